@@ -1,0 +1,10 @@
+//! `labelstream evaluate`.
+
+/// Flags of `labelstream evaluate`.
+#[derive(clap::Args)]
+pub struct Arguments {}
+
+/// Runs the command.
+pub fn run(_arguments: Arguments) -> anyhow::Result<()> {
+    todo!()
+}

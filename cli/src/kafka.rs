@@ -1,0 +1,1 @@
+//! The broker: the only file of this crate that names rdkafka.

@@ -1,0 +1,135 @@
+//! `labelstream`: what a person types.
+
+mod demo;
+
+mod classify;
+mod evaluate;
+mod prepare;
+mod train;
+
+mod dead_letters;
+mod doctor;
+mod migrate;
+mod models;
+mod publish;
+mod status;
+
+mod bench;
+
+mod database;
+mod kafka;
+mod print;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// What a shell reports of a program that Ctrl-C ended.
+const INTERRUPTED: ExitCode = ExitCode::from(130);
+
+/// Labels a stream of reviews: Kafka in, labels in Postgres out.
+#[derive(clap::Parser)]
+#[command(name = "labelstream", version)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Run the whole loop on this machine, with nothing to install.
+    Demo(demo::Arguments),
+    /// Publish reviews to a Kafka topic.
+    Publish(publish::Arguments),
+    /// Classify texts with a checkpoint: one JSON line a text.
+    Classify(classify::Arguments),
+    /// Clean a CSV of labeled reviews and split it for training.
+    Prepare(prepare::Arguments),
+    /// Fine-tune a checkpoint from files.
+    Train(train::Arguments),
+    /// Measure a checkpoint on labeled texts.
+    Evaluate(evaluate::Arguments),
+    /// Look into the registry of checkpoints and choose the champion.
+    #[command(subcommand)]
+    Models(models::Command),
+    /// Look at records that could not become reviews, and publish them again.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// Show how far the stream is: lag, rates, champion, errors.
+    Status(status::Arguments),
+    /// Check everything the stream stands on, and say what to do.
+    Doctor(doctor::Arguments),
+    /// Bring the database to this program's schema.
+    Migrate(migrate::Arguments),
+    /// Measure the engine or the whole stream.
+    #[command(subcommand)]
+    Bench(bench::Command),
+}
+
+fn main() -> ExitCode {
+    print::end_quietly_on_a_broken_pipe();
+    let program = Program::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    match run(program.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let result = runtime.block_on(run_until_interrupted(command));
+    // An interrupted training step is not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+/// Ctrl-C and SIGTERM cancel the token. The demo watches it; any other command is dropped, and with
+/// it the servers that it started.
+async fn run_until_interrupted(command: Command) -> anyhow::Result<ExitCode> {
+    let shutdown = CancellationToken::new();
+    let watches_shutdown = matches!(command, Command::Demo(_));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let result = dispatch(command, shutdown.clone());
+    tokio::pin!(result);
+    tokio::select! {
+        result = &mut result => return result,
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    shutdown.cancel();
+    if watches_shutdown { result.await } else { Ok(INTERRUPTED) }
+}
+
+async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo(arguments) => demo::run(arguments, shutdown).await?,
+        Command::Publish(arguments) => publish::run(arguments).await?,
+        Command::Classify(arguments) => blocking(|| classify::run(arguments)).await?,
+        Command::Prepare(arguments) => blocking(|| prepare::run(arguments)).await?,
+        Command::Train(arguments) => blocking(|| train::run(arguments)).await?,
+        Command::Evaluate(arguments) => blocking(|| evaluate::run(arguments)).await?,
+        Command::Models(command) => models::run(command).await?,
+        Command::DeadLetters(command) => dead_letters::run(command).await?,
+        Command::Status(arguments) => status::run(arguments).await?,
+        Command::Doctor(arguments) => return doctor::run(arguments).await,
+        Command::Migrate(arguments) => migrate::run(arguments).await?,
+        Command::Bench(command) => bench::run(command).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn blocking(command: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<()> {
+    tokio::task::spawn_blocking(command).await?
+}
