@@ -1,0 +1,23 @@
+//! What a model is: text in, labels out; checkpoints on disk.
+//!
+//! A [`Classifier`] opens a HuggingFace BERT directory and labels texts on all cores. The [`model`] module holds the same
+//! network as a differentiable function of its [`Parameters`](model::Parameters), for training; [`checkpoint`] reads and
+//! writes the directories that both share with transformers.
+//!
+//! Nothing here knows of Kafka, SQL, time or the environment.
+
+mod classify;
+mod device;
+mod labels;
+
+pub mod checkpoint;
+pub mod model;
+pub mod ops;
+pub mod tokenizer;
+
+pub use candle_core::Device;
+pub use checkpoint::CheckpointError;
+pub use classify::{Classifier, Prediction};
+pub use device::{DeviceChoice, UnknownDevice};
+pub use labels::Labels;
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,16 @@
+//! BERT for sequence classification as a differentiable function of its parameters: one definition for training
+//! (parameters are variables) and for serving (parameters are plain tensors).
+//!
+//! Everything is packed: a [`TokenBatch`] holds the tokens of all its texts end to end, so there is no padding and no mask.
+
+mod batch;
+mod bert;
+mod config;
+mod dropout;
+mod parameters;
+
+pub use batch::TokenBatch;
+pub use bert::BertClassifier;
+pub use config::{Activation, ConfigError, ModelConfig};
+pub use dropout::Dropout;
+pub use parameters::{Parameters, initialise};

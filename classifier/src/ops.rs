@@ -1,0 +1,3 @@
+//! ops
+pub(crate) use dropout::Mask;
+mod dropout;
