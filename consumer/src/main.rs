@@ -1,0 +1,7 @@
+//! The consumer service: parse, trace, build, run.
+
+use clap::Parser;
+
+fn main() {
+    let _ = consumer::Config::parse();
+}

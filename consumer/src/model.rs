@@ -1,0 +1,107 @@
+//! What the inference thread needs of a model.
+
+use anyhow::Result;
+use classifier::{Classifier, Labels, Prediction};
+use store::Version;
+
+/// Something that labels texts. The consumer serves a [`Classifier`]; benchmarks serve a [`Constant`].
+pub trait Model: Send {
+    /// The class names, in the order of the scores.
+    fn labels(&self) -> &Labels;
+
+    /// The number of tokens a text is truncated to.
+    fn max_length(&self) -> usize;
+
+    /// The registered version, written beside every prediction.
+    fn version(&self) -> Version;
+
+    /// One prediction a text, in order. May fail or panic: the inference thread bisects what it cannot label.
+    ///
+    /// # Errors
+    /// Whatever kept the model from an answer.
+    fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>>;
+
+    /// A forward pass over a fixed text: does the model work at all?
+    ///
+    /// # Errors
+    /// Whatever kept the model from an answer.
+    fn canary(&mut self) -> Result<()> {
+        self.classify(&["很快，好吃"]).map(drop)
+    }
+}
+
+/// Where the consumer takes its model from.
+pub enum ModelSource {
+    /// The champion of the registry; waits while there is none.
+    Registry,
+    /// A model that the caller makes, on the thread that will own it.
+    Fixed(Box<dyn FnOnce() -> Result<Box<dyn Model>> + Send>),
+}
+
+impl ModelSource {
+    /// The model that `make` makes.
+    pub fn fixed<M: Model + 'static>(make: impl FnOnce() -> Result<M> + Send + 'static) -> Self {
+        Self::Fixed(Box::new(|| Ok(Box::new(make()?))))
+    }
+}
+
+/// A registered checkpoint in memory.
+pub(crate) struct Champion {
+    pub classifier: Classifier,
+    pub version: Version,
+}
+
+impl Model for Champion {
+    fn labels(&self) -> &Labels {
+        self.classifier.labels()
+    }
+
+    fn max_length(&self) -> usize {
+        self.classifier.max_length()
+    }
+
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>> {
+        Ok(self.classifier.classify(texts)?)
+    }
+
+    fn canary(&mut self) -> Result<()> {
+        Ok(self.classifier.canary()?)
+    }
+}
+
+/// A model that says the same of every text, for measuring everything around the model.
+pub struct Constant {
+    labels: Labels,
+    version: Version,
+}
+
+impl Constant {
+    /// A model over the classes `negative` and `positive` that finds every text positive with probability 0.75.
+    pub fn new(version: Version) -> Self {
+        let labels = Labels::new(["negative", "positive"]);
+        Self { labels, version }
+    }
+}
+
+impl Model for Constant {
+    fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    fn max_length(&self) -> usize {
+        512
+    }
+
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>> {
+        let scores = vec![0.25, 0.75];
+        Ok(vec![Prediction { scores }; texts.len()])
+    }
+}
