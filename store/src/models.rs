@@ -1,0 +1,91 @@
+//! The registry: which checkpoints exist.
+
+use chrono::{DateTime, Utc};
+
+use crate::{Store, StoreError};
+
+/// The number of a registered checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Version(pub i64);
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What became of a version before anybody deployed it; which one serves is the deployments' to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelStatus {
+    /// Fit to be promoted.
+    Registered,
+    /// The gate refused it.
+    Rejected,
+}
+
+/// A registered checkpoint.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Model {
+    /// Its number.
+    pub version: Version,
+    /// What became of it.
+    pub status: ModelStatus,
+    /// Where the checkpoint store keeps it.
+    pub uri: String,
+    /// SHA-256 of its `manifest.json`, in lower-case hex.
+    pub manifest_sha256: String,
+    /// The names of the classes, in the order of the model's outputs.
+    pub labels: Vec<String>,
+    /// What was measured of it: a JSON object.
+    pub metrics: serde_json::Value,
+    /// The version that it was trained from.
+    pub parent: Option<Version>,
+    /// The round that trained it.
+    pub round: Option<i64>,
+    /// When it was registered.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A checkpoint to register.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewModel {
+    /// As returned by [`CheckpointStore::publish`](crate::checkpoints::CheckpointStore::publish).
+    pub uri: String,
+    /// SHA-256 of its `manifest.json`, in lower-case hex.
+    pub manifest_sha256: String,
+    /// The names of the classes, in the order of the model's outputs.
+    pub labels: Vec<String>,
+    /// What was measured of it: a JSON object.
+    pub metrics: serde_json::Value,
+    /// The version that it was trained from.
+    pub parent: Option<Version>,
+    /// The round that trained it.
+    pub round: Option<i64>,
+}
+
+impl Store {
+    /// Gives a checkpoint its number. The same checkpoint at the same place keeps the number that it has.
+    pub async fn register_model(&self, model: &NewModel) -> Result<Version, StoreError> {
+        todo!()
+    }
+
+    /// Every registered model, newest first.
+    pub async fn models(&self) -> Result<Vec<Model>, StoreError> {
+        todo!()
+    }
+
+    /// One model.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchModel`].
+    pub async fn model(&self, version: Version) -> Result<Model, StoreError> {
+        todo!()
+    }
+
+    /// The model that serves, if any was ever promoted.
+    pub async fn champion(&self) -> Result<Option<Model>, StoreError> {
+        todo!()
+    }
+}
