@@ -1,0 +1,98 @@
+//! librdkafka's own cluster, inside this process: for the demo, and for faults that a real broker does not show on command.
+
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+type Request = Box<dyn FnOnce(&Cluster) + Send>;
+
+/// The id of the only broker.
+const BROKER: i32 = 1;
+
+/// A one-broker cluster in this process, reachable from every process of the machine, until it is dropped.
+///
+/// It is no Kafka. It holds about 5 MiB or 100,000 message sets a partition and then forgets the oldest silently; it has
+/// no admin requests, no offsets by time and no transaction isolation, and waits three seconds before a group's first rebalance.
+///
+/// The cluster lives on a thread of its own, because it may not move between threads; this handle may.
+pub struct InProcessKafka {
+    brokers: String,
+    requests: Option<Sender<Request>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Something that goes wrong, or right again, with the broker.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// Every connection is closed and none is taken.
+    Down,
+    /// Connections are taken again.
+    Up,
+    /// Every answer comes this much later.
+    RoundTrip(Duration),
+}
+
+impl InProcessKafka {
+    /// Starts the cluster.
+    pub fn start() -> anyhow::Result<Self> {
+        let (requests, incoming) = channel::<Request>();
+        let (announce, announced) = channel();
+        let serve = move || match MockCluster::new(1) {
+            Ok(cluster) => {
+                let _ = announce.send(Ok(cluster.bootstrap_servers()));
+                incoming.iter().for_each(|request| request(&cluster));
+            }
+            Err(error) => drop(announce.send(Err(error))),
+        };
+        let thread = thread::Builder::new().name("in-process-kafka".into()).spawn(serve)?;
+        let brokers = announced.recv().context("the in-process cluster's thread ended")?;
+        let brokers = brokers.context("cannot start the in-process cluster")?;
+        Ok(Self { brokers, requests: Some(requests), thread: Some(thread) })
+    }
+
+    /// The broker's address, as `bootstrap.servers` wants it.
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// Creates a topic.
+    pub fn create_topic(&self, name: &str, partitions: i32) -> anyhow::Result<()> {
+        let topic = name.to_owned();
+        self.ask(move |cluster| Ok(cluster.create_topic(&topic, partitions, 1)?))
+    }
+
+    /// Makes the broker fail, or work again.
+    pub fn inject(&self, fault: Fault) -> anyhow::Result<()> {
+        self.ask(move |cluster| {
+            Ok(match fault {
+                Fault::Down => cluster.broker_down(BROKER)?,
+                Fault::Up => cluster.broker_up(BROKER)?,
+                Fault::RoundTrip(delay) => cluster.broker_round_trip_time(BROKER, delay)?,
+            })
+        })
+    }
+
+    fn ask(&self, what: impl FnOnce(&Cluster) -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<()> {
+        let (answer, answered) = channel();
+        let request: Request = Box::new(move |cluster| drop(answer.send(what(cluster))));
+        let Some(Ok(())) = self.requests.as_ref().map(|requests| requests.send(request)) else {
+            bail!("the in-process cluster has ended");
+        };
+        answered.recv().context("the in-process cluster has ended")?
+    }
+}
+
+impl Drop for InProcessKafka {
+    fn drop(&mut self) {
+        // The thread ends, and the cluster with it, when nobody can ask any more.
+        drop(self.requests.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

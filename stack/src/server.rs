@@ -1,0 +1,152 @@
+//! A server process that ends with this process, however this process ends.
+//!
+//! The server runs under a small shell script, the keeper, which waits for the end of a pipe that only this process
+//! holds. When this process exits, is killed, or closes the pipe, the keeper stops the server by its process id.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Gid, Pid, Uid};
+
+use crate::machine::poll_until;
+
+/// The keeper. Its arguments: the signal that stops the server, the server's directory, the server's command.
+///
+/// - A line on the pipe means "stop, the files are still wanted"; its bare end means that nobody is left to want them.
+/// - The server reads nothing and does not hold the pipe.
+/// - The server ending on its own ends the keeper too. The keeper leads a process group of its own, in which only the
+///   server and the script itself live, so that the last line leaves nothing behind.
+const KEEPER: &str = r#"
+signal=$1 directory=$2
+shift 2
+exec 3<&0
+"$@" </dev/null >&2 3<&- &
+server=$!
+echo "$server"
+exec >&2
+{
+    read -r stop <&3 || : >"$directory/abandoned"
+    kill -"$signal" "$server"
+    waited=0
+    while [ "$waited" -lt 30 ]; do sleep 1; waited=$((waited + 1)); done
+    kill -KILL "$server"
+} 2>/dev/null &
+wait "$server"
+if [ -e "$directory/abandoned" ]; then rm -rf "$directory"; fi
+kill -KILL 0
+"#;
+
+/// The name of the file in a server's directory that takes its output.
+pub const LOG: &str = "server.log";
+
+/// How to start a server.
+pub struct Launch<'a> {
+    /// The program and its arguments.
+    pub command: &'a Command,
+    /// Its working directory, which holds everything it writes, its log among it.
+    pub directory: &'a Path,
+    /// The signal that makes it stop quickly and cleanly.
+    pub stop_signal: Signal,
+    /// The user it runs as, where not this process's own.
+    pub user: Option<(Uid, Gid)>,
+}
+
+/// A running server. Dropping it stops it and waits.
+pub struct Server {
+    keeper: Child,
+    pid: Pid,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts the command of `launch`; its output goes to [`LOG`] in its directory.
+    pub fn start(launch: &Launch) -> anyhow::Result<Self> {
+        let log = launch.directory.join(LOG);
+        let output = File::options().create(true).append(true).open(&log);
+        let output = output.with_context(|| format!("cannot write {}", log.display()))?;
+        let mut keeper = Command::new("sh");
+        keeper
+            .args(["-c", KEEPER, "keeper", launch.stop_signal.as_str().trim_start_matches("SIG")])
+            .arg(launch.directory)
+            .arg(launch.command.get_program())
+            .args(launch.command.get_args())
+            .current_dir(launch.directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(output)
+            // Ctrl-C in a terminal goes to the whole process group of the program there; the server is stopped by us.
+            .process_group(0);
+        if let Some((user, group)) = launch.user {
+            keeper.uid(user.as_raw()).gid(group.as_raw());
+        }
+        let mut keeper = keeper.spawn().context("cannot start sh")?;
+        let mut pid = String::new();
+        let stdout = keeper.stdout.take().expect("stdout was asked for as a pipe: its absence is a bug");
+        BufReader::new(stdout).read_line(&mut pid).context("cannot read the server's process id")?;
+        let pid = pid.trim().parse().map(Pid::from_raw).with_context(|| tail_of(&log))?;
+        Ok(Self { keeper, pid, log })
+    }
+
+    /// The server's process id.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw().unsigned_abs()
+    }
+
+    /// Waits until `ready` says yes. The end of the server or of `limit` is an error that shows the end of its log.
+    pub fn wait_until(&mut self, limit: Duration, mut ready: impl FnMut() -> bool) -> anyhow::Result<()> {
+        let mut ended = false;
+        let answered = poll_until(limit, || {
+            ended = self.has_ended();
+            ended || ready()
+        });
+        ensure!(!ended, "the server ended at once:\n{}", tail_of(&self.log));
+        ensure!(answered, "the server was not ready after {} s:\n{}", limit.as_secs(), tail_of(&self.log));
+        Ok(())
+    }
+
+    /// Stops the server in its orderly way and waits for its end; its files stay.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    /// Ends the server with SIGKILL and waits for its end; its files stay.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        // The keeper reaps the server as it ends: while the keeper lives, the process id is the server's.
+        if !self.has_ended() {
+            kill(self.pid, Signal::SIGKILL).context("cannot kill the server")?;
+            self.keeper.wait().context("cannot wait for the server's end")?;
+        }
+        Ok(())
+    }
+
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.keeper.try_wait(), Ok(None))
+    }
+
+    fn end(&mut self) {
+        if let Some(mut pipe) = self.keeper.stdin.take() {
+            // A keeper that ended before has closed its side: then there is nothing left to stop.
+            let _ = pipe.write_all(b"stop\n");
+        }
+        let _ = self.keeper.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The last lines of a log, for an error message.
+fn tail_of(log: &Path) -> String {
+    let text = fs::read(log).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
