@@ -11,13 +11,19 @@ use stack::Kafka;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn publish(brokers: &str, topic: &str, text: &str) -> anyhow::Result<()> {
-    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
-    producer.send(BaseRecord::<(), str>::to(topic).payload(text).partition(0)).map_err(|(error, _)| error)?;
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()?;
+    producer
+        .send(BaseRecord::<(), str>::to(topic).payload(text).partition(0))
+        .map_err(|(error, _)| error)?;
     Ok(producer.flush(PATIENCE)?)
 }
 
 fn records(brokers: &str, topic: &str) -> anyhow::Result<i64> {
-    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()?;
     let (low, high) = consumer.fetch_watermarks(topic, 0, PATIENCE)?;
     Ok(high - low)
 }

@@ -24,34 +24,61 @@ const POM: &str = r#"<project>
 
 /// The Java class path of an Apache Kafka broker.
 pub fn class_path() -> anyhow::Result<String> {
-    ensure!(program("java").is_some(), "Apache Kafka needs Java 17 or newer, and there is no `java` in PATH: install a JRE");
+    ensure!(
+        program("java").is_some(),
+        "Apache Kafka needs Java 17 or newer, and there is no `java` in PATH: install a JRE"
+    );
     let kafka = cache_directory()?.join(format!("kafka-{VERSION}"));
     let jars = kafka.join("lib");
     if !jars.is_dir() {
         fetch(&kafka)?;
     }
-    let jars = jars.to_str().context("the cache directory's name is not UTF-8")?;
+    let jars = jars
+        .to_str()
+        .context("the cache directory's name is not UTF-8")?;
     Ok(format!("{jars}/*"))
 }
 
 /// Fetches beside `kafka` and renames, so that two runs at a time do not meet.
 fn fetch(kafka: &Path) -> anyhow::Result<()> {
-    ensure!(program("mvn").is_some(), "Apache Kafka is fetched with Maven, and there is no `mvn` in PATH: install maven");
+    ensure!(
+        program("mvn").is_some(),
+        "Apache Kafka is fetched with Maven, and there is no `mvn` in PATH: install maven"
+    );
     tracing::info!(version = VERSION, "fetching apache kafka, once");
     let cache = kafka.parent().unwrap_or(kafka);
     fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    let download = tempfile::Builder::new().prefix("kafka-").tempdir_in(cache)?;
-    fs::write(download.path().join("pom.xml"), POM.replace("VERSION", VERSION))?;
+    let download = tempfile::Builder::new()
+        .prefix("kafka-")
+        .tempdir_in(cache)?;
+    fs::write(
+        download.path().join("pom.xml"),
+        POM.replace("VERSION", VERSION),
+    )?;
     let maven = Command::new("mvn")
-        .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=lib"])
+        .args([
+            "-q",
+            "-B",
+            "dependency:copy-dependencies",
+            "-DincludeScope=runtime",
+            "-DoutputDirectory=lib",
+        ])
         .current_dir(&download)
         .stdin(Stdio::null())
         .output()
         .context("cannot run mvn")?;
     let said = String::from_utf8_lossy(&maven.stdout);
-    ensure!(maven.status.success(), "mvn could not fetch Apache Kafka:\n{}", said.trim());
+    ensure!(
+        maven.status.success(),
+        "mvn could not fetch Apache Kafka:\n{}",
+        said.trim()
+    );
     // The other run's files are the same as ours, so losing the race is as good as winning it.
     let renamed = fs::rename(download.path(), kafka);
-    ensure!(kafka.join("lib").is_dir(), "cannot put Apache Kafka's jars into {}: {renamed:?}", kafka.display());
+    ensure!(
+        kafka.join("lib").is_dir(),
+        "cannot put Apache Kafka's jars into {}: {renamed:?}",
+        kafka.display()
+    );
     Ok(())
 }
