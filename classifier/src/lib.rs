@@ -12,7 +12,7 @@ mod labels;
 
 pub mod checkpoint;
 pub mod model;
-pub mod ops;
+mod ops;
 pub mod tokenizer;
 
 pub use candle_core::Device;

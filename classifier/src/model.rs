@@ -14,3 +14,4 @@ pub use bert::BertClassifier;
 pub use config::{Activation, ConfigError, ModelConfig};
 pub use dropout::Dropout;
 pub use parameters::{Parameters, initialise};
+pub(crate) use parameters::{initial, shapes};

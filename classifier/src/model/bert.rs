@@ -1,12 +1,19 @@
-use candle_core::{Result, Tensor};
+use std::sync::Arc;
 
-use super::{Dropout, ModelConfig, Parameters, TokenBatch};
+use candle_core::{Device, Result, Tensor, bail};
+
+use super::parameters::shapes;
+use super::{Activation, Dropout, ModelConfig, Parameters, TokenBatch};
+use crate::ops::{self, Texts};
 
 /// BERT with a pooler over `[CLS]` and a classification head, as transformers' `BertForSequenceClassification`.
 #[derive(Clone, Debug)]
 pub struct BertClassifier {
-    config: ModelConfig,
-    parameters: Parameters,
+    embeddings: Embeddings,
+    layers: Vec<Layer>,
+    pooler: Linear,
+    classifier: Linear,
+    classifier_dropout: f64,
 }
 
 impl BertClassifier {
@@ -15,20 +22,217 @@ impl BertClassifier {
     /// # Errors
     /// A parameter that is missing or has another shape than the configuration says.
     pub fn new(config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
+        for (name, shape) in shapes(config) {
+            let found = parameters.get(&name)?.dims();
+            if found != shape {
+                bail!("parameter {name} has shape {found:?}, the configuration says {shape:?}");
+            }
+        }
+        let layers =
+            (0..config.num_hidden_layers).map(|number| Layer::new(number, config, parameters));
         Ok(Self {
-            config: config.clone(),
-            parameters: parameters.clone(),
+            embeddings: Embeddings::new(config, parameters)?,
+            layers: layers.collect::<Result<_>>()?,
+            pooler: Linear::new("bert.pooler.dense", parameters)?,
+            classifier: Linear::new("classifier", parameters)?,
+            classifier_dropout: config
+                .classifier_dropout
+                .unwrap_or(config.hidden_dropout_prob),
         })
     }
 
     /// The logits, one row a text. Without `dropout` the model is deterministic, as it serves.
     ///
     /// On the CPU everything runs on the calling thread: callers that want all cores split the batch.
+    ///
+    /// # Errors
+    /// A token that the embedding has no row for, a text longer than the model has positions; failures of the device.
     pub fn forward(&self, batch: &TokenBatch, dropout: Option<&Dropout>) -> Result<Tensor> {
-        todo!(
-            "{batch:?} {dropout:?} {:?} {:?}",
-            self.config,
-            self.parameters
+        let texts = Texts::new(batch.starts(), self.device())?;
+        let mut hidden = self.embeddings.forward(batch, &texts, dropout)?;
+        for layer in &self.layers {
+            hidden = layer.forward(&hidden, &texts, dropout)?;
+        }
+        let first_tokens: Arc<[u32]> = batch.ranges().map(|range| range.start as u32).collect();
+        let pooled = self
+            .pooler
+            .forward(&ops::lookup(&hidden, &first_tokens)?)?
+            .tanh()?;
+        let mask = dropout.and_then(|dropout| {
+            dropout.site(self.layers.len() + 1, Site::Output, self.classifier_dropout)
+        });
+        self.classifier.forward(&ops::dropout(&pooled, mask)?)
+    }
+
+    /// Where the parameters are.
+    pub fn device(&self) -> &Device {
+        self.classifier.weight.device()
+    }
+}
+
+/// The places of one layer where dropout happens.
+#[derive(Clone, Copy)]
+pub(super) enum Site {
+    Attention,
+    AttentionOutput,
+    Output,
+}
+
+#[derive(Clone, Debug)]
+struct Embeddings {
+    words: Tensor,
+    positions: Tensor,
+    types: Tensor,
+    norm: Norm,
+    dropout: f64,
+}
+
+impl Embeddings {
+    fn new(config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
+        let table = |name: &str| {
+            parameters
+                .get(&format!("bert.embeddings.{name}.weight"))
+                .cloned()
+        };
+        Ok(Self {
+            words: table("word_embeddings")?,
+            positions: table("position_embeddings")?,
+            types: table("token_type_embeddings")?,
+            norm: Norm::new("bert.embeddings.LayerNorm", config, parameters)?,
+            dropout: config.hidden_dropout_prob,
+        })
+    }
+
+    fn forward(
+        &self,
+        batch: &TokenBatch,
+        texts: &Texts,
+        dropout: Option<&Dropout>,
+    ) -> Result<Tensor> {
+        let words = ops::lookup(&self.words, batch.ids())?;
+        let places = ops::lookup_positions(&self.positions, &self.types, texts)?;
+        let normal = self.norm.forward(&words, &places, None)?;
+        ops::dropout(
+            &normal,
+            dropout.and_then(|dropout| dropout.site(0, Site::Output, self.dropout)),
         )
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Layer {
+    /// Counted from 1: the embeddings are layer 0 to dropout.
+    number: usize,
+    heads: usize,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    attention_output: Linear,
+    attention_norm: Norm,
+    intermediate: Linear,
+    activation: Activation,
+    output: Linear,
+    output_norm: Norm,
+    attention_dropout: f64,
+    hidden_dropout: f64,
+}
+
+impl Layer {
+    fn new(index: usize, config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
+        let name = |part: &str| format!("bert.encoder.layer.{index}.{part}");
+        let linear = |part: &str| Linear::new(&name(part), parameters);
+        let norm = |part: &str| Norm::new(&name(part), config, parameters);
+        Ok(Self {
+            number: index + 1,
+            heads: config.num_attention_heads,
+            query: linear("attention.self.query")?,
+            key: linear("attention.self.key")?,
+            value: linear("attention.self.value")?,
+            attention_output: linear("attention.output.dense")?,
+            attention_norm: norm("attention.output.LayerNorm")?,
+            intermediate: linear("intermediate.dense")?,
+            activation: config.hidden_act,
+            output: linear("output.dense")?,
+            output_norm: norm("output.LayerNorm")?,
+            attention_dropout: config.attention_probs_dropout_prob,
+            hidden_dropout: config.hidden_dropout_prob,
+        })
+    }
+
+    fn forward(&self, hidden: &Tensor, texts: &Texts, dropout: Option<&Dropout>) -> Result<Tensor> {
+        let mask = |site, probability| {
+            dropout.and_then(|dropout| dropout.site(self.number, site, probability))
+        };
+        let (query, key, value) = (
+            self.query.forward(hidden)?,
+            self.key.forward(hidden)?,
+            self.value.forward(hidden)?,
+        );
+        let context = ops::attention(
+            &query,
+            &key,
+            &value,
+            texts,
+            self.heads,
+            mask(Site::Attention, self.attention_dropout),
+        )?;
+        let attended = self.attention_output.forward(&context)?;
+        let attended = self.attention_norm.forward(
+            &attended,
+            hidden,
+            mask(Site::AttentionOutput, self.hidden_dropout),
+        )?;
+        let inner = ops::activate(&self.intermediate.forward(&attended)?, self.activation)?;
+        let outer = self.output.forward(&inner)?;
+        self.output_norm
+            .forward(&outer, &attended, mask(Site::Output, self.hidden_dropout))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    fn new(name: &str, parameters: &Parameters) -> Result<Self> {
+        Ok(Self {
+            weight: parameters.get(&format!("{name}.weight"))?.clone(),
+            bias: parameters.get(&format!("{name}.bias"))?.clone(),
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::linear(x, &self.weight, &self.bias)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Norm {
+    weight: Tensor,
+    bias: Tensor,
+    epsilon: f64,
+}
+
+impl Norm {
+    fn new(name: &str, config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
+        let Linear { weight, bias } = Linear::new(name, parameters)?;
+        Ok(Self {
+            weight,
+            bias,
+            epsilon: config.layer_norm_eps,
+        })
+    }
+
+    /// LayerNorm of the sum, with dropout on the branch.
+    fn forward(
+        &self,
+        branch: &Tensor,
+        residual: &Tensor,
+        mask: Option<ops::Mask>,
+    ) -> Result<Tensor> {
+        let affine = Tensor::stack(&[&self.weight, &self.bias], 0)?;
+        ops::add_norm(branch, residual, &affine, self.epsilon, mask)
     }
 }

@@ -1,3 +1,6 @@
+use super::bert::Site;
+use crate::ops::Mask;
+
 /// The source of dropout masks of one training step.
 ///
 /// A mask is a pure function of the seed, the step, the shard, the place in the network and the element, so the backward
@@ -23,19 +26,17 @@ impl Dropout {
     }
 
     /// The mask at one place in the network, dropping with `probability`; `None` where nothing would be dropped.
-    pub(crate) fn site(self, layer: usize, site: u64, probability: f64) -> Option<Mask> {
+    pub(super) fn site(self, layer: usize, site: Site, probability: f64) -> Option<Mask> {
         if probability <= 0.0 {
             return None;
         }
-        let key = mix(self.key ^ ((layer as u64) << 8 | site));
+        let key = mix(self.key ^ ((layer as u64) << 8 | site as u64));
         Some(Mask::new(key, probability))
     }
 }
 
-pub(crate) use crate::ops::Mask;
-
 /// The finaliser of splitmix64 (Steele, Lea and Flood 2014).
-fn mix(value: u64) -> u64 {
+pub(super) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Result, Tensor, Var};
 
 use super::ModelConfig;
+use super::dropout::mix;
 
 /// The weights of a model by their HuggingFace names (`bert.` prefix included), sorted by name.
 #[derive(Clone, Debug)]
@@ -70,6 +71,87 @@ impl Parameters {
 }
 
 /// A new model: weights normal with the configured deviation, biases 0, LayerNorm 1, all from `seed`, on the CPU.
-pub fn initialise(config: &ModelConfig, seed: u64) -> Parameters {
-    todo!("{config:?} {seed}")
+///
+/// # Errors
+/// Only what candle may say of making a tensor.
+pub fn initialise(config: &ModelConfig, seed: u64) -> Result<Parameters> {
+    let tensors = shapes(config).into_iter().map(|(name, shape)| {
+        let tensor = initial(&name, &shape, config, seed)?;
+        Ok((name, tensor))
+    });
+    Ok(Parameters(tensors.collect::<Result<_>>()?))
+}
+
+/// The initial value of one parameter: a function of its name and the seed alone, so a new head is the same whatever else is new.
+pub(crate) fn initial(
+    name: &str,
+    shape: &[usize],
+    config: &ModelConfig,
+    seed: u64,
+) -> Result<Tensor> {
+    let count = shape.iter().product();
+    let values = if name.ends_with(".bias") {
+        vec![0.0; count]
+    } else if name.ends_with("LayerNorm.weight") {
+        vec![1.0; count]
+    } else {
+        let key = name
+            .bytes()
+            .fold(mix(seed), |key, byte| mix(key ^ u64::from(byte)));
+        (0..count as u64)
+            .map(|element| (normal(key, element) * config.initializer_range) as f32)
+            .collect()
+    };
+    Tensor::from_vec(values, shape, &Device::Cpu)
+}
+
+/// Every parameter of a model with its shape, sorted by name.
+pub(crate) fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let mut shapes = BTreeMap::new();
+    for (name, rows) in [
+        ("word", config.vocab_size),
+        ("position", config.max_position_embeddings),
+        ("token_type", config.type_vocab_size),
+    ] {
+        shapes.insert(
+            format!("bert.embeddings.{name}_embeddings.weight"),
+            vec![rows, hidden],
+        );
+    }
+    let mut linear = |name: &str, outputs: usize, inputs: usize| {
+        shapes.insert(format!("{name}.weight"), vec![outputs, inputs]);
+        shapes.insert(format!("{name}.bias"), vec![outputs]);
+    };
+    for layer in 0..config.num_hidden_layers {
+        let name = |part: &str| format!("bert.encoder.layer.{layer}.{part}");
+        for part in [
+            "attention.self.query",
+            "attention.self.key",
+            "attention.self.value",
+            "attention.output.dense",
+        ] {
+            linear(&name(part), hidden, hidden);
+        }
+        linear(&name("intermediate.dense"), inner, hidden);
+        linear(&name("output.dense"), hidden, inner);
+    }
+    linear("bert.pooler.dense", hidden, hidden);
+    linear("classifier", config.labels.len(), hidden);
+    let layers = (0..config.num_hidden_layers).flat_map(|layer| {
+        ["attention.output", "output"]
+            .map(|part| format!("bert.encoder.layer.{layer}.{part}.LayerNorm"))
+    });
+    for norm in layers.chain(["bert.embeddings.LayerNorm".to_owned()]) {
+        shapes.insert(format!("{norm}.weight"), vec![hidden]);
+        shapes.insert(format!("{norm}.bias"), vec![hidden]);
+    }
+    shapes
+}
+
+/// A standard normal number, by Box and Muller's method from two hashes.
+fn normal(key: u64, element: u64) -> f64 {
+    let uniform = |draw: u64| (mix(key ^ mix(2 * element + draw)) >> 11) as f64 / 2f64.powi(53);
+    let radius = (-2.0 * (1.0 - uniform(0)).ln()).sqrt();
+    radius * (std::f64::consts::TAU * uniform(1)).cos()
 }
