@@ -186,6 +186,9 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+# A killed broker may come back under its name when its session has ended: soon.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 # Tests kill consumers: a dead member keeps its partitions until its session ends, so let sessions be short.
 group.min.session.timeout.ms=500
 # The default takes a third of the heap.

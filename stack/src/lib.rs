@@ -12,4 +12,5 @@ mod server;
 
 pub use in_process::{Fault, InProcessKafka};
 pub use kafka::Kafka;
+pub use machine::free_port;
 pub use postgres::Postgres;

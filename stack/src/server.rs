@@ -4,7 +4,7 @@
 //! holds. When this process exits, is killed, or closes the pipe, the keeper stops the server by its process id.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,7 +18,7 @@ use crate::machine::poll_until;
 
 /// The keeper. Its arguments: the signal that stops the server, the server's directory, the server's command.
 ///
-/// - A line on the pipe means "stop, the files are still wanted"; its bare end means that nobody is left to want them.
+/// - The end of the pipe means "stop". Without the file `stopped` it also means that nobody is left to want the files.
 /// - The server reads nothing and does not hold the pipe.
 /// - The server ending on its own ends the keeper too. The keeper leads a process group of its own, in which only the
 ///   server and the script itself live, so that the last line leaves nothing behind.
@@ -31,7 +31,8 @@ server=$!
 echo "$server"
 exec >&2
 {
-    read -r stop <&3 || : >"$directory/abandoned"
+    read -r end <&3
+    [ -e "$directory/stopped" ] || : >"$directory/abandoned"
     kill -"$signal" "$server"
     waited=0
     while [ "$waited" -lt 30 ]; do sleep 1; waited=$((waited + 1)); done
@@ -62,6 +63,7 @@ pub struct Server {
     keeper: Child,
     pid: Pid,
     log: PathBuf,
+    stopped: PathBuf,
 }
 
 impl Server {
@@ -70,6 +72,9 @@ impl Server {
         let log = launch.directory.join(LOG);
         let output = File::options().create(true).append(true).open(&log);
         let output = output.with_context(|| format!("cannot write {}", log.display()))?;
+        let stopped = launch.directory.join("stopped");
+        // Left by the stop before this start.
+        let _ = fs::remove_file(&stopped);
         let mut keeper = Command::new("sh");
         keeper
             .args([
@@ -104,7 +109,12 @@ impl Server {
             .parse()
             .map(Pid::from_raw)
             .with_context(|| tail_of(&log))?;
-        Ok(Self { keeper, pid, log })
+        Ok(Self {
+            keeper,
+            pid,
+            log,
+            stopped,
+        })
     }
 
     /// The server's process id.
@@ -143,10 +153,8 @@ impl Server {
         // The keeper reaps the server as it ends: while the keeper lives, the process id is the server's.
         if !self.has_ended() {
             kill(self.pid, Signal::SIGKILL).context("cannot kill the server")?;
-            self.keeper
-                .wait()
-                .context("cannot wait for the server's end")?;
         }
+        self.end();
         Ok(())
     }
 
@@ -155,10 +163,9 @@ impl Server {
     }
 
     fn end(&mut self) {
-        if let Some(mut pipe) = self.keeper.stdin.take() {
-            // A keeper that ended before has closed its side: then there is nothing left to stop.
-            let _ = pipe.write_all(b"stop\n");
-        }
+        // Without the note the keeper takes the files away, and they are about to go, or the disk is full.
+        let _ = File::create(&self.stopped);
+        // Waiting closes the pipe.
         let _ = self.keeper.wait();
     }
 }
