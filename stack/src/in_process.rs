@@ -77,11 +77,12 @@ impl InProcessKafka {
     /// Makes the broker fail, or work again.
     pub fn inject(&self, fault: Fault) -> anyhow::Result<()> {
         self.ask(move |cluster| {
-            Ok(match fault {
+            match fault {
                 Fault::Down => cluster.broker_down(BROKER)?,
                 Fault::Up => cluster.broker_up(BROKER)?,
                 Fault::RoundTrip(delay) => cluster.broker_round_trip_time(BROKER, delay)?,
-            })
+            }
+            Ok(())
         })
     }
 
