@@ -1,0 +1,30 @@
+//! A model small enough that nothing waits for it. What it says of a text means nothing, but it is always the same.
+
+use std::path::Path;
+
+use classifier::Labels;
+use classifier::checkpoint::Checkpoint;
+use classifier::model::{ModelConfig, initialise};
+use classifier::tokenizer::Tokenizer;
+
+/// Its classes.
+pub const TINY_LABELS: [&str; 2] = ["negative", "positive"];
+
+/// Writes it as a checkpoint directory.
+pub fn save_tiny_model(directory: &Path) {
+    let tokenizer = Tokenizer::from_characters(&["很快，好吃。太慢了不来0123456789 review"], 100);
+    let mut config = ModelConfig::small(tokenizer.vocab_size(), Labels::new(TINY_LABELS));
+    config.hidden_size = 32;
+    config.num_hidden_layers = 1;
+    config.num_attention_heads = 2;
+    config.intermediate_size = 64;
+    let parameters = initialise(&config, 1);
+    let checkpoint = Checkpoint {
+        config,
+        parameters,
+        tokenizer,
+    };
+    checkpoint
+        .save(directory, serde_json::Map::new())
+        .expect("the checkpoint can be written");
+}

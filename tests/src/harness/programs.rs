@@ -1,0 +1,63 @@
+//! The programs under test, as real processes.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// A command that runs one of the workspace's programs, without anything of this environment that would configure it.
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(directory().join(name));
+    for (variable, _) in env::vars_os() {
+        if variable.to_string_lossy().starts_with("LABELSTREAM_") {
+            command.env_remove(variable);
+        }
+    }
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// Runs `labelstream` to its end.
+pub fn labelstream(arguments: &[&str]) -> Output {
+    program("labelstream")
+        .args(arguments)
+        .output()
+        .expect("labelstream can be run")
+}
+
+/// Where cargo puts the programs: above the `deps` that this test binary lies in. Testing a package does not build the
+/// programs of others, so they are built here, once.
+fn directory() -> &'static PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        let test = env::current_exe().expect("a running program knows its file");
+        let profile = test
+            .ancestors()
+            .nth(2)
+            .expect("target/PROFILE/deps/TEST")
+            .to_owned();
+        let mut build = Command::new(env!("CARGO"));
+        build
+            .args([
+                "build",
+                "--quiet",
+                "--workspace",
+                "--bins",
+                "--manifest-path",
+            ])
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+        build
+            .arg("--target-dir")
+            .arg(profile.parent().expect("target/PROFILE"));
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        let built = build.output().expect("cargo can be run");
+        assert!(
+            built.status.success(),
+            "the programs do not build:\n{}",
+            String::from_utf8_lossy(&built.stderr)
+        );
+        profile
+    })
+}

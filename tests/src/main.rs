@@ -1,0 +1,12 @@
+//! The whole system against a real Apache Kafka and a real Postgres: services as processes, checked record by record.
+
+mod harness;
+
+mod bad_records;
+mod gaps;
+mod http;
+mod kills;
+mod outages;
+mod startup;
+mod stream;
+mod workflow;
