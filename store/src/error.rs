@@ -11,13 +11,13 @@ pub enum StoreError {
     /// The server is away, busy or restarting.
     #[error("Postgres is unavailable: {0}")]
     Unavailable(String),
-    /// The server does not let us in, or not do this.
+    /// The server does not let us in, or not do this; says what to do.
     #[error("Postgres refuses: {0}")]
     Refused(String),
     /// The tables are not there, or not all of them.
-    #[error("the database lacks {} ({}): run `labelstream migrate`", if missing.len() == 1 { "a migration" } else { "migrations" }, missing.join(", "))]
+    #[error("the database is not migrated (it lacks {}): run `labelstream migrate`", missing.join(", "))]
     Unmigrated {
-        /// Which, in order.
+        /// Which migrations, in order.
         missing: Vec<String>,
     },
     /// Postgres cannot hold this row; the others of its batch may be good.
@@ -58,4 +58,57 @@ impl StoreError {
 
 fn describe(version: Option<Version>) -> String {
     version.map_or_else(|| "none".to_owned(), |version| format!("version {version}"))
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(error) => {
+                let detail = error
+                    .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+                    .and_then(|error| error.detail())
+                    .map_or_else(String::new, |detail| format!(" ({detail})"));
+                from_server(error.code().as_deref().unwrap_or_default(), format!("{}{detail}", error.message()))
+            }
+            sqlx::Error::Io(why) => StoreError::Unavailable(format!("the connection broke: {why}")),
+            sqlx::Error::PoolTimedOut => StoreError::Unavailable("no connection could be had in time".to_owned()),
+            sqlx::Error::Tls(why) => {
+                StoreError::Refused(format!("{why}: check sslmode and sslrootcert in the database URL"))
+            }
+            error => StoreError::Failed(error.to_string()),
+        }
+    }
+}
+
+/// The server's own word. Codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn from_server(code: &str, message: String) -> StoreError {
+    match code {
+        "28P01" | "28000" => StoreError::Refused(format!("{message}: check the user and the password in the database URL")),
+        "3D000" => StoreError::Refused(format!("{message}: create it with createdb, or name another in the database URL")),
+        "42501" => StoreError::Refused(format!("{message}: grant it to the role in the database URL")),
+        "42P01" | "42703" => StoreError::Unmigrated { missing: vec![message] },
+        // A lock not had in time; a server that only reads, as one does before or after it was the primary.
+        "55P03" | "25006" | "25P03" => StoreError::Unavailable(message),
+        _ => match code.get(..2) {
+            // Connection; serialisation and deadlock; resources; shutdown, cancellation and timeouts; the system below.
+            Some("08" | "40" | "53" | "57" | "58") => StoreError::Unavailable(message),
+            _ => StoreError::Failed(format!("{message} (SQLSTATE {code})")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_transient_and_nothing_else_is() {
+        let transient = |code| from_server(code, "message".to_owned()).is_transient();
+        for code in ["08006", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01", "57P03", "58030", "25006"] {
+            assert!(transient(code), "{code} should be transient");
+        }
+        for code in ["28P01", "28000", "3D000", "42501", "42P01", "22P05", "23505", "XX001", ""] {
+            assert!(!transient(code), "{code} should be final");
+        }
+    }
 }

@@ -8,15 +8,17 @@ mod connect;
 mod error;
 mod schema;
 
-mod copy;
-mod positions;
 mod stream;
+mod positions;
+mod fence;
 mod write;
+mod copy;
 
 mod models;
 mod promote;
 
 mod dead_letters;
+mod predictions;
 mod status;
 
 pub mod checkpoints;
@@ -25,6 +27,7 @@ pub use connect::Store;
 pub use dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterId, RawRecord};
 pub use error::StoreError;
 pub use models::{Model, ModelStatus, NewModel, Version};
+pub use predictions::Predicted;
 pub use promote::Deployment;
 pub use schema::Schema;
 pub use status::{PartitionStatus, Status};

@@ -5,8 +5,9 @@ use chrono::{DateTime, Utc};
 use crate::{Store, StoreError};
 
 /// The number of a registered checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, sqlx::Type)]
 #[serde(transparent)]
+#[sqlx(transparent)]
 pub struct Version(pub i64);
 
 impl std::fmt::Display for Version {
@@ -16,8 +17,9 @@ impl std::fmt::Display for Version {
 }
 
 /// What became of a version before anybody deployed it; which one serves is the deployments' to say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum ModelStatus {
     /// Fit to be promoted.
     Registered,
@@ -26,7 +28,7 @@ pub enum ModelStatus {
 }
 
 /// A registered checkpoint.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx::FromRow)]
 pub struct Model {
     /// Its number.
     pub version: Version,
@@ -68,12 +70,33 @@ pub struct NewModel {
 impl Store {
     /// Gives a checkpoint its number. The same checkpoint at the same place keeps the number that it has.
     pub async fn register_model(&self, model: &NewModel) -> Result<Version, StoreError> {
-        todo!()
+        self.run(async |connection| {
+            // The update changes nothing: it is what makes `returning` speak of the row that was there.
+            let version = sqlx::query_scalar(
+                "insert into models (uri, manifest_sha256, labels, metrics, parent, round)
+                values ($1, $2, $3, $4, $5, $6)
+                on conflict (manifest_sha256, uri) do update set uri = excluded.uri
+                returning version",
+            )
+            .bind(&model.uri)
+            .bind(&model.manifest_sha256)
+            .bind(&model.labels)
+            .bind(&model.metrics)
+            .bind(model.parent)
+            .bind(model.round)
+            .fetch_one(connection)
+            .await?;
+            Ok(version)
+        })
+        .await
     }
 
     /// Every registered model, newest first.
     pub async fn models(&self) -> Result<Vec<Model>, StoreError> {
-        todo!()
+        self.run(async |connection| {
+            Ok(sqlx::query_as("select * from models order by version desc").fetch_all(connection).await?)
+        })
+        .await
     }
 
     /// One model.
@@ -81,11 +104,25 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoSuchModel`].
     pub async fn model(&self, version: Version) -> Result<Model, StoreError> {
-        todo!()
+        self.run(async |connection| {
+            sqlx::query_as("select * from models where version = $1")
+                .bind(version)
+                .fetch_optional(connection)
+                .await?
+                .ok_or(StoreError::NoSuchModel(version))
+        })
+        .await
     }
 
     /// The model that serves, if any was ever promoted.
     pub async fn champion(&self) -> Result<Option<Model>, StoreError> {
-        todo!()
+        self.run(async |connection| {
+            let champion = sqlx::query_as(
+                "select * from models where version =
+                (select version from deployments where alias = 'champion' order by id desc limit 1)",
+            );
+            Ok(champion.fetch_optional(connection).await?)
+        })
+        .await
     }
 }

@@ -1,7 +1,17 @@
 //! The position of a partition: claimed, moved over a gap, marked as halted.
 
+use std::pin::pin;
+use std::time::Duration;
+
+use sqlx::{Connection, PgConnection};
+use tokio::time::timeout;
+
+use crate::fence::{Counts, Step};
 use crate::stream::{Claim, Epoch, NextOffset, Outcome, Stream};
 use crate::{Store, StoreError};
+
+/// How long a claim waits for the former owner's transaction before it looks whether that owner is frozen.
+const COURTESY: Duration = Duration::from_secs(2);
 
 impl Store {
     /// Takes a partition over from whoever held it and says where to read on; every older claim is fenced from now on.
@@ -14,10 +24,22 @@ impl Store {
         owner: &str,
         if_new: NextOffset,
     ) -> Result<Claim, StoreError> {
-        todo!()
+        self.run(async |connection| {
+            let process: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *connection).await?;
+            let mut claim = pin!(claim(connection, stream, partition, owner, if_new));
+            match timeout(COURTESY, &mut claim).await {
+                Ok(claim) => claim,
+                Err(_) => {
+                    self.end_frozen_owner(process).await?;
+                    claim.await
+                }
+            }
+        })
+        .await
     }
 
     /// Records that the offsets from the claim's position up to `to` can never be read, and moves the position there.
+    /// May be called again after a transient error, like [`Store::write`].
     pub async fn record_gap(
         &self,
         stream: &Stream,
@@ -25,7 +47,29 @@ impl Store {
         to: NextOffset,
         reason: &str,
     ) -> Result<Outcome, StoreError> {
-        todo!()
+        let step = Step { partition: claim.partition, epoch: claim.epoch, from: claim.next_offset, to };
+        self.run(async |connection| {
+            let mut transaction = connection.begin().await?;
+            if !step.take(&mut transaction, stream, Counts::default()).await? {
+                return step.outcome(&mut transaction, stream).await;
+            }
+            sqlx::query(
+                "insert into gaps (pipeline, cluster_id, topic, partition, from_offset, to_offset, reason)
+                values ($1, $2, $3, $4, $5, $6, $7)",
+            )
+            .bind(&stream.pipeline)
+            .bind(&stream.cluster_id)
+            .bind(&stream.topic)
+            .bind(claim.partition)
+            .bind(claim.next_offset.0)
+            .bind(to.0)
+            .bind(reason)
+            .execute(&mut *transaction)
+            .await?;
+            transaction.commit().await?;
+            Ok(Outcome::Written)
+        })
+        .await
     }
 
     /// Leaves word of why a partition stands still, for `labelstream status`.
@@ -36,6 +80,64 @@ impl Store {
         epoch: Epoch,
         error: &str,
     ) -> Result<Outcome, StoreError> {
-        todo!()
+        self.run(async |connection| {
+            let updated = sqlx::query(
+                "update positions set last_error = $6, last_error_at = now()
+                where pipeline = $1 and cluster_id = $2 and topic = $3 and partition = $4 and owner_epoch = $5",
+            )
+            .bind(&stream.pipeline)
+            .bind(&stream.cluster_id)
+            .bind(&stream.topic)
+            .bind(partition)
+            .bind(epoch.0)
+            .bind(error)
+            .execute(connection)
+            .await?;
+            Ok(if updated.rows_affected() == 1 { Outcome::Written } else { Outcome::Fenced })
+        })
+        .await
     }
+
+    /// Ends the transaction that `process` waits for, if its client has fallen silent in the middle of it.
+    ///
+    /// No timeout of the server does this for a client that was frozen while it sent a `copy`: there
+    /// the server reads with cancellation held back, for as long as the connection lasts.
+    async fn end_frozen_owner(&self, process: i32) -> Result<(), StoreError> {
+        self.run(async |connection| {
+            sqlx::query(
+                "select pg_terminate_backend(pid) from pg_stat_activity
+                where pid = any(pg_blocking_pids($1)) and usename = current_user and wait_event = 'ClientRead'",
+            )
+            .bind(process)
+            .execute(connection)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+async fn claim(
+    connection: &mut PgConnection,
+    stream: &Stream,
+    partition: i32,
+    owner: &str,
+    if_new: NextOffset,
+) -> Result<Claim, StoreError> {
+    let (epoch, next_offset) = sqlx::query_as(
+        "insert into positions as held (pipeline, cluster_id, topic, partition, next_offset, owner_epoch, owner)
+        values ($1, $2, $3, $4, $5, 1, $6)
+        on conflict (pipeline, cluster_id, topic, partition) do update
+        set owner_epoch = held.owner_epoch + 1, owner = excluded.owner, claimed_at = now()
+        returning owner_epoch, next_offset",
+    )
+    .bind(&stream.pipeline)
+    .bind(&stream.cluster_id)
+    .bind(&stream.topic)
+    .bind(partition)
+    .bind(if_new.0)
+    .bind(owner)
+    .fetch_one(connection)
+    .await?;
+    Ok(Claim { partition, epoch: Epoch(epoch), next_offset: NextOffset(next_offset) })
 }

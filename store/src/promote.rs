@@ -2,11 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
+use sqlx::{Connection, PgConnection};
+
 use crate::models::Version;
 use crate::{Store, StoreError};
 
 /// A row of `deployments`: from then on, until the next row, `version` was what `alias` names.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx::FromRow)]
 pub struct Deployment {
     /// Counts up.
     pub id: i64,
@@ -26,7 +28,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] where somebody else was quicker, [`StoreError::NoSuchModel`].
     pub async fn promote(&self, version: Version, why: &str, expected: Option<Version>) -> Result<(), StoreError> {
-        todo!()
+        self.run(async |connection| {
+            let mut transaction = connection.begin().await?;
+            lock_deployments(&mut transaction).await?;
+            let champion = champion(&mut transaction).await?;
+            if champion != expected {
+                return Err(StoreError::Conflict { champion, expected });
+            }
+            deploy(&mut transaction, version, why).await?;
+            Ok(transaction.commit().await?)
+        })
+        .await
     }
 
     /// Makes the newest earlier champion that differs from the present one champion again, and returns it.
@@ -34,11 +46,57 @@ impl Store {
     /// # Errors
     /// [`StoreError::NothingToRollBackTo`].
     pub async fn rollback(&self, why: &str) -> Result<Version, StoreError> {
-        todo!()
+        self.run(async |connection| {
+            let mut transaction = connection.begin().await?;
+            lock_deployments(&mut transaction).await?;
+            let champion = champion(&mut transaction).await?;
+            let previous: Option<Version> = sqlx::query_scalar(
+                "select version from deployments where alias = 'champion' and version <> $1 order by id desc limit 1",
+            )
+            .bind(champion)
+            .fetch_optional(&mut *transaction)
+            .await?;
+            let previous = previous.ok_or(StoreError::NothingToRollBackTo)?;
+            deploy(&mut transaction, previous, why).await?;
+            transaction.commit().await?;
+            Ok(previous)
+        })
+        .await
     }
 
     /// Every deployment, newest first.
     pub async fn deployments(&self) -> Result<Vec<Deployment>, StoreError> {
-        todo!()
+        self.run(async |connection| {
+            Ok(sqlx::query_as("select * from deployments order by id desc").fetch_all(connection).await?)
+        })
+        .await
     }
+}
+
+/// One change at a time; readers are not held up.
+async fn lock_deployments(transaction: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("lock table deployments in share row exclusive mode").execute(transaction).await?;
+    Ok(())
+}
+
+async fn champion(transaction: &mut PgConnection) -> Result<Option<Version>, StoreError> {
+    let version = "select version from deployments where alias = 'champion' order by id desc limit 1";
+    Ok(sqlx::query_scalar(version).fetch_optional(transaction).await?)
+}
+
+/// The notification leaves with the commit, and is only a hint: consumers look for themselves too.
+async fn deploy(transaction: &mut PgConnection, version: Version, why: &str) -> Result<(), StoreError> {
+    let deployed = sqlx::query(
+        "insert into deployments (alias, version, why)
+        select 'champion', version, $2 from models where version = $1",
+    )
+    .bind(version)
+    .bind(why)
+    .execute(&mut *transaction)
+    .await?;
+    if deployed.rows_affected() == 0 {
+        return Err(StoreError::NoSuchModel(version));
+    }
+    sqlx::query("select pg_notify('labelstream_models', $1)").bind(version.to_string()).execute(transaction).await?;
+    Ok(())
 }

@@ -3,10 +3,17 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use sqlx::postgres::PgDatabaseError;
+use sqlx::{Connection, PgConnection};
 
+use crate::copy::CopyRows;
+use crate::fence::{Counts, Step};
 use crate::models::Version;
 use crate::stream::{Epoch, NextOffset, Outcome, Stream};
 use crate::{Store, StoreError};
+
+/// Rows are sent in pieces of about this size, so that a batch of long texts is never held twice.
+const CHUNK: usize = 1 << 20;
 
 /// The effects of the records of one partition from one position to the next.
 #[derive(Debug, Clone)]
@@ -80,6 +87,146 @@ impl Store {
     /// # Errors
     /// [`StoreError::BadRow`] names the offset of a row that Postgres cannot hold; nothing was written.
     pub async fn write(&self, stream: &Stream, write: &Write) -> Result<Outcome, StoreError> {
-        todo!()
+        write.check();
+        let step = Step { partition: write.partition, epoch: write.epoch, from: write.from, to: write.to };
+        self.run(async |connection| {
+            let mut transaction = connection.begin().await?;
+            if !step.take(&mut transaction, stream, write.counts()).await? {
+                return step.outcome(&mut transaction, stream).await;
+            }
+            if !write.predictions.is_empty() {
+                copy_predictions(&mut transaction, stream, write).await?;
+            }
+            if !write.dead_letters.is_empty() {
+                copy_dead_letters(&mut transaction, stream, write).await?;
+            }
+            transaction.commit().await?;
+            Ok(Outcome::Written)
+        })
+        .await
     }
+}
+
+impl Write {
+    /// Every record takes an offset of its own between the two positions.
+    fn check(&self) {
+        let predictions = self.predictions.iter().map(|row| row.kafka_offset);
+        let dead_letters = self.dead_letters.iter().map(|row| row.kafka_offset);
+        for offset in predictions.chain(dead_letters) {
+            let inside = self.from.0 <= offset && offset < self.to.0;
+            assert!(inside, "a record at offset {offset} outside {:?}..{:?} is a bug", self.from, self.to);
+        }
+        let counts = self.counts();
+        let records = counts.predictions + counts.dead_letters + counts.tombstones;
+        assert!(records <= self.to.0 - self.from.0, "more records than offsets is a bug: {counts:?}");
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            predictions: self.predictions.len() as i64,
+            dead_letters: self.dead_letters.len() as i64,
+            tombstones: self.tombstones as i64,
+        }
+    }
+}
+
+async fn copy_predictions(
+    transaction: &mut PgConnection,
+    stream: &Stream,
+    write: &Write,
+) -> Result<(), StoreError> {
+    let statement = "copy predictions (pipeline, cluster_id, topic, partition, kafka_offset, record_time, review_id, \
+        text, created_at, attributes, label, score, scores, version) from stdin (format binary)";
+    copy_rows(transaction, statement, &write.predictions, |to, row| {
+        to.row(14);
+        put_record(to, stream, write.partition, row.kafka_offset, row.record_time);
+        to.text(&row.review_id);
+        to.text(&row.text);
+        to.timestamptz(row.created_at);
+        to.jsonb(row.attributes.as_deref());
+        to.text(&row.label);
+        to.real(row.score);
+        to.reals(&row.scores);
+        to.bigint(row.version.0);
+    })
+    .await
+    .map_err(|error| with_offset(error, "predictions", write.predictions.iter().map(|row| row.kafka_offset)))
+}
+
+async fn copy_dead_letters(
+    transaction: &mut PgConnection,
+    stream: &Stream,
+    write: &Write,
+) -> Result<(), StoreError> {
+    let statement = "copy dead_letters (pipeline, cluster_id, topic, partition, kafka_offset, record_time, reason, \
+        detail, key, payload, header_names, header_values) from stdin (format binary)";
+    copy_rows(transaction, statement, &write.dead_letters, |to, row| {
+        to.row(12);
+        put_record(to, stream, write.partition, row.kafka_offset, row.record_time);
+        to.text(row.reason);
+        to.text(&row.detail);
+        to.bytea(row.key.as_deref());
+        to.bytea(row.payload.as_deref());
+        to.texts(row.headers.iter().map(|(name, _)| name.as_str()));
+        to.byteas(row.headers.iter().map(|(_, value)| value.as_deref()));
+    })
+    .await
+    .map_err(|error| with_offset(error, "dead_letters", write.dead_letters.iter().map(|row| row.kafka_offset)))
+}
+
+/// The columns that both tables begin with.
+fn put_record(
+    to: &mut CopyRows,
+    stream: &Stream,
+    partition: i32,
+    kafka_offset: i64,
+    record_time: Option<DateTime<Utc>>,
+) {
+    to.text(&stream.pipeline);
+    to.text(&stream.cluster_id);
+    to.text(&stream.topic);
+    to.integer(partition);
+    to.bigint(kafka_offset);
+    to.timestamptz(record_time);
+}
+
+async fn copy_rows<Row>(
+    connection: &mut PgConnection,
+    statement: &str,
+    rows: &[Row],
+    put: impl Fn(&mut CopyRows, &Row),
+) -> Result<(), sqlx::Error> {
+    let mut copy = connection.copy_in_raw(statement).await?;
+    let mut encoded = CopyRows::new();
+    for row in rows {
+        put(&mut encoded, row);
+        if encoded.bytes().len() >= CHUNK {
+            copy.send(encoded.bytes()).await?;
+            encoded.clear();
+        }
+    }
+    encoded.end();
+    copy.send(encoded.bytes()).await?;
+    let copied = copy.finish().await?;
+    assert_eq!(copied, rows.len() as u64, "rows lost on the way into a table are a bug");
+    Ok(())
+}
+
+/// Names the record that the server could not take: it says the line, which counts the rows from one.
+fn with_offset(error: sqlx::Error, table: &'static str, mut offsets: impl Iterator<Item = i64>) -> StoreError {
+    let sqlx::Error::Database(database_error) = &error else { return error.into() };
+    // Class 22 is a value that cannot be, class 54 one past a limit of the server: the row's own fault, both.
+    let own_fault = database_error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("54"));
+    let line = database_error.try_downcast_ref::<PgDatabaseError>().and_then(|error| line(error.r#where()?, table));
+    match line.filter(|_| own_fault).and_then(|line| offsets.nth(line.checked_sub(1)?)) {
+        Some(kafka_offset) => StoreError::BadRow { table, kafka_offset, detail: database_error.message().to_owned() },
+        None => error.into(),
+    }
+}
+
+/// The number in `COPY predictions, line 3, column text`, whatever the language of the server's messages.
+fn line(context: &str, table: &str) -> Option<usize> {
+    let (_, after) = context.split_once(&format!("COPY {table}"))?;
+    let digits = after.trim_start_matches(|character: char| !character.is_ascii_digit());
+    digits.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }
