@@ -1,0 +1,130 @@
+//! AdamW.
+
+use std::sync::Mutex;
+
+use anyhow::Result;
+use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var};
+use classifier::model::Parameters;
+
+use crate::gradient::{Gradients, slice, slice_mut};
+use crate::parallel;
+
+const BETA_1: f64 = 0.9;
+const BETA_2: f64 = 0.999;
+const EPSILON: f64 = 1e-8;
+
+/// Adam with decoupled weight decay (Loshchilov and Hutter, 2019) as `torch.optim.AdamW` computes it; matrices alone decay.
+pub(crate) struct AdamW {
+    weight_decay: f64,
+    steps: i32,
+    states: Vec<State>,
+}
+
+/// The running moments of one parameter's gradient.
+struct State {
+    variable: Var,
+    moments: Moments,
+}
+
+/// On the CPU one pass over slices does everything; elsewhere candle's operations are composed.
+enum Moments {
+    Slices { first: Vec<f32>, second: Vec<f32> },
+    Tensors { first: Tensor, second: Tensor },
+}
+
+/// What a step multiplies with, bias corrections included.
+#[derive(Clone, Copy)]
+struct Factors {
+    /// Of the gradient: below 1 where it is clipped.
+    gradient: f64,
+    /// Of the parameter: below 1 where it decays.
+    decay: f64,
+    /// The learning rate over the correction of the first moment.
+    rate: f64,
+    /// One over the root of the correction of the second moment.
+    second: f64,
+}
+
+impl AdamW {
+    pub(crate) fn new(parameters: &Parameters, weight_decay: f64) -> Result<Self> {
+        let states = parameters.iter().map(|(_, parameter)| State::new(parameter));
+        Ok(Self { weight_decay, steps: 0, states: states.collect::<Result<_>>()? })
+    }
+
+    /// Moves every parameter; gradients are multiplied with `scale` first, for clipping.
+    pub(crate) fn step(&mut self, gradients: &Gradients, learning_rate: f64, scale: f64, threads: usize) -> Result<()> {
+        self.steps += 1;
+        let factors = Factors {
+            gradient: scale,
+            decay: 1.0,
+            rate: learning_rate / (1.0 - BETA_1.powi(self.steps)),
+            second: 1.0 / (1.0 - BETA_2.powi(self.steps)).sqrt(),
+        };
+        let decayed = Factors { decay: 1.0 - learning_rate * self.weight_decay, ..factors };
+        let pairs: Vec<_> = self.states.iter_mut().zip(gradients.iter()).collect();
+        parallel::map(threads, pairs, |(_, gradient)| gradient.elem_count(), |(state, gradient)| {
+            let is_matrix = gradient.rank() >= 2;
+            state.step(gradient, if is_matrix { decayed } else { factors })
+        })?;
+        Ok(())
+    }
+}
+
+impl State {
+    fn new(parameter: &Tensor) -> Result<Self> {
+        let moments = if parameter.device().is_cpu() {
+            Moments::Slices { first: vec![0.0; parameter.elem_count()], second: vec![0.0; parameter.elem_count()] }
+        } else {
+            Moments::Tensors { first: parameter.zeros_like()?.detach(), second: parameter.zeros_like()?.detach() }
+        };
+        Ok(Self { variable: Var::from_tensor(parameter)?, moments })
+    }
+
+    fn step(&mut self, gradient: &Tensor, factors: Factors) -> Result<()> {
+        match &mut self.moments {
+            Moments::Slices { first, second } => {
+                let moments = Mutex::new((first.as_mut_slice(), second.as_mut_slice()));
+                self.variable.inplace_op2(gradient, &Step { moments, factors })?;
+            }
+            Moments::Tensors { first, second } => {
+                let gradient = (gradient.detach() * factors.gradient)?;
+                *first = ((&*first * BETA_1)? + (&gradient * (1.0 - BETA_1))?)?;
+                *second = ((&*second * BETA_2)? + (gradient.sqr()? * (1.0 - BETA_2))?)?;
+                let root = ((second.sqrt()? * factors.second)? + EPSILON)?;
+                let moved = ((self.variable.as_detached_tensor() * factors.decay)? - ((&*first / root)? * factors.rate)?)?;
+                self.variable.set(&moved)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One step of one parameter in one pass. The mutex only lends the moments through candle's `&self`; nobody else asks for it.
+struct Step<'a> {
+    moments: Mutex<(&'a mut [f32], &'a mut [f32])>,
+    factors: Factors,
+}
+
+impl InplaceOp2 for Step<'_> {
+    fn name(&self) -> &'static str {
+        "adamw"
+    }
+
+    fn cpu_fwd(&self, parameter: &mut CpuStorage, parameter_layout: &Layout, gradient: &CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let parameter = slice_mut(parameter, parameter_layout)?;
+        let gradient = slice(gradient, layout)?;
+        let mut moments = self.moments.lock().expect("nobody else holds the moments: anything else is a bug");
+        let (first, second) = &mut *moments;
+        let moments = first.iter_mut().zip(second.iter_mut());
+        let (scale, decay) = (self.factors.gradient as f32, self.factors.decay as f32);
+        let (rate, correction) = (self.factors.rate as f32, self.factors.second as f32);
+        let (beta_1, beta_2, epsilon) = (BETA_1 as f32, BETA_2 as f32, EPSILON as f32);
+        for ((parameter, gradient), (first, second)) in parameter.iter_mut().zip(gradient).zip(moments) {
+            let gradient = gradient * scale;
+            *first = beta_1 * *first + (1.0 - beta_1) * gradient;
+            *second = beta_2 * *second + (1.0 - beta_2) * gradient * gradient;
+            *parameter = *parameter * decay - rate * *first / (second.sqrt() * correction + epsilon);
+        }
+        Ok(())
+    }
+}

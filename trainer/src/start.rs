@@ -1,0 +1,88 @@
+//! Where a run starts: a model, and the examples in its tokens.
+
+use anyhow::{Context, Result, ensure};
+use classifier::checkpoint::{self, Checkpoint};
+use classifier::model::{ModelConfig, initialise};
+use classifier::{Labels, Tokenizer};
+
+use crate::batches::{self, Sample};
+use crate::dataset::{Dataset, Example};
+use crate::random::Random;
+use crate::settings::{Base, Settings};
+
+/// Entries of a new vocabulary: every character of 10,000 reviews is about 3,500 of them; rarer ones than the 8,000th say
+/// nothing and are unknown.
+const VOCABULARY: usize = 8_000;
+
+/// A model before its first step, and the tokenized examples.
+pub(crate) struct Start {
+    pub checkpoint: Checkpoint,
+    /// Parameters that the base did not have.
+    pub initialised: Vec<String>,
+    pub train: Vec<Sample>,
+    pub valid: Vec<Sample>,
+    /// What hides a token; a vocabulary may lack it.
+    mask_id: Option<u32>,
+}
+
+impl Start {
+    pub(crate) fn new(settings: &Settings, dataset: &Dataset, base: &Base) -> Result<Self> {
+        ensure!(!dataset.train.is_empty(), "there is no text to learn from");
+        let labels = Labels::new(dataset.labels.clone());
+        let (mut checkpoint, initialised) = match base {
+            Base::New => (new_checkpoint(&dataset.train, labels, settings.seed), Vec::new()),
+            Base::Checkpoint(directory) => {
+                let base = checkpoint::Base::open(directory, &labels, settings.seed)?;
+                (base.checkpoint, base.initialised)
+            }
+        };
+        if let Some(dropout) = settings.dropout {
+            checkpoint.config.hidden_dropout_prob = dropout;
+            checkpoint.config.attention_probs_dropout_prob = dropout;
+            checkpoint.config.classifier_dropout = None;
+        }
+        let max_length = settings.max_length.min(checkpoint.config.max_position_embeddings);
+        // A base that was trained for these classes may know them in another order.
+        let order = class_order(&dataset.labels, &checkpoint.config.labels)?;
+        let sample = |examples: &[Example]| tokenize(&checkpoint.tokenizer, examples, max_length, &order);
+        let mask_id = checkpoint.tokenizer.id("[MASK]");
+        ensure!(
+            settings.token_masking == 0.0 || mask_id.is_some(),
+            "token-masking needs a vocabulary with [MASK]; the base has none"
+        );
+        Ok(Self { train: sample(&dataset.train)?, valid: sample(&dataset.valid)?, mask_id, initialised, checkpoint })
+    }
+
+    /// Training samples by index, with a share of their tokens hidden.
+    pub(crate) fn batch(&self, indices: &[usize], masking: f64, random: &mut Random) -> Vec<Sample> {
+        let mut samples: Vec<Sample> = indices.iter().map(|index| self.train[*index].clone()).collect();
+        if let Some(mask_id) = self.mask_id.filter(|_| masking > 0.0) {
+            for sample in &mut samples {
+                batches::mask(&mut sample.ids, mask_id, masking, random);
+            }
+        }
+        samples
+    }
+}
+
+fn new_checkpoint(train: &[Example], labels: Labels, seed: u64) -> Checkpoint {
+    let texts: Vec<&str> = train.iter().map(|example| example.text.as_str()).collect();
+    let tokenizer = Tokenizer::from_characters(&texts, VOCABULARY);
+    let config = ModelConfig::small(tokenizer.vocab_size(), labels);
+    Checkpoint { parameters: initialise(&config, seed), config, tokenizer }
+}
+
+/// The model's index of each class of the data.
+fn class_order(data: &[String], model: &Labels) -> Result<Vec<u32>> {
+    let index = |name: &String| {
+        let index = model.index(name).with_context(|| format!("the model has no class {name:?}: that is a bug"))?;
+        Ok(u32::try_from(index)?)
+    };
+    data.iter().map(index).collect()
+}
+
+fn tokenize(tokenizer: &Tokenizer, examples: &[Example], max_length: usize, order: &[u32]) -> Result<Vec<Sample>> {
+    let texts: Vec<&str> = examples.iter().map(|example| example.text.as_str()).collect();
+    let ids = tokenizer.encode_batch(&texts, max_length)?;
+    Ok(ids.into_iter().zip(examples).map(|(ids, example)| Sample { ids, label: order[example.label] }).collect())
+}
