@@ -1,65 +1,199 @@
-//! The checkpoint store: immutable directories behind a URL.
+//! The checkpoint store: immutable directories behind a URL, named by the SHA-256 of their `manifest.json`.
 
-use std::path::{Path, PathBuf};
+mod error;
+mod local;
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::buffered::BufWriter;
+use object_store::path::Path as Location;
+use object_store::{ObjectStore, ObjectStoreExt};
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+use url::Url;
+
+pub use error::CheckpointStoreError;
+
+/// Written last, so that where it stands the rest is complete.
+const MANIFEST: &str = "manifest.json";
 
 /// Where checkpoints are kept: `file:///directory`, a plain path, or, with the cargo feature `s3`, `s3://bucket/prefix`.
 #[derive(Debug, Clone)]
-pub struct CheckpointStore;
-
-/// Why a checkpoint could not be moved.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointStoreError {
-    /// The URL cannot be used.
-    #[error("the checkpoint store {url} is not usable: {why}")]
-    Address {
-        /// As given.
-        url: String,
-        /// Why.
-        why: String,
-    },
-    /// There is no such checkpoint.
-    #[error("there is no checkpoint at {0}")]
-    NotFound(String),
-    /// The directory is not a checkpoint.
-    #[error("{} is not a checkpoint: {why}", directory.display())]
-    NotACheckpoint {
-        /// The directory.
-        directory: PathBuf,
-        /// Why.
-        why: String,
-    },
-    /// The store or the disk failed.
-    #[error("{what}: {why}")]
-    Failed {
-        /// What was being done.
-        what: String,
-        /// Why it failed.
-        why: String,
-    },
-}
-
-impl CheckpointStoreError {
-    /// Whether the same call may succeed later without anybody mending anything.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, CheckpointStoreError::Failed { .. })
-    }
+pub struct CheckpointStore {
+    objects: Arc<dyn ObjectStore>,
+    /// Without a slash at its end.
+    url: String,
+    /// What the locations of all objects begin with.
+    prefix: Location,
+    /// Where that is on this machine, if it is.
+    directory: Option<PathBuf>,
 }
 
 impl CheckpointStore {
-    /// Opens the store at a URL or path.
+    /// Opens the store at a URL or path; touches nothing yet.
     pub fn open(url: &str) -> Result<Self, CheckpointStoreError> {
-        todo!()
+        let unusable = |why: String| CheckpointStoreError::Address { url: url.to_owned(), why };
+        let parsed = if url.contains("://") {
+            Url::parse(url).map_err(|why| unusable(why.to_string()))?
+        } else {
+            let path = std::path::absolute(url).map_err(|why| unusable(why.to_string()))?;
+            Url::from_directory_path(path).map_err(|()| unusable("it is not a path".to_owned()))?
+        };
+        let (objects, prefix) =
+            object_store::parse_url_opts(&parsed, options()).map_err(|why| unusable(reason_to_refuse(&parsed, &why)))?;
+        let directory = if parsed.scheme() == "file" {
+            Some(parsed.to_file_path().map_err(|()| unusable("it is not a path on this machine".to_owned()))?)
+        } else {
+            None
+        };
+        Ok(Self {
+            objects: objects.into(),
+            url: parsed.as_str().trim_end_matches('/').to_owned(),
+            prefix,
+            directory,
+        })
     }
 
-    /// Copies a checkpoint directory into the store and returns the URI to register. The name is the SHA-256 of its
-    /// `manifest.json`, so publishing the same directory again changes nothing.
+    /// Copies a checkpoint directory into the store and returns the URI to register. Publishing the same directory
+    /// again changes nothing.
     pub async fn publish(&self, directory: &Path) -> Result<String, CheckpointStoreError> {
-        todo!()
+        let not_a_checkpoint =
+            |why: String| CheckpointStoreError::NotACheckpoint { checkpoint: directory.display().to_string(), why };
+        let manifest = tokio::fs::read(directory.join(MANIFEST))
+            .await
+            .map_err(|why| not_a_checkpoint(format!("{MANIFEST}: {why}")))?;
+        let files = file_names(&manifest).map_err(not_a_checkpoint)?;
+        let name = hex::encode(Sha256::digest(&manifest));
+        let uri = format!("{}/{name}", self.url);
+        let failed = |why| CheckpointStoreError::from_store(&uri, why);
+
+        match self.objects.head(&self.location(&name, MANIFEST)).await {
+            Ok(_) => return Ok(uri),
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        for file in &files {
+            let mut from = tokio::fs::File::open(directory.join(file))
+                .await
+                .map_err(|why| not_a_checkpoint(format!("{file}: {why}")))?;
+            let mut to = BufWriter::new(self.objects.clone(), self.location(&name, file));
+            let failed = |why| CheckpointStoreError::failed(format!("publishing {file} to {uri}"), why);
+            tokio::io::copy(&mut from, &mut to).await.map_err(failed)?;
+            to.shutdown().await.map_err(failed)?;
+        }
+        self.persist(&name, &files).await?;
+        self.objects.put(&self.location(&name, MANIFEST), manifest.into()).await.map_err(failed)?;
+        self.persist(&name, &[MANIFEST.to_owned()]).await?;
+        Ok(uri)
     }
 
-    /// Copies the checkpoint at `uri` to a directory below `cache` and returns it; one that is there already is not
-    /// copied again. A half copy never stands under the returned name. The hashes are the caller's to verify.
+    /// Copies the checkpoint registered as `uri` to a directory below `cache` and returns it; one that is there
+    /// already is not copied again. A half copy never stands under the returned name. The hashes are the caller's to
+    /// verify.
+    ///
+    /// It is looked up in this store by the last part of `uri`, its hash: the store may be mounted elsewhere than where
+    /// it was published, and a row in a table cannot make anybody read from anywhere else.
     pub async fn fetch(&self, uri: &str, cache: &Path) -> Result<PathBuf, CheckpointStoreError> {
-        todo!()
+        let name = name_of(uri)?;
+        let finished = cache.join(name);
+        if finished.join(MANIFEST).exists() {
+            return Ok(finished);
+        }
+        let in_cache = |why| CheckpointStoreError::failed(format!("writing to the cache {}", cache.display()), why);
+        tokio::fs::create_dir_all(cache).await.map_err(in_cache)?;
+        let unfinished = tempfile::Builder::new().prefix(".fetching-").tempdir_in(cache).map_err(in_cache)?;
+
+        let manifest = self.download(name, MANIFEST, unfinished.path()).await?;
+        let files = tokio::fs::read(&manifest).await.map_err(in_cache)?;
+        let files = file_names(&files)
+            .map_err(|why| CheckpointStoreError::NotACheckpoint { checkpoint: uri.to_owned(), why })?;
+        for file in &files {
+            self.download(name, file, unfinished.path()).await?;
+        }
+        local::sync_directory(unfinished.path()).await.map_err(in_cache)?;
+        local::put_in_place(unfinished, &finished).await.map_err(in_cache)?;
+        Ok(finished)
+    }
+
+    async fn download(&self, name: &str, file: &str, directory: &Path) -> Result<PathBuf, CheckpointStoreError> {
+        let failed = |why| CheckpointStoreError::from_store(&format!("{}/{name}/{file}", self.url), why);
+        let path = directory.join(file);
+        let in_cache = |why| CheckpointStoreError::failed(format!("writing {}", path.display()), why);
+
+        let mut from = self.objects.get(&self.location(name, file)).await.map_err(failed)?.into_stream();
+        let mut to = tokio::fs::File::create(&path).await.map_err(in_cache)?;
+        while let Some(bytes) = from.try_next().await.map_err(failed)? {
+            to.write_all(&bytes).await.map_err(in_cache)?;
+        }
+        to.sync_all().await.map_err(in_cache)?;
+        Ok(path)
+    }
+
+    /// On this machine's disks, sees to it that what was published survives a power cut; other stores do that themselves.
+    async fn persist(&self, name: &str, files: &[String]) -> Result<(), CheckpointStoreError> {
+        let Some(directory) = self.directory.as_ref().map(|store| store.join(name)) else { return Ok(()) };
+        let failed = |why| CheckpointStoreError::failed(format!("flushing {}", directory.display()), why);
+        for file in files {
+            local::sync(&directory.join(file)).await.map_err(failed)?;
+        }
+        local::sync_directory(&directory).await.map_err(failed)
+    }
+
+    fn location(&self, name: &str, file: &str) -> Location {
+        self.prefix.clone().join(name).join(file)
+    }
+}
+
+/// The hash at the end of a URI.
+fn name_of(uri: &str) -> Result<&str, CheckpointStoreError> {
+    let name = uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let is_hash = name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    match is_hash {
+        true => Ok(name),
+        false => Err(CheckpointStoreError::Address {
+            url: uri.to_owned(),
+            why: "it does not end in the hash of a checkpoint".to_owned(),
+        }),
+    }
+}
+
+/// The files that a manifest lists; plain names only, so that none is written outside its directory.
+fn file_names(manifest: &[u8]) -> Result<Vec<String>, String> {
+    #[derive(serde::Deserialize)]
+    struct Manifest {
+        files: Vec<File>,
+    }
+    #[derive(serde::Deserialize)]
+    struct File {
+        name: String,
+    }
+    let manifest: Manifest = serde_json::from_slice(manifest).map_err(|why| format!("{MANIFEST}: {why}"))?;
+    let plain = |name: &str| {
+        let mut components = Path::new(name).components();
+        matches!((components.next(), components.next()), (Some(Component::Normal(only)), None) if only == name)
+    };
+    match manifest.files.iter().find(|file| !plain(&file.name)) {
+        Some(file) => Err(format!("{MANIFEST}: `{}` is not a plain file name", file.name)),
+        None => Ok(manifest.files.into_iter().map(|file| file.name).collect()),
+    }
+}
+
+/// The cloud's own environment variables: credentials, region, endpoint.
+#[cfg(feature = "s3")]
+fn options() -> impl Iterator<Item = (String, String)> {
+    std::env::vars().filter(|(name, _)| name.starts_with("AWS_"))
+}
+
+#[cfg(not(feature = "s3"))]
+fn options() -> impl Iterator<Item = (String, String)> {
+    std::iter::empty()
+}
+
+fn reason_to_refuse(url: &Url, why: &object_store::Error) -> String {
+    match url.scheme() {
+        "s3" | "s3a" if !cfg!(feature = "s3") => "this program was built without the cargo feature `s3`".to_owned(),
+        _ => why.to_string(),
     }
 }

@@ -55,31 +55,24 @@ impl Store {
         .await
     }
 
-    /// How many predictions of a stream there are, counted row by row.
-    pub async fn count_predictions(&self, stream: &Stream) -> Result<i64, StoreError> {
+    /// How many predictions of a pipeline there are, counted row by row.
+    pub async fn count_predictions(&self, pipeline: &str) -> Result<i64, StoreError> {
         self.run(async |connection| {
-            Ok(sqlx::query_scalar(
-                "select count(*) from predictions where pipeline = $1 and cluster_id = $2 and topic = $3",
-            )
-            .bind(&stream.pipeline)
-            .bind(&stream.cluster_id)
-            .bind(&stream.topic)
-            .fetch_one(connection)
-            .await?)
+            Ok(sqlx::query_scalar("select count(*) from predictions where pipeline = $1")
+                .bind(pipeline)
+                .fetch_one(connection)
+                .await?)
         })
         .await
     }
 
-    /// How many records of a stream are behind its positions, by the counts kept beside them; none before its first claim.
-    pub async fn progress(&self, stream: &Stream) -> Result<Option<i64>, StoreError> {
+    /// How many records are behind the positions of a pipeline, by the counts kept beside them; none before its first claim.
+    pub async fn progress(&self, pipeline: &str) -> Result<Option<i64>, StoreError> {
         self.run(async |connection| {
             Ok(sqlx::query_scalar(
-                "select sum(predictions + dead_letters + tombstones)::bigint from positions
-                where pipeline = $1 and cluster_id = $2 and topic = $3",
+                "select sum(predictions + dead_letters + tombstones)::bigint from positions where pipeline = $1",
             )
-            .bind(&stream.pipeline)
-            .bind(&stream.cluster_id)
-            .bind(&stream.topic)
+            .bind(pipeline)
             .fetch_one(connection)
             .await?)
         })

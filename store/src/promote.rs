@@ -79,9 +79,9 @@ async fn lock_deployments(transaction: &mut PgConnection) -> Result<(), StoreErr
     Ok(())
 }
 
-async fn champion(transaction: &mut PgConnection) -> Result<Option<Version>, StoreError> {
+pub(crate) async fn champion(connection: &mut PgConnection) -> Result<Option<Version>, StoreError> {
     let version = "select version from deployments where alias = 'champion' order by id desc limit 1";
-    Ok(sqlx::query_scalar(version).fetch_optional(transaction).await?)
+    Ok(sqlx::query_scalar(version).fetch_optional(connection).await?)
 }
 
 /// The notification leaves with the commit, and is only a hint: consumers look for themselves too.

@@ -1,13 +1,15 @@
 //! What `labelstream status` shows.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
 use crate::models::Version;
+use crate::promote::champion;
 use crate::stream::{Epoch, NextOffset, Stream};
 use crate::{Store, StoreError};
 
 /// How one pipeline is doing.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Status {
     /// Every partition ever claimed, by cluster, topic and partition.
     pub partitions: Vec<PartitionStatus>,
@@ -22,9 +24,11 @@ pub struct Status {
 }
 
 /// One partition.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx::FromRow)]
 pub struct PartitionStatus {
     /// The stream that it belongs to.
+    #[serde(flatten)]
+    #[sqlx(flatten)]
     pub stream: Stream,
     /// Its number.
     pub partition: i32,
@@ -53,6 +57,51 @@ pub struct PartitionStatus {
 impl Store {
     /// How the pipeline is doing, for people to read.
     pub async fn status(&self, pipeline: &str) -> Result<Status, StoreError> {
-        todo!()
+        self.run(async |connection| {
+            Ok(Status {
+                partitions: partitions(connection, pipeline).await?,
+                predictions_last_minute: predictions_within(connection, pipeline, 60.0).await?,
+                predictions_last_hour: predictions_within(connection, pipeline, 3600.0).await?,
+                dead_letters_last_hour: dead_letters_within(connection, pipeline, 3600.0).await?,
+                champion: champion(connection).await?,
+            })
+        })
+        .await
     }
+}
+
+async fn partitions(connection: &mut PgConnection, pipeline: &str) -> Result<Vec<PartitionStatus>, StoreError> {
+    let partitions = sqlx::query_as(
+        "select *, owner_epoch as epoch from positions where pipeline = $1 order by cluster_id, topic, partition",
+    );
+    Ok(partitions.bind(pipeline).fetch_all(connection).await?)
+}
+
+/// Counts no further than anybody cares to wait for.
+async fn predictions_within(
+    connection: &mut PgConnection,
+    pipeline: &str,
+    seconds: f64,
+) -> Result<i64, StoreError> {
+    let count = sqlx::query_scalar(
+        "select count(*) from (
+            select from predictions
+            where pipeline = $1 and classified_at >= now() - make_interval(secs => $2)
+            limit 10000000
+        ) as recent",
+    );
+    Ok(count.bind(pipeline).bind(seconds).fetch_one(connection).await?)
+}
+
+async fn dead_letters_within(
+    connection: &mut PgConnection,
+    pipeline: &str,
+    seconds: f64,
+) -> Result<Vec<(String, i64)>, StoreError> {
+    let reasons = sqlx::query_as(
+        "select reason, count(*) from dead_letters
+        where pipeline = $1 and failed_at >= now() - make_interval(secs => $2)
+        group by reason order by count(*) desc, reason",
+    );
+    Ok(reasons.bind(pipeline).bind(seconds).fetch_all(connection).await?)
 }

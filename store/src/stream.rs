@@ -4,7 +4,7 @@
 ///
 /// The cluster's own id is part of the name, so that one topic name on two clusters, or a cluster that was made again,
 /// is never taken for the same stream.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, sqlx::FromRow)]
 pub struct Stream {
     /// The name under which this classification runs (the consumer's group).
     pub pipeline: String,
@@ -15,11 +15,15 @@ pub struct Stream {
 }
 
 /// How often a partition has been claimed; the newest claim alone may write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, sqlx::Type)]
+#[serde(transparent)]
+#[sqlx(transparent)]
 pub struct Epoch(pub i64);
 
 /// The offset of the first record whose effect is not yet in Postgres: not the offset of a record that is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, sqlx::Type)]
+#[serde(transparent)]
+#[sqlx(transparent)]
 pub struct NextOffset(pub i64);
 
 /// The right to write one partition, until somebody else claims it.

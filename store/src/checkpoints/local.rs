@@ -1,0 +1,30 @@
+//! Files that are on the disk when we say so.
+
+use std::io;
+use std::path::Path;
+
+use tempfile::TempDir;
+use tokio::fs;
+
+/// Flushes a file to the disk.
+pub async fn sync(file: &Path) -> io::Result<()> {
+    fs::File::open(file).await?.sync_all().await
+}
+
+/// Flushes the names in a directory.
+pub async fn sync_directory(directory: &Path) -> io::Result<()> {
+    sync(directory).await
+}
+
+/// Gives a finished directory its name. Another process may have been quicker: its copy is as good.
+pub async fn put_in_place(finished: TempDir, name: &Path) -> io::Result<()> {
+    match fs::rename(finished.path(), name).await {
+        Ok(()) => {
+            // It has another name now: there is nothing to remove.
+            let _ = finished.keep();
+            sync_directory(name.parent().unwrap_or(name)).await
+        }
+        Err(_) if name.exists() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
