@@ -18,7 +18,7 @@ pub fn save_tiny_model(directory: &Path) {
     config.num_hidden_layers = 1;
     config.num_attention_heads = 2;
     config.intermediate_size = 64;
-    let parameters = initialise(&config, 1);
+    let parameters = initialise(&config, 1).expect("the shape is sound");
     let checkpoint = Checkpoint {
         config,
         parameters,
