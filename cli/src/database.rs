@@ -1,4 +1,4 @@
-//! Where Postgres and the checkpoints are: flags that most commands share.
+//! Where Postgres and the checkpoints are: flags that several commands share.
 
 use anyhow::Context;
 use store::Store;
@@ -24,4 +24,12 @@ impl DatabaseArguments {
 pub async fn connect(url: &str) -> anyhow::Result<Store> {
     // A command asks one thing after the other; the second connection is for what runs beside it.
     Store::connect(url, 2).await.context("the database cannot be used")
+}
+
+/// The checkpoint store.
+#[derive(clap::Args, Clone, Debug)]
+pub struct CheckpointArguments {
+    /// Where checkpoints are kept: file:///directory, or a URL of an object store.
+    #[arg(long, env = "LABELSTREAM_CHECKPOINTS", value_name = "URL")]
+    pub checkpoints: String,
 }

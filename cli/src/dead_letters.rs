@@ -1,13 +1,170 @@
-//! `labelstream dead-letters`.
+//! `labelstream dead-letters`: the records that could not become reviews.
 
-/// What to do.
+mod replay;
+
+use anyhow::Context;
+use chrono::{DateTime, TimeDelta, Utc};
+use store::{DeadLetter, DeadLetterFilter};
+
+use crate::database::DatabaseArguments;
+use crate::kafka::KafkaArguments;
+use crate::print;
+
+/// What to do with dead letters.
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Lists.
-    List,
+    /// List them, newest first.
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        #[command(flatten)]
+        database: DatabaseArguments,
+        /// Show so many at most.
+        #[arg(long, env = "LABELSTREAM_LIMIT", default_value_t = 50)]
+        limit: u32,
+        /// Print one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Publish them again, byte for byte: key, value and headers. They stay on record, marked as replayed.
+    Replay {
+        #[command(flatten)]
+        filter: Filter,
+        #[command(flatten)]
+        database: DatabaseArguments,
+        #[command(flatten)]
+        kafka: KafkaArguments,
+        /// Publish to this topic instead of the one that each came from.
+        #[arg(long, env = "LABELSTREAM_TO_TOPIC")]
+        to_topic: Option<String>,
+        /// Publish so many at most, the oldest of them first.
+        #[arg(long, env = "LABELSTREAM_LIMIT")]
+        limit: Option<u32>,
+        /// Also those that were replayed before.
+        #[arg(long, env = "LABELSTREAM_AGAIN")]
+        again: bool,
+        /// Only say what would be published.
+        #[arg(long, env = "LABELSTREAM_DRY_RUN")]
+        dry_run: bool,
+    },
+}
+
+/// Which dead letters.
+#[derive(clap::Args)]
+pub struct Filter {
+    /// Only of this pipeline.
+    #[arg(long, env = "LABELSTREAM_PIPELINE")]
+    pipeline: Option<String>,
+    /// Only from this topic.
+    #[arg(long, env = "LABELSTREAM_TOPIC")]
+    topic: Option<String>,
+    /// Only with this reason, such as not_json.
+    #[arg(long, env = "LABELSTREAM_REASON")]
+    reason: Option<String>,
+    /// Only since a time (2026-11-22T10:00:00Z) or for so long (90m, 24h, 7d).
+    #[arg(long, env = "LABELSTREAM_SINCE", value_parser = since)]
+    since: Option<DateTime<Utc>>,
+}
+
+impl Filter {
+    fn limited(self, limit: Option<u32>) -> DeadLetterFilter {
+        let Self { pipeline, topic, reason, since } = self;
+        DeadLetterFilter { pipeline, topic, reason, since, unreplayed: false, limit }
+    }
+}
+
+fn since(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    let ago = text.char_indices().last().and_then(|(end, unit)| {
+        let number: i64 = text[..end].parse().ok().filter(|number| *number >= 0)?;
+        let length = match unit {
+            's' => TimeDelta::try_seconds(number),
+            'm' => TimeDelta::try_minutes(number),
+            'h' => TimeDelta::try_hours(number),
+            'd' => TimeDelta::try_days(number),
+            _ => None,
+        };
+        Utc::now().checked_sub_signed(length?)
+    });
+    ago.ok_or_else(|| "expected a time such as 2026-11-22T10:00:00Z, or an age such as 90m, 24h or 7d".to_owned())
 }
 
 /// Runs the command.
-pub async fn run(_command: Command) -> anyhow::Result<()> {
-    todo!()
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::List { filter, database, limit, json } => {
+            let found = database.connect().await?.dead_letters(&filter.limited(Some(limit))).await?;
+            if json { list_as_json(&found) } else { list(&found, limit) }
+        }
+        Command::Replay { filter, database, kafka, to_topic, limit, again, dry_run } => {
+            let store = database.connect().await?;
+            let filter = DeadLetterFilter { unreplayed: !again, ..filter.limited(limit) };
+            let mut letters = store.dead_letters(&filter).await?;
+            letters.reverse();
+            if dry_run {
+                list(&letters, u32::MAX)?;
+                println!("nothing was published: --dry-run");
+                return Ok(());
+            }
+            let replayed = replay::replay(&store, &kafka, &letters, to_topic.as_deref()).await.context("replay")?;
+            println!("replayed {replayed} dead letters");
+            Ok(())
+        }
+    }
+}
+
+fn list(letters: &[DeadLetter], limit: u32) -> anyhow::Result<()> {
+    if letters.is_empty() {
+        println!("no dead letters");
+        return Ok(());
+    }
+    let rows: Vec<_> = letters
+        .iter()
+        .map(|letter| {
+            let id = &letter.id;
+            [
+                letter.failed_at.format("%F %T").to_string(),
+                format!("{}/{}/{}", id.stream.topic, id.partition, id.kafka_offset),
+                letter.reason.clone(),
+                letter.payload_bytes.map_or("none".to_owned(), |bytes| print::grouped(bytes)),
+                letter.replayed_at.map_or(String::new(), print::ago),
+                print::shortened(&letter.detail, 60),
+            ]
+        })
+        .collect();
+    print::table(["FAILED (UTC)", "TOPIC/PARTITION/OFFSET", "REASON", "BYTES", "REPLAYED", "DETAIL"], &rows);
+    if letters.len() == limit as usize {
+        println!("there may be more: --limit");
+    }
+    Ok(())
+}
+
+fn list_as_json(letters: &[DeadLetter]) -> anyhow::Result<()> {
+    for letter in letters {
+        let id = &letter.id;
+        print::json(&serde_json::json!({
+            "pipeline": id.stream.pipeline, "cluster_id": id.stream.cluster_id, "topic": id.stream.topic,
+            "partition": id.partition, "kafka_offset": id.kafka_offset, "record_time": letter.record_time,
+            "reason": letter.reason, "detail": letter.detail, "payload_bytes": letter.payload_bytes,
+            "failed_at": letter.failed_at, "replayed_at": letter.replayed_at,
+        }))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_takes_a_time_or_an_age() {
+        assert_eq!(since("2026-11-22T10:00:00Z").unwrap().timestamp(), 1_795_341_600);
+        let two_hours = Utc::now() - since("2h").unwrap();
+        assert!((two_hours - TimeDelta::hours(2)).num_seconds().abs() < 5);
+        for wrong in ["", "h", "-2h", "2 weeks", "yesterday", "两h", "99999999999999999d"] {
+            assert!(since(wrong).is_err(), "{wrong}");
+        }
+    }
 }

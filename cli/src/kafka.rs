@@ -1,1 +1,316 @@
 //! The broker: the only file of this crate that names rdkafka.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use consumer::KafkaProperty;
+use rdkafka::ClientContext;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+
+/// One question to a broker; long enough for a broker on the other side of the world.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Where Kafka is.
+#[derive(clap::Args, Clone, Debug)]
+pub struct KafkaArguments {
+    /// Kafka's bootstrap servers, as host:port,host:port.
+    #[arg(long, env = "LABELSTREAM_BROKERS", value_name = "HOST:PORT,...")]
+    pub brokers: String,
+
+    #[command(flatten)]
+    pub settings: KafkaSettings,
+}
+
+/// What librdkafka is told besides the brokers, as the consumer takes it.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct KafkaSettings {
+    /// A librdkafka property, key=value; may be given several times.
+    #[arg(
+        short = 'X',
+        long = "kafka-property",
+        env = "LABELSTREAM_KAFKA_PROPERTY",
+        hide_env_values = true,
+        value_delimiter = ';',
+        value_name = "KEY=VALUE"
+    )]
+    pub kafka_properties: Vec<KafkaProperty>,
+
+    /// A file of librdkafka properties, one key=value a line: the place for passwords.
+    #[arg(long, env = "LABELSTREAM_KAFKA_CONFIG", value_name = "FILE")]
+    pub kafka_config: Option<PathBuf>,
+}
+
+impl KafkaSettings {
+    /// The same for another program's command line.
+    pub fn as_flags(&self) -> Vec<String> {
+        let properties = self.kafka_properties.iter().map(|KafkaProperty { key, value }| format!("-X{key}={value}"));
+        let file = self.kafka_config.iter().map(|file| format!("--kafka-config={}", file.display()));
+        properties.chain(file).collect()
+    }
+
+    fn all(&self) -> anyhow::Result<Vec<KafkaProperty>> {
+        let mut all = match &self.kafka_config {
+            None => Vec::new(),
+            Some(file) => properties_in(file).with_context(|| file.display().to_string())?,
+        };
+        all.extend(self.kafka_properties.iter().cloned());
+        Ok(all)
+    }
+}
+
+fn properties_in(file: &Path) -> anyhow::Result<Vec<KafkaProperty>> {
+    let text = fs::read_to_string(file)?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| line.parse().map_err(anyhow::Error::msg)).collect()
+}
+
+impl KafkaArguments {
+    fn client(&self) -> anyhow::Result<ClientConfig> {
+        let mut client = ClientConfig::new();
+        client.set("client.id", "labelstream");
+        for KafkaProperty { key, value } in self.settings.all()? {
+            client.set(key, value);
+        }
+        client.set("bootstrap.servers", &self.brokers);
+        Ok(client)
+    }
+}
+
+/// A cluster to ask about its topics.
+pub struct Cluster {
+    arguments: KafkaArguments,
+    client: Arc<BaseConsumer<Complaints>>,
+}
+
+/// The first offset that a partition still holds and the one after its last.
+pub struct Watermarks {
+    pub partition: i32,
+    pub low: i64,
+    pub high: i64,
+}
+
+impl Cluster {
+    /// Waits until a broker answers, at most `patience`.
+    pub async fn connect(arguments: &KafkaArguments, patience: Duration) -> anyhow::Result<Self> {
+        let complaints = Complaints::default();
+        let client = arguments
+            .client()?
+            .set("allow.auto.create.topics", "false")
+            .create_with_context(complaints.clone())
+            .context("the Kafka settings cannot be used")?;
+        let cluster = Self { arguments: arguments.clone(), client: Arc::new(client) };
+        if cluster.ask(move |client| client.fetch_metadata(None, patience).map(|_| ())).await.is_err() {
+            let why = complaints.last().map_or(String::new(), |complaint| format!(": {complaint}"));
+            bail!("no Kafka broker answered at {} within {} s{why}", arguments.brokers, patience.as_secs());
+        }
+        Ok(cluster)
+    }
+
+    /// The cluster's own id; none where the brokers are too old to have one.
+    pub async fn id(&self) -> Option<String> {
+        self.ask(|client| client.client().fetch_cluster_id(ANSWER)).await
+    }
+
+    /// The number of partitions of a topic; none if there is no such topic.
+    pub async fn partitions(&self, topic: &str) -> anyhow::Result<Option<usize>> {
+        let name = topic.to_owned();
+        self.ask(move |client| {
+            let metadata = client.fetch_metadata(Some(&name), ANSWER)?;
+            let found = metadata.topics().iter().find(|topic| topic.name() == name);
+            Ok::<_, KafkaError>(found.map(|topic| topic.partitions().len()).filter(|partitions| *partitions > 0))
+        })
+        .await
+        .with_context(|| format!("the brokers do not tell of topic {topic:?}"))
+    }
+
+    /// The watermarks of every partition of a topic.
+    pub async fn watermarks(&self, topic: &str, partitions: usize) -> anyhow::Result<Vec<Watermarks>> {
+        let name = topic.to_owned();
+        self.ask(move |client| {
+            let partitions = 0..i32::try_from(partitions).unwrap_or(i32::MAX);
+            partitions
+                .map(|partition| {
+                    let (low, high) = client.fetch_watermarks(&name, partition, ANSWER)?;
+                    Ok(Watermarks { partition, low, high })
+                })
+                .collect::<Result<_, KafkaError>>()
+        })
+        .await
+        .with_context(|| format!("the brokers do not tell the offsets of topic {topic:?}"))
+    }
+
+    /// Makes a topic with the cluster's default replication; one that exists already is left as it is.
+    pub async fn create_topic(&self, topic: &str, partitions: i32) -> anyhow::Result<()> {
+        let admin = AdminClient::from_config(&self.arguments.client()?)?;
+        // -1: as the broker's default.replication.factor has it.
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+        let made = admin.create_topics([&new], &AdminOptions::new().operation_timeout(Some(ANSWER))).await?;
+        match made.into_iter().next() {
+            Some(Err((_, error))) if error != RDKafkaErrorCode::TopicAlreadyExists => {
+                Err(anyhow!("topic {topic:?} could not be made: {error}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A setting of a topic, where the brokers tell it.
+    pub async fn topic_setting(&self, topic: &str, setting: &str) -> Option<String> {
+        let admin = AdminClient::from_config(&self.arguments.client().ok()?).ok()?;
+        let options = AdminOptions::new().request_timeout(Some(ANSWER));
+        let answer = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await.ok()?;
+        let resource = answer.into_iter().next()?.ok()?;
+        resource.get(setting)?.value.clone()
+    }
+
+    /// librdkafka's questions block, so they are asked on a thread of their own.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&BaseConsumer<Complaints>) -> T + Send + 'static,
+    ) -> T {
+        let client = Arc::clone(&self.client);
+        tokio::task::spawn_blocking(move || question(&client)).await.expect("a question that panics is a bug")
+    }
+}
+
+/// What is published: bytes, as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    pub key: Option<Vec<u8>>,
+    pub payload: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// An idempotent producer that waits for all in-sync replicas and counts what was delivered.
+pub struct Publisher {
+    producer: ThreadedProducer<Deliveries>,
+}
+
+impl Publisher {
+    /// Connects nothing yet: see [`Cluster::connect`].
+    pub fn open(arguments: &KafkaArguments) -> anyhow::Result<Self> {
+        let producer = arguments
+            .client()?
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            // A few milliseconds fill a batch; a person does not notice them.
+            .set("linger.ms", "20")
+            // What cannot be delivered in a minute is reported instead of hoped for.
+            .set("message.timeout.ms", "60000")
+            .create_with_context(Deliveries::default())
+            .context("the Kafka settings cannot be used")?;
+        Ok(Self { producer })
+    }
+
+    /// Queues a record, and waits while the queue is full. `number` names the record in [`Publisher::failed`].
+    pub async fn send(&self, topic: &str, record: &Record, number: usize) {
+        let mut next = BaseRecord::with_opaque_to(topic, number);
+        next.key = record.key.as_deref();
+        next.payload = record.payload.as_deref();
+        if !record.headers.is_empty() {
+            next = next.headers(kafka_headers(&record.headers));
+        }
+        loop {
+            match self.producer.send::<[u8], [u8]>(next) {
+                Ok(()) => return,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
+                    next = refused;
+                    // The queue holds 100,000 records: some hundred of them leave meanwhile.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err((error, _)) => return self.producer.context().failed(number, &error),
+            }
+        }
+    }
+
+    /// How many records the brokers have acknowledged so far.
+    pub fn delivered(&self) -> u64 {
+        self.producer.context().delivered.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the fate of every queued record, and returns those that were not delivered, each with the reason.
+    pub async fn finish(&self) -> Vec<(usize, String)> {
+        let deadline = Instant::now() + Duration::from_secs(65);
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut failed = self.producer.context().failed.lock().expect("a poisoned lock is a bug");
+        std::mem::take(&mut failed)
+    }
+}
+
+fn kafka_headers(headers: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
+    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
+        all.insert(Header { key, value: value.as_ref() })
+    })
+}
+
+/// Counts deliveries, on the producer's thread.
+#[derive(Default)]
+struct Deliveries {
+    delivered: AtomicU64,
+    failed: Mutex<Vec<(usize, String)>>,
+}
+
+impl Deliveries {
+    fn failed(&self, number: usize, error: &KafkaError) {
+        let why = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
+        self.failed.lock().expect("a poisoned lock is a bug").push((number, why));
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, message: &str) {
+        tracing::debug!("{message}");
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, "{reason}");
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        match result {
+            Ok(_) => {
+                self.delivered.fetch_add(1, Ordering::Relaxed);
+            }
+            Err((error, _)) => self.failed(number, error),
+        }
+    }
+}
+
+/// Keeps librdkafka's last complaint, which says why nobody answers.
+#[derive(Clone, Default)]
+struct Complaints(Arc<Mutex<Option<String>>>);
+
+impl Complaints {
+    fn last(&self) -> Option<String> {
+        self.0.lock().expect("a poisoned lock is a bug").clone()
+    }
+}
+
+impl ClientContext for Complaints {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!("{message}");
+        if facility == "FAIL" {
+            // "[thrd:127.0.0.1:1/bootstrap]: 127.0.0.1:1/bootstrap: Connect to ... failed: ..."
+            let complaint = message.splitn(3, "]: ").last().unwrap_or(message);
+            *self.0.lock().expect("a poisoned lock is a bug") = Some(complaint.to_owned());
+        }
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, "{reason}");
+    }
+}
+
+impl ConsumerContext for Complaints {}

@@ -16,9 +16,12 @@ mod status;
 
 mod bench;
 
+mod configuration;
 mod database;
 mod kafka;
+mod measure;
 mod print;
+mod reviews;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -29,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// What a shell reports of a program that Ctrl-C ended.
-const INTERRUPTED: ExitCode = ExitCode::from(130);
+const INTERRUPTED: u8 = 130;
 
 /// Labels a stream of reviews: Kafka in, labels in Postgres out.
 #[derive(clap::Parser)]
@@ -68,6 +71,9 @@ enum Command {
     /// Measure the engine or the whole stream.
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Print the README's table of the consumer's flags.
+    #[command(hide = true)]
+    Configuration,
 }
 
 fn main() -> ExitCode {
@@ -95,11 +101,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     result
 }
 
-/// Ctrl-C and SIGTERM cancel the token. The demo watches it; any other command is dropped, and with
-/// it the servers that it started.
+/// Ctrl-C and SIGTERM cancel the token. Some commands watch it and end in order; the others are dropped, and with them
+/// the servers that they started.
 async fn run_until_interrupted(command: Command) -> anyhow::Result<ExitCode> {
     let shutdown = CancellationToken::new();
-    let watches_shutdown = matches!(command, Command::Demo(_));
+    let watches_shutdown = matches!(command, Command::Demo(_) | Command::Publish(_));
     let mut terminate = signal(SignalKind::terminate())?;
     let result = dispatch(command, shutdown.clone());
     tokio::pin!(result);
@@ -109,13 +115,13 @@ async fn run_until_interrupted(command: Command) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => {}
     }
     shutdown.cancel();
-    if watches_shutdown { result.await } else { Ok(INTERRUPTED) }
+    if watches_shutdown { result.await } else { Ok(ExitCode::from(INTERRUPTED)) }
 }
 
 async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(arguments) => demo::run(arguments, shutdown).await?,
-        Command::Publish(arguments) => publish::run(arguments).await?,
+        Command::Publish(arguments) => publish::run(arguments, shutdown).await?,
         Command::Classify(arguments) => blocking(|| classify::run(arguments)).await?,
         Command::Prepare(arguments) => blocking(|| prepare::run(arguments)).await?,
         Command::Train(arguments) => blocking(|| train::run(arguments)).await?,
@@ -126,6 +132,7 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Resu
         Command::Doctor(arguments) => return doctor::run(arguments).await,
         Command::Migrate(arguments) => migrate::run(arguments).await?,
         Command::Bench(command) => bench::run(command).await?,
+        Command::Configuration => print!("{}", configuration::table()),
     }
     Ok(ExitCode::SUCCESS)
 }

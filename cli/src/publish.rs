@@ -1,10 +1,169 @@
-//! `labelstream publish`.
+//! `labelstream publish`: reviews from a file, or from standard input, to a topic.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::kafka::{Cluster, KafkaArguments, Publisher, Record};
+use crate::reviews;
 
 /// Flags of `labelstream publish`.
 #[derive(clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// A .csv with a column `text` or `review`, a .jsonl with one message a line, a .txt with one review a line, or - for
+    /// standard input (messages where a line begins with `{`, else texts).
+    file: PathBuf,
+
+    #[command(flatten)]
+    kafka: KafkaArguments,
+
+    /// The topic to publish to.
+    #[arg(long, env = "LABELSTREAM_TOPIC", default_value = "reviews")]
+    topic: String,
+
+    /// The CSV column that holds the text.
+    #[arg(long, env = "LABELSTREAM_TEXT_COLUMN")]
+    text_column: Option<String>,
+
+    /// Publish so many reviews a second; without it, as fast as the brokers take them.
+    #[arg(long, env = "LABELSTREAM_RATE", value_parser = positive)]
+    rate: Option<f64>,
+
+    /// Stop after so many reviews.
+    #[arg(long, env = "LABELSTREAM_COUNT")]
+    count: Option<usize>,
+
+    /// Make the topic, with so many partitions, if there is none.
+    #[arg(long, env = "LABELSTREAM_CREATE_TOPIC", value_name = "PARTITIONS", value_parser = clap::value_parser!(i32).range(1..))]
+    create_topic: Option<i32>,
+
+    /// Wait so many seconds for a broker.
+    #[arg(long, env = "LABELSTREAM_PATIENCE", default_value_t = 30, value_name = "SECONDS")]
+    patience: u64,
+
+    /// Print the summary as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A rate.
+pub fn positive(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|rate| *rate > 0.0 && f64::is_finite(*rate)).ok_or_else(|| "expected a number above 0".into())
+}
 
 /// Runs the command.
-pub async fn run(_arguments: Arguments) -> anyhow::Result<()> {
-    todo!()
+pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let records = reviews::open(&arguments.file, arguments.text_column.as_deref())?;
+    let cluster = Cluster::connect(&arguments.kafka, Duration::from_secs(arguments.patience)).await?;
+    if let Some(partitions) = arguments.create_topic {
+        cluster.create_topic(&arguments.topic, partitions).await?;
+    }
+    let Some(partitions) = cluster.partitions(&arguments.topic).await? else {
+        bail!("there is no topic {:?} at {}: --create-topic 4 makes it, with 4 partitions", arguments.topic, arguments.kafka.brokers);
+    };
+    tracing::debug!(partitions, "found the topic");
+
+    let publisher = Publisher::open(&arguments.kafka)?;
+    let records = read_ahead(Box::new(records.take(arguments.count.unwrap_or(usize::MAX))));
+    let progress = progress();
+    let started = Instant::now();
+    let unreadable = stream(&publisher, &arguments.topic, records, arguments.rate, &shutdown, &progress).await.err();
+    let failed = publisher.finish().await;
+    progress.finish_and_clear();
+
+    let seconds = started.elapsed().as_secs_f64();
+    let published = publisher.delivered();
+    let a_second = published as f64 / seconds.max(f64::MIN_POSITIVE);
+    if arguments.json {
+        println!(
+            "{}",
+            serde_json::json!({
+                "published": published, "failed": failed.len(), "topic": arguments.topic,
+                "seconds": seconds, "records_per_second": a_second,
+            })
+        );
+    } else {
+        println!("published {published} reviews to topic {} in {seconds:.1} s ({a_second:.0} a second)", arguments.topic);
+    }
+    if let Some(error) = unreadable {
+        return Err(error);
+    }
+    if let Some((number, why)) = failed.first() {
+        bail!("{} reviews were not delivered, the first of them the {}th: {why}", failed.len(), number + 1);
+    }
+    Ok(())
+}
+
+/// Reads on a thread of its own, so that a slow standard input does not keep Ctrl-C waiting.
+fn read_ahead(records: reviews::Records) -> mpsc::Receiver<anyhow::Result<Record>> {
+    // Enough to ride out a pause of the disk.
+    let (sender, receiver) = mpsc::channel(1000);
+    std::thread::spawn(move || {
+        for record in records {
+            let ends = record.is_err();
+            if sender.blocking_send(record).is_err() || ends {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Sends records at a rate, until they end or `shutdown`.
+async fn stream(
+    publisher: &Publisher,
+    topic: &str,
+    mut records: mpsc::Receiver<anyhow::Result<Record>>,
+    rate: Option<f64>,
+    shutdown: &CancellationToken,
+    progress: &ProgressBar,
+) -> anyhow::Result<()> {
+    let pace = Pace::start(rate);
+    for number in 0.. {
+        let record = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            record = records.recv() => record,
+        };
+        let Some(record) = record else { break };
+        let record = record?;
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = pace.wait(number) => {}
+        }
+        publisher.send(topic, &record, number).await;
+        progress.set_position(publisher.delivered());
+    }
+    Ok(())
+}
+
+/// An even rate: the n-th record is due n/rate seconds after the first, whatever came between.
+pub struct Pace {
+    started: Instant,
+    rate: Option<f64>,
+}
+
+impl Pace {
+    pub fn start(rate: Option<f64>) -> Self {
+        Self { started: Instant::now(), rate }
+    }
+
+    pub async fn wait(&self, number: usize) {
+        if let Some(rate) = self.rate {
+            let due = self.started + Duration::from_secs_f64(number as f64 / rate);
+            tokio::time::sleep_until(due.into()).await;
+        }
+    }
+}
+
+fn progress() -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let style = ProgressStyle::with_template("{spinner} {human_pos} published, {per_sec}, {elapsed}")
+        .expect("a template that cannot be read is a bug");
+    ProgressBar::with_draw_target(None, target).with_style(style)
 }

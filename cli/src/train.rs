@@ -1,10 +1,217 @@
-//! `labelstream train`.
+//! `labelstream train`: the files of `prepare` to a checkpoint.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use classifier::DeviceChoice;
+use indicatif::{ProgressBar, ProgressStyle};
+use trainer::{Base, BestBy, Dataset, Head, Progress, Settings, Summary};
+
+use crate::dataset_flags::ColumnFlags;
 
 /// Flags of `labelstream train`.
 #[derive(clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Directory with train_data.csv and valid_data.csv, as `prepare` writes it.
+    #[arg(long, env = "LABELSTREAM_DATA", value_name = "DIR")]
+    data: PathBuf,
+
+    /// Checkpoint directory to fine-tune from: a classifier, or an encoder such as bert-base-chinese, which gets a new head.
+    /// `new` starts a small model (4 layers of 256) from random weights, with the characters of the training texts as its
+    /// vocabulary.
+    #[arg(long, env = "LABELSTREAM_BASE", default_value = "new")]
+    base: Base,
+
+    /// Directory for the best checkpoint; must not exist. The last few are kept in DIR.checkpoints/step-N.
+    #[arg(long, env = "LABELSTREAM_OUT", value_name = "DIR")]
+    out: PathBuf,
+
+    #[command(flatten)]
+    columns: ColumnFlags,
+
+    /// Names of the classes, in order (`--labels bad,good` for 0 and 1); by default integers in numeric order, names sorted.
+    #[arg(long, env = "LABELSTREAM_LABELS", value_delimiter = ',')]
+    labels: Option<Vec<String>>,
+
+    /// How often every training text is seen. [default: 4 for a new model, else 3]
+    #[arg(long, env = "LABELSTREAM_EPOCHS")]
+    epochs: Option<usize>,
+
+    /// Texts a gradient is computed from at once. [default: 32]
+    #[arg(long, env = "LABELSTREAM_BATCH_SIZE")]
+    batch_size: Option<usize>,
+
+    /// Batches summed before the weights move. [default: 1]
+    #[arg(long, env = "LABELSTREAM_ACCUMULATION_STEPS")]
+    accumulation_steps: Option<usize>,
+
+    /// Peak of the learning rate. [default: 3e-4 for a new model, else 5e-5]
+    #[arg(long, env = "LABELSTREAM_LEARNING_RATE")]
+    learning_rate: Option<f64>,
+
+    /// Decay of matrices; biases and LayerNorm do not decay. [default: 0.01]
+    #[arg(long, env = "LABELSTREAM_WEIGHT_DECAY")]
+    weight_decay: Option<f64>,
+
+    /// Share of the steps over which the learning rate rises; then it falls to zero. [default: 0.1]
+    #[arg(long, env = "LABELSTREAM_WARMUP_RATIO")]
+    warmup_ratio: Option<f64>,
+
+    /// Longest gradient; longer ones are clipped. [default: 1]
+    #[arg(long, env = "LABELSTREAM_MAX_GRAD_NORM")]
+    max_grad_norm: Option<f64>,
+
+    /// Tokens a text is truncated to, [CLS] and [SEP] included. [default: 128]
+    #[arg(long, env = "LABELSTREAM_MAX_LENGTH")]
+    max_length: Option<usize>,
+
+    /// Dropout of hidden states and attention. [default: what the base's configuration says; 0.1 for a new model]
+    #[arg(long, env = "LABELSTREAM_DROPOUT")]
+    dropout: Option<f64>,
+
+    /// Share of the input tokens hidden behind [MASK] in training. [default: 0.15 for a new model, else 0]
+    #[arg(long, env = "LABELSTREAM_TOKEN_MASKING")]
+    token_masking: Option<f64>,
+
+    /// Steps between evaluations and checkpoints. [default: an epoch]
+    #[arg(long, env = "LABELSTREAM_EVAL_STEPS")]
+    eval_steps: Option<usize>,
+
+    /// What makes a checkpoint the best on the validation texts.
+    #[arg(long, env = "LABELSTREAM_BEST_BY", value_enum, default_value_t = BestFlag::Accuracy)]
+    best_by: BestFlag,
+
+    /// Checkpoints of the run kept beside the best; 0 writes the best alone. [default: 2]
+    #[arg(long, env = "LABELSTREAM_SAVE_LIMIT")]
+    save_limit: Option<usize>,
+
+    /// Decides the order of texts, the dropout and new weights; the same seed and --threads give the same result. [default: 42]
+    #[arg(long, env = "LABELSTREAM_SEED")]
+    seed: Option<u64>,
+
+    /// Threads a batch is spread over on the CPU. [default: one a core]
+    #[arg(long, env = "LABELSTREAM_THREADS")]
+    threads: Option<usize>,
+
+    /// Where the model runs: auto, cpu, cuda or cuda:N.
+    #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+
+    /// Print the summary as JSON.
+    #[arg(long, env = "LABELSTREAM_JSON")]
+    json: bool,
+}
+
+/// [`BestBy`] as a flag.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum BestFlag {
+    /// Share of texts labeled right.
+    Accuracy,
+    /// Mean F1 of the classes.
+    MacroF1,
+}
 
 /// Runs the command.
-pub fn run(_arguments: Arguments) -> anyhow::Result<()> {
-    todo!()
+pub fn run(arguments: Arguments) -> Result<()> {
+    let settings = settings(&arguments);
+    settings.check()?;
+    let dataset = Dataset::open(&arguments.data, &arguments.columns.columns(), arguments.labels.as_deref())?;
+    let mut display = Display { bar: ProgressBar::hidden(), settings: settings.clone(), base: arguments.base.clone() };
+    let summary = trainer::fit(&settings, &dataset, &arguments.base, &arguments.out, &mut |progress| display.show(progress))?;
+    display.bar.finish_and_clear();
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&summary)?);
+    } else {
+        print_summary(&summary);
+    }
+    Ok(())
+}
+
+fn settings(arguments: &Arguments) -> Settings {
+    let usual = Settings::for_base(&arguments.base);
+    Settings {
+        epochs: arguments.epochs.unwrap_or(usual.epochs),
+        batch_size: arguments.batch_size.unwrap_or(usual.batch_size),
+        accumulation_steps: arguments.accumulation_steps.unwrap_or(usual.accumulation_steps),
+        learning_rate: arguments.learning_rate.unwrap_or(usual.learning_rate),
+        weight_decay: arguments.weight_decay.unwrap_or(usual.weight_decay),
+        warmup_ratio: arguments.warmup_ratio.unwrap_or(usual.warmup_ratio),
+        max_grad_norm: arguments.max_grad_norm.unwrap_or(usual.max_grad_norm),
+        max_length: arguments.max_length.unwrap_or(usual.max_length),
+        dropout: arguments.dropout,
+        token_masking: arguments.token_masking.unwrap_or(usual.token_masking),
+        eval_steps: arguments.eval_steps,
+        best_by: match arguments.best_by {
+            BestFlag::Accuracy => BestBy::Accuracy,
+            BestFlag::MacroF1 => BestBy::MacroF1,
+        },
+        save_limit: arguments.save_limit.unwrap_or(usual.save_limit),
+        seed: arguments.seed.unwrap_or(usual.seed),
+        threads: arguments.threads.unwrap_or(usual.threads),
+        device: arguments.device,
+    }
+}
+
+/// What is shown while a run goes on: on standard error, so that standard output is the summary alone.
+struct Display {
+    bar: ProgressBar,
+    settings: Settings,
+    base: Base,
+}
+
+impl Display {
+    fn show(&mut self, progress: &Progress) {
+        match progress {
+            Progress::Started(head) => self.start(head),
+            Progress::Stepped { step, loss, learning_rate, examples } => {
+                self.bar.inc(*examples as u64);
+                self.bar.set_message(format!("step {step}  loss {loss:.4}  learning rate {learning_rate:.2e}"));
+            }
+            Progress::Evaluated { step, evaluation, best } => {
+                let loss = evaluation.loss.unwrap_or(f64::NAN);
+                let (accuracy, macro_f1) = (evaluation.accuracy, evaluation.macro_f1);
+                let best = if *best { "  (best so far)" } else { "" };
+                self.line(&format!("step {step:>6}  valid loss {loss:.4}  accuracy {accuracy:.4}  macro-F1 {macro_f1:.4}{best}"));
+            }
+        }
+    }
+
+    fn start(&mut self, head: &Head) {
+        eprintln!("***** Running training *****");
+        eprintln!("  Num examples = {}", head.examples);
+        eprintln!("  Num Epochs = {}", head.epochs);
+        eprintln!("  Instantaneous batch size = {}", head.batch_size);
+        eprintln!("  Total train batch size (with accumulation) = {}", head.total_batch_size);
+        eprintln!("  Gradient Accumulation steps = {}", head.accumulation_steps);
+        eprintln!("  Total optimization steps = {}", head.optimization_steps);
+        eprintln!("  Number of trainable parameters = {}", head.trainable_parameters);
+        eprintln!("  Classes = {}", head.labels.join(", "));
+        eprintln!("  Base = {}, seed {}, threads {}", self.base, self.settings.seed, self.settings.threads);
+        if !head.initialised.is_empty() {
+            eprintln!("not in the base, so made new from the seed: {}", head.initialised.join(", "));
+        }
+        if std::io::stderr().is_terminal() {
+            self.bar = ProgressBar::new((head.examples * head.epochs) as u64).with_style(
+                ProgressStyle::with_template("{bar:30} {percent:>3}%  {per_sec:.0} texts/s  eta {eta}  {msg}")
+                    .expect("a template that is no template is a bug"),
+            );
+        }
+    }
+
+    fn line(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+}
+
+fn print_summary(summary: &Summary) {
+    println!("checkpoint      {}", summary.checkpoint.display());
+    println!("manifest        sha256 {}", summary.manifest_sha256);
+    println!("best step       {} of {}", summary.best_step, summary.head.optimization_steps);
+    println!("train loss      {:.4} (last epoch)", summary.train_loss);
+    println!("time            {:.0} s, {:.0} texts/s in training", summary.seconds, summary.texts_per_second);
+    match &summary.evaluation {
+        Some(evaluation) => println!("\non the validation texts:\n{evaluation}"),
+        None => println!("\nno validation texts: the last step's checkpoint was kept"),
+    }
 }

@@ -1,0 +1,22 @@
+//! `labelstream bench`: how fast the engine is, and how much of that the stream keeps.
+
+mod engine;
+mod servers;
+mod stream;
+
+/// What to measure. Prints one JSON object.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// The engine alone: texts in memory to labels in memory.
+    Engine(engine::Arguments),
+    /// The whole way: records in Kafka to rows in Postgres.
+    Stream(stream::Arguments),
+}
+
+/// Runs the command.
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Engine(arguments) => tokio::task::spawn_blocking(|| engine::run(arguments)).await?,
+        Command::Stream(arguments) => stream::run(arguments).await,
+    }
+}

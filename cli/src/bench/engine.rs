@@ -1,0 +1,101 @@
+//! `labelstream bench engine`: tokenizing and the forward pass, without Kafka and Postgres.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::ensure;
+use classifier::{Classifier, DeviceChoice};
+use serde_json::json;
+
+use crate::measure::{memory, percentile};
+use crate::{print, reviews};
+
+/// Flags of `labelstream bench engine`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The checkpoint to measure.
+    #[arg(long, env = "LABELSTREAM_CHECKPOINT", value_name = "DIR")]
+    checkpoint: PathBuf,
+
+    /// A CSV with a column `text` or `review`.
+    #[arg(long, env = "LABELSTREAM_TEXTS", value_name = "FILE.csv")]
+    texts: PathBuf,
+
+    /// Classify so many texts; the file is started over where it is shorter. Without it: each text once.
+    #[arg(long, env = "LABELSTREAM_COUNT")]
+    count: Option<usize>,
+
+    /// Texts at once: as many as the consumer's largest batch, unless told.
+    #[arg(long, env = "LABELSTREAM_BATCH_SIZE", default_value_t = 1024, value_parser = at_least_one)]
+    batch_size: usize,
+
+    /// Where the model runs: auto, cpu, cuda or cuda:N.
+    #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number above 0".into())
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let texts = spread(&reviews::texts(&arguments.texts)?, arguments.count)?;
+    let classifier = open(&arguments.checkpoint, arguments.device)?;
+    let tokens: usize = classifier.count_tokens(&texts)?.iter().sum();
+    // The first batch pays for memory and caches.
+    classifier.classify(&texts[..texts.len().min(arguments.batch_size)])?;
+
+    let started = Instant::now();
+    let mut batches = Vec::new();
+    for batch in texts.chunks(arguments.batch_size) {
+        let started = Instant::now();
+        classifier.classify(batch)?;
+        batches.push(started.elapsed().as_secs_f64());
+    }
+    let seconds = started.elapsed().as_secs_f64();
+
+    batches.sort_by(f64::total_cmp);
+    let milliseconds = |share| percentile(&batches, share) * 1e3;
+    print::json(&json!({
+        "texts": texts.len(), "tokens": tokens, "seconds": seconds,
+        "texts_per_second": texts.len() as f64 / seconds, "tokens_per_second": tokens as f64 / seconds,
+        "batch_size": arguments.batch_size,
+        "batch_milliseconds": {"p50": milliseconds(0.5), "p95": milliseconds(0.95), "p99": milliseconds(0.99)},
+        "threads": threads(), "device": arguments.device.to_string(),
+        "peak_memory_mib": memory().map(|(_, peak)| peak),
+        "checkpoint": arguments.checkpoint, "version": env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+/// Opens a checkpoint where it is to run.
+pub fn open(checkpoint: &Path, device: DeviceChoice) -> anyhow::Result<Classifier> {
+    Ok(Classifier::open(checkpoint, &device.open()?)?)
+}
+
+/// The number of cores, which the CPU engine uses all of.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
+}
+
+/// `count` texts spread evenly over the file, whose rows are often sorted by label; the file again and again beyond its end.
+pub fn spread(texts: &[String], count: Option<usize>) -> anyhow::Result<Vec<String>> {
+    ensure!(!texts.is_empty(), "there are no texts to measure with");
+    let count = count.unwrap_or(texts.len());
+    let stride = (texts.len() / count.max(1)).max(1);
+    Ok((0..count).map(|number| texts[number * stride % texts.len()].clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_spread_over_the_file_or_repeated() {
+        let texts: Vec<String> = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        assert_eq!(spread(&texts, Some(2)).unwrap(), ["a", "c"]);
+        assert_eq!(spread(&texts, Some(6)).unwrap(), ["a", "b", "c", "d", "a", "b"]);
+        assert_eq!(spread(&texts, None).unwrap(), texts);
+        assert!(spread(&[], Some(2)).is_err());
+    }
+}

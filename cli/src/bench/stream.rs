@@ -1,0 +1,169 @@
+//! `labelstream bench stream`: a topic that is full from the start, and the time until all of it is in Postgres.
+
+mod fill;
+mod latency;
+mod measure;
+mod peer;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use classifier::DeviceChoice;
+use serde_json::{Value, json};
+use store::Store;
+
+use self::measure::{Run, Setup};
+use super::{engine, servers};
+use crate::kafka::Cluster;
+use crate::{database, models, print, reviews};
+
+/// Flags of `labelstream bench stream`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The checkpoint that classifies.
+    #[arg(long, env = "LABELSTREAM_CHECKPOINT", value_name = "DIR", required_unless_present = "constant")]
+    checkpoint: Option<PathBuf>,
+
+    /// No model, but the same answer to every text: measures everything around the model.
+    #[arg(long, env = "LABELSTREAM_CONSTANT", conflicts_with = "checkpoint")]
+    constant: bool,
+
+    /// A CSV with a column `text` or `review`.
+    #[arg(long, env = "LABELSTREAM_REVIEWS", value_name = "FILE.csv")]
+    reviews: PathBuf,
+
+    /// So many records; the file is started over where it is shorter.
+    #[arg(long, env = "LABELSTREAM_COUNT", default_value_t = 20_000)]
+    count: usize,
+
+    /// Partitions of the topic.
+    #[arg(long, env = "LABELSTREAM_PARTITIONS", default_value_t = 4)]
+    partitions: i32,
+
+    /// Measure so many times, the peer after each; the medians are compared.
+    #[arg(long, env = "LABELSTREAM_ROUNDS", default_value_t = 1)]
+    rounds: usize,
+
+    /// A command that does the same work, to compare with. It finds BROKERS, TOPIC, DATABASE_URL and COUNT in its environment
+    /// and prints a JSON object with `records_per_second` as its last line.
+    #[arg(long, env = "LABELSTREAM_PEER", value_name = "COMMAND")]
+    peer: Option<String>,
+
+    /// Then publish for so many seconds at half the measured rate, to measure how long a record takes.
+    #[arg(long, env = "LABELSTREAM_LATENCY_SECONDS", default_value_t = 5.0, value_name = "SECONDS")]
+    latency_seconds: f64,
+
+    /// Where the model runs: auto, cpu, cuda or cuda:N.
+    #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+
+    /// A flag for the consumer, as --consumer=--max-batch-tokens=65536; may be given several times.
+    #[arg(long, env = "LABELSTREAM_CONSUMER", value_name = "FLAG", allow_hyphen_values = true)]
+    consumer: Vec<String>,
+
+    #[command(flatten)]
+    servers: servers::Arguments,
+}
+
+/// Runs the command. What it does goes to standard error, the result to standard output.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    ensure!(arguments.count > 0 && arguments.rounds > 0, "there is nothing to measure: --count, --rounds");
+    let texts = engine::spread(&reviews::texts(&arguments.reviews)?, Some(arguments.count))?;
+    let servers = arguments.servers;
+    let servers = tokio::task::spawn_blocking(|| servers::Servers::start(servers)).await??;
+    let store = database::connect(&servers.database_url).await?;
+    store.migrate().await?;
+    let topic = format!("bench-{}", chrono::Utc::now().timestamp_millis());
+    let cluster = Cluster::connect(&servers.kafka, Duration::from_secs(30)).await?;
+    cluster.create_topic(&topic, arguments.partitions).await?;
+    eprintln!("publishing {} records to {} partitions ...", texts.len(), arguments.partitions);
+    fill::fill(&servers.kafka, &topic, &texts).await?;
+
+    let files = tempfile::tempdir()?;
+    let setup = Setup {
+        topic: &topic,
+        kafka: &servers.kafka,
+        database_url: &servers.database_url,
+        checkpoints: format!("file://{}", files.path().join("checkpoints").display()),
+        cache: files.path().join("cache"),
+        constant: arguments.constant,
+        device: arguments.device,
+        flags: &arguments.consumer,
+    };
+    // Half of the texts before the stream and half after it: a machine that slows down slows both.
+    let (before, after) = texts.split_at(texts.len() / 2);
+    let mut engine_seconds = 0.0;
+    if let Some(checkpoint) = &arguments.checkpoint {
+        let model = models::register(&store, &setup.checkpoints, checkpoint).await?;
+        models::promote_over_the_champion(&store, model.version, "bench").await?;
+        engine_seconds += engine_alone(checkpoint, arguments.device, before).await?;
+    }
+
+    let (mut rates, mut peer_rates, mut peer) = (Vec::new(), Vec::new(), Value::Null);
+    let mut rounds = Vec::new();
+    for round in 0..arguments.rounds {
+        let pipeline = format!("{topic}-{round}");
+        let is_last = round + 1 == arguments.rounds;
+        let run = Run::start(&setup, &store, &pipeline)?;
+        let measured = run.until(texts.len()).await?;
+        eprintln!("round {}: {:.0} records a second", round + 1, measured.records_per_second);
+        rates.push(measured.records_per_second);
+        let latency = if is_last && arguments.latency_seconds > 0.0 {
+            Some(latency::measure(&setup, &run, &texts, rates[round] / 2.0, arguments.latency_seconds).await?)
+        } else {
+            None
+        };
+        run.stop().await?;
+        verify(&store, &pipeline, texts.len() + latency.as_ref().map_or(0, |latency| latency.records)).await?;
+        rounds.push(json!({"measured": measured, "latency": latency}));
+        if let Some(command) = &arguments.peer {
+            peer = peer::run(command, &setup, &format!("{topic}-peer-{round}"), texts.len()).await?;
+            peer_rates.push(peer::rate(&peer)?);
+            eprintln!("peer {}: {:.0} records a second", round + 1, peer_rates[round]);
+        }
+    }
+    if let Some(checkpoint) = &arguments.checkpoint {
+        engine_seconds += engine_alone(checkpoint, arguments.device, after).await?;
+    }
+
+    let rate = median(&mut rates);
+    let engine_rate = arguments.checkpoint.is_some().then(|| texts.len() as f64 / engine_seconds);
+    let peer_rate = (!peer_rates.is_empty()).then(|| median(&mut peer_rates));
+    print::json(&json!({
+        "records": texts.len(), "partitions": arguments.partitions,
+        "model": arguments.checkpoint.as_ref().map_or(json!("constant"), |checkpoint| json!(checkpoint)),
+        "records_per_second": rate,
+        "measured": "from the first claim of a partition to the commit of the last row; median of the rounds",
+        "engine_texts_per_second": engine_rate, "stream_over_engine": engine_rate.map(|engine| rate / engine),
+        "peer_records_per_second": peer_rate, "stream_over_peer": peer_rate.map(|peer| rate / peer), "peer": peer,
+        "rounds": rounds, "verified": "the rows in Postgres were counted after each round",
+        "threads": engine::threads(), "device": arguments.device.to_string(),
+        "postgres": store.server_version().await?, "version": env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+async fn engine_alone(checkpoint: &std::path::Path, device: DeviceChoice, texts: &[String]) -> anyhow::Result<f64> {
+    let (checkpoint, texts) = (checkpoint.to_owned(), texts.to_vec());
+    let seconds = tokio::task::spawn_blocking(move || {
+        let classifier = engine::open(&checkpoint, device)?;
+        classifier.canary()?;
+        let started = Instant::now();
+        for batch in texts.chunks(1024) {
+            classifier.classify(batch)?;
+        }
+        Ok::<_, anyhow::Error>(started.elapsed().as_secs_f64())
+    });
+    seconds.await?
+}
+
+async fn verify(store: &Store, pipeline: &str, expected: usize) -> anyhow::Result<()> {
+    let rows = store.count_predictions(pipeline).await?;
+    ensure!(usize::try_from(rows) == Ok(expected), "{rows} rows stand in Postgres where {expected} records were published");
+    Ok(())
+}
+
+fn median(rates: &mut [f64]) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    crate::measure::percentile(rates, 0.5)
+}

@@ -1,0 +1,19 @@
+//! A topic with all records in it before the clock starts.
+
+use anyhow::bail;
+use serde_json::Map;
+
+use crate::kafka::{KafkaArguments, Publisher};
+use crate::reviews::message;
+
+/// Publishes the texts as fast as the broker takes them.
+pub async fn fill(kafka: &KafkaArguments, topic: &str, texts: &[String]) -> anyhow::Result<()> {
+    let publisher = Publisher::open(kafka)?;
+    for (number, text) in texts.iter().enumerate() {
+        publisher.send(topic, &message(format!("bench-{}", number + 1), text, Map::new()), number).await;
+    }
+    match publisher.finish().await.first() {
+        Some((_, why)) => bail!("the topic could not be filled: {why}"),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,126 @@
+//! The consumer in this process, from its first claim to the last row.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use classifier::DeviceChoice;
+use consumer::{Constant, ModelSource};
+use store::{Store, Version};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::kafka::KafkaArguments;
+use crate::measure::memory;
+
+/// How often Postgres is asked how far the stream is: what the figures may be late by.
+const EVERY: Duration = Duration::from_millis(20);
+
+/// What every round has in common.
+pub struct Setup<'a> {
+    pub topic: &'a str,
+    pub kafka: &'a KafkaArguments,
+    pub database_url: &'a str,
+    pub checkpoints: String,
+    pub cache: PathBuf,
+    pub constant: bool,
+    pub device: DeviceChoice,
+    pub flags: &'a [String],
+}
+
+impl Setup<'_> {
+    fn consumer(&self, pipeline: &str) -> anyhow::Result<consumer::Config> {
+        let (cache, device) = (self.cache.display().to_string(), self.device.to_string());
+        let flags = [
+            ("--brokers", self.kafka.brokers.as_str()),
+            ("--topic", self.topic),
+            ("--group", pipeline),
+            ("--pipeline", pipeline),
+            ("--database-url", self.database_url),
+            ("--checkpoints", &self.checkpoints),
+            ("--cache", &cache),
+            ("--device", &device),
+            ("--http", "127.0.0.1:0"),
+        ];
+        let words = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]);
+        let words = words.chain(self.kafka.settings.as_flags()).chain(self.flags.iter().cloned());
+        Ok(consumer::Config::try_parse_from(["consumer".to_owned()].into_iter().chain(words))?)
+    }
+
+    fn model(&self) -> ModelSource {
+        if self.constant { ModelSource::fixed(|| Ok(Constant::new(Version(1)))) } else { ModelSource::Registry }
+    }
+}
+
+/// A consumer at work.
+pub struct Run<'a> {
+    pub store: &'a Store,
+    pub pipeline: String,
+    stop: CancellationToken,
+    consumer: JoinHandle<anyhow::Result<()>>,
+}
+
+/// What a run came to.
+#[derive(serde::Serialize)]
+pub struct Measured {
+    pub records_per_second: f64,
+    pub seconds: f64,
+    /// Of the whole process, from the first to the last record: see [`Memory`].
+    pub memory_mib: Option<Memory>,
+}
+
+/// Resident memory while the stream flows.
+#[derive(serde::Serialize)]
+pub struct Memory {
+    /// After a tenth of the records.
+    start: f64,
+    /// After half of them.
+    middle: f64,
+    /// After all of them.
+    end: f64,
+    highest: f64,
+}
+
+impl<'a> Run<'a> {
+    pub fn start(setup: &Setup, store: &'a Store, pipeline: &str) -> anyhow::Result<Self> {
+        let stop = CancellationToken::new();
+        let consumer = tokio::spawn(consumer::run(setup.consumer(pipeline)?, setup.model(), stop.clone()));
+        Ok(Self { store, pipeline: pipeline.to_owned(), stop, consumer })
+    }
+
+    /// Waits until so many records are in Postgres.
+    pub async fn until(&self, records: usize) -> anyhow::Result<Measured> {
+        let mut claimed = None;
+        let mut held: Vec<(usize, f64)> = Vec::new();
+        loop {
+            if self.consumer.is_finished() {
+                bail!("the consumer ended before all records were in Postgres");
+            }
+            // The sum over no positions is none: nothing is claimed yet.
+            if let Some(done) = self.store.progress(&self.pipeline).await? {
+                let claimed = *claimed.get_or_insert_with(Instant::now);
+                let done = usize::try_from(done)?;
+                held.extend(memory().map(|(now, _)| (done, now)));
+                if done >= records {
+                    let seconds = claimed.elapsed().as_secs_f64();
+                    let memory_mib = over_time(&held, records);
+                    return Ok(Measured { records_per_second: records as f64 / seconds, seconds, memory_mib });
+                }
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// Stops the consumer, which drains.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.consumer.await.context("the consumer")?.context("the consumer")
+    }
+}
+
+fn over_time(held: &[(usize, f64)], records: usize) -> Option<Memory> {
+    let after = |share: f64| held.iter().find(|(done, _)| *done as f64 >= share * records as f64).map(|(_, now)| *now);
+    let highest = held.iter().map(|(_, now)| *now).reduce(f64::max)?;
+    Some(Memory { start: after(0.1)?, middle: after(0.5)?, end: after(1.0)?, highest })
+}

@@ -1,0 +1,122 @@
+//! Labels as they land in Postgres, and what they come to.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use store::{NextOffset, PartitionStatus, Predicted, Store, Stream};
+
+use crate::measure::percentile;
+use crate::print;
+
+/// How often the database is asked; a person sees no difference to at once.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// Reads a pipeline's predictions in their order, partition by partition.
+pub struct Watch<'a> {
+    store: Store,
+    pipeline: &'static str,
+    positions: HashMap<(Stream, i32), NextOffset>,
+    truth: &'a HashMap<String, String>,
+    json: bool,
+    tally: Tally,
+}
+
+/// What was seen so far.
+#[derive(Default)]
+struct Tally {
+    seen: usize,
+    /// Of the reviews whose label is known.
+    right: usize,
+    wrong: usize,
+    by_label: HashMap<String, usize>,
+    /// From the record's timestamp to its row, in seconds.
+    latencies: Vec<f64>,
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    pub fn new(store: Store, pipeline: &'static str, truth: &'a HashMap<String, String>, json: bool) -> Self {
+        Self { store, pipeline, positions: HashMap::new(), truth, json, tally: Tally::default() }
+    }
+
+    /// Shows labels until `enough` were seen; without end if it is none.
+    pub async fn follow(&mut self, enough: Option<usize>) -> anyhow::Result<()> {
+        while enough.is_none_or(|enough| self.tally.seen < enough) {
+            let mut news = Vec::new();
+            for PartitionStatus { stream, partition, .. } in self.store.status(self.pipeline).await?.partitions {
+                let position = self.positions.entry((stream.clone(), partition)).or_insert(NextOffset(0));
+                let rows = self.store.predictions(&stream, partition, *position, 1000).await?;
+                if let Some(last) = rows.last() {
+                    *position = NextOffset(last.kafka_offset + 1);
+                }
+                news.extend(rows);
+            }
+            news.sort_by_key(|row| row.classified_at);
+            for row in &news {
+                self.show(row)?;
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, row: &Predicted) -> anyhow::Result<()> {
+        let truth = self.truth.get(&row.review_id);
+        self.tally.add(row, truth);
+        if self.json {
+            return print::json(&json!({
+                "review_id": row.review_id, "text": row.text, "label": row.label, "score": row.score,
+                "version": row.version, "classified_at": row.classified_at, "truth": truth,
+            }));
+        }
+        let mistake = truth.filter(|truth| **truth != row.label).map_or(String::new(), |truth| format!("   (a person said {truth})"));
+        let time = row.classified_at.with_timezone(&chrono::Local).format("%T%.3f");
+        println!("{time}  {}  {:.3}  {}{mistake}", row.label, row.score, print::shortened(&row.text, 60));
+        Ok(())
+    }
+
+    /// Prints what was seen.
+    pub fn summary(mut self) -> anyhow::Result<()> {
+        let tally = &mut self.tally;
+        tally.latencies.sort_by(f64::total_cmp);
+        let known = tally.right + tally.wrong;
+        let accuracy = (known > 0).then(|| tally.right as f64 / known as f64);
+        let seconds = tally.first.zip(tally.last).map_or(0.0, |(first, last)| (last - first).as_secs_f64());
+        let rate = if seconds > 0.0 { tally.seen as f64 / seconds } else { 0.0 };
+        let (median, worst) = (percentile(&tally.latencies, 0.5), percentile(&tally.latencies, 0.99));
+        if self.json {
+            return print::json(&json!({
+                "labeled": tally.seen, "accuracy": accuracy, "labels": tally.by_label, "labels_per_second": rate,
+                "latency_seconds": {"p50": median, "p99": worst},
+            }));
+        }
+        let mut labels: Vec<_> = tally.by_label.iter().map(|(label, count)| format!("{label} {count}")).collect();
+        labels.sort();
+        println!();
+        println!("{} reviews labeled: {}", print::grouped(tally.seen), labels.join(", "));
+        if let Some(accuracy) = accuracy {
+            println!("right on {:.1}% of the {} whose label is known", accuracy * 100.0, print::grouped(known));
+        }
+        println!("{rate:.1} a second; {:.0} ms from published to labeled (median; 99%: {:.0} ms)", median * 1e3, worst * 1e3);
+        Ok(())
+    }
+}
+
+impl Tally {
+    fn add(&mut self, row: &Predicted, truth: Option<&String>) {
+        self.seen += 1;
+        match truth {
+            Some(truth) if *truth == row.label => self.right += 1,
+            Some(_) => self.wrong += 1,
+            None => {}
+        }
+        *self.by_label.entry(row.label.clone()).or_default() += 1;
+        if let Some(published) = row.record_time {
+            self.latencies.push((row.classified_at - published).as_seconds_f64().max(0.0));
+        }
+        self.first.get_or_insert_with(Instant::now);
+        self.last = Some(Instant::now());
+    }
+}
