@@ -6,7 +6,7 @@ mod programs;
 mod records;
 mod site;
 
-pub use model::TINY_LABELS;
+pub use model::{TINY_LABELS, save_tiny_model};
 pub use process::Consumer;
 pub use programs::labelstream;
 pub use records::{Expect, Message, Sent, Topic};
