@@ -47,6 +47,10 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_KAFKA_CONFIG", value_name = "FILE")]
     pub kafka_config: Option<PathBuf>,
 
+    /// Properties that the environment holds; see [`Config::take_kafka_secrets`]
+    #[arg(skip)]
+    pub kafka_secrets: Vec<KafkaProperty>,
+
     /// Postgres database, postgres://user:password@host:port/database
     #[arg(
         long,
@@ -64,7 +68,7 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_CHECKPOINTS", value_name = "URL")]
     pub checkpoints: String,
 
-    /// Directory for checkpoints fetched from the store [default: a directory in the user's cache]
+    /// Directory for checkpoints fetched from the store [default: a directory for temporary files]
     #[arg(long, env = "LABELSTREAM_CACHE", value_name = "DIRECTORY")]
     pub cache: Option<PathBuf>,
 
@@ -118,6 +122,21 @@ impl Config {
     /// The name under which positions and predictions are kept.
     pub fn pipeline(&self) -> &str {
         self.pipeline.as_deref().unwrap_or(&self.group)
+    }
+
+    /// Takes librdkafka's secrets out of an environment: `LABELSTREAM_KAFKA_SASL_PASSWORD` is `sasl.password`, and so on for
+    /// every property that begins with `sasl.` or `ssl.`.
+    pub fn take_kafka_secrets(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
+        let secrets = environment.into_iter().filter_map(|(name, value)| {
+            let key = name
+                .strip_prefix("LABELSTREAM_KAFKA_")?
+                .to_lowercase()
+                .replace('_', ".");
+            let known =
+                key.starts_with("sasl.") || key.starts_with("ssl.") || key == "security.protocol";
+            known.then_some(KafkaProperty { key, value })
+        });
+        self.kafka_secrets.extend(secrets);
     }
 }
 

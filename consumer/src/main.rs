@@ -1,7 +1,53 @@
 //! The consumer service: parse, trace, build, run.
 
-use clap::Parser;
+use std::process::ExitCode;
 
-fn main() {
-    let _ = consumer::Config::parse();
+use clap::Parser as _;
+use consumer::{Config, ModelSource};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut config = Config::parse();
+    config.take_kafka_secrets(std::env::vars());
+    let filter =
+        EnvFilter::try_from_env("LABELSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+
+    let shutdown = CancellationToken::new();
+    let ended = match cancel_on_signal(shutdown.clone()) {
+        Ok(()) => consumer::run(config, ModelSource::Registry, shutdown).await,
+        Err(error) => Err(error.into()),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn cancel_on_signal(shutdown: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        shutdown.cancel();
+        // A second signal does not wait for the drain.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(130);
+    });
+    Ok(())
 }

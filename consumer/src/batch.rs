@@ -1,0 +1,160 @@
+//! Records gathered until a batch is worth a forward pass: pure, the clock is the caller's.
+//!
+//! A batch holds sections, one for each claim it has records of. Within a section records keep their order, and the section says
+//! which position it starts from and which it leaves: offsets have holes, so a count would not do.
+
+use std::time::{Duration, Instant};
+
+use store::{DeadLetterRow, Epoch, NextOffset};
+
+use crate::message::{Decoded, Record, Review};
+
+/// What a batch holds at most. It may exceed the tokens and bytes by one record, never the count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Tokens, as estimated by [`estimate_tokens`].
+    pub tokens: usize,
+    /// Records of any kind.
+    pub records: usize,
+    /// Bytes of the records, which bounds memory where texts are long or dead letters many.
+    pub bytes: usize,
+    /// How long the first record waits for others.
+    pub delay: Duration,
+}
+
+/// Records of any of the claimed partitions, in the order they came.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub sections: Vec<Section>,
+    pub tokens: usize,
+    pub records: usize,
+    bytes: usize,
+}
+
+/// The records of one partition, read under one claim, from a position to the next.
+#[derive(Debug)]
+pub(crate) struct Section {
+    pub partition: i32,
+    pub epoch: Epoch,
+    pub from: NextOffset,
+    pub to: NextOffset,
+    pub reviews: Vec<(Record, Review)>,
+    pub dead_letters: Vec<DeadLetterRow>,
+    pub tombstones: u64,
+}
+
+/// Where a record was read, and the position that reading started from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub partition: i32,
+    pub epoch: Epoch,
+    pub from: NextOffset,
+}
+
+/// Gathers records into the batch that comes next.
+#[derive(Debug)]
+pub(crate) struct Batcher {
+    limits: Limits,
+    max_length: usize,
+    batch: Batch,
+    opened: Option<Instant>,
+}
+
+impl Batcher {
+    /// A batcher for a model that truncates texts to `max_length` tokens.
+    pub fn new(limits: Limits, max_length: usize) -> Self {
+        Self {
+            limits,
+            max_length,
+            batch: Batch::default(),
+            opened: None,
+        }
+    }
+
+    /// Follows the pace of the model; see [`crate::inference::Pace`].
+    pub fn set_tokens(&mut self, tokens: usize) {
+        self.limits.tokens = tokens;
+    }
+
+    /// Adds a record. `origin.from` counts where this is the first record of a section: later ones continue it.
+    pub fn push(&mut self, origin: Origin, record: Record, decoded: Decoded, now: Instant) {
+        self.opened.get_or_insert(now);
+        self.batch.records += 1;
+        self.batch.bytes += record.bytes();
+        if let Decoded::Review(review) = &decoded {
+            self.batch.tokens += estimate_tokens(&review.text, self.max_length);
+        }
+        self.batch.section(origin).push(record, decoded);
+    }
+
+    /// Whether another record would be too many.
+    pub fn is_full(&self) -> bool {
+        let Limits {
+            tokens,
+            records,
+            bytes,
+            ..
+        } = self.limits;
+        self.batch.records >= records || self.batch.tokens >= tokens || self.batch.bytes >= bytes
+    }
+
+    /// How long to wait for more: nothing if the batch should go, `None` if it is empty.
+    pub fn patience(&self, now: Instant) -> Option<Duration> {
+        let waited = now.saturating_duration_since(self.opened?);
+        Some(if self.is_full() {
+            Duration::ZERO
+        } else {
+            self.limits.delay.saturating_sub(waited)
+        })
+    }
+
+    /// The batch, if it has anything in it.
+    pub fn take(&mut self) -> Option<Batch> {
+        self.opened.take().map(|_| std::mem::take(&mut self.batch))
+    }
+}
+
+impl Batch {
+    /// The section of this claim. Records come in runs of a partition, so it is mostly the last one.
+    fn section(&mut self, origin: Origin) -> &mut Section {
+        let same = |section: &Section| {
+            (section.partition, section.epoch) == (origin.partition, origin.epoch)
+        };
+        let index = self.sections.iter().rposition(same).unwrap_or_else(|| {
+            self.sections.push(Section {
+                partition: origin.partition,
+                epoch: origin.epoch,
+                from: origin.from,
+                to: origin.from,
+                reviews: Vec::new(),
+                dead_letters: Vec::new(),
+                tombstones: 0,
+            });
+            self.sections.len() - 1
+        });
+        &mut self.sections[index]
+    }
+}
+
+impl Section {
+    fn push(&mut self, record: Record, decoded: Decoded) {
+        self.to = NextOffset(record.offset + 1);
+        match decoded {
+            Decoded::Review(review) => self.reviews.push((record, review)),
+            Decoded::DeadLetter { reason, detail } => self
+                .dead_letters
+                .push(record.into_dead_letter(reason, &detail)),
+            Decoded::Tombstone => self.tombstones += 1,
+        }
+    }
+}
+
+/// Tokens of a text: a Chinese character is one token; letters are mostly fewer, so this errs on the side of smaller batches.
+fn estimate_tokens(text: &str, max_length: usize) -> usize {
+    const SPECIAL: usize = 2; // [CLS] and [SEP]
+    (text.chars().count() + SPECIAL).min(max_length)
+}
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

@@ -1,0 +1,72 @@
+//! Whether this consumer can do its work: what `/health/ready` says.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// The three things that must work, each with the time of its last sign of life and what is wrong otherwise.
+pub(crate) struct Health {
+    pub kafka: Part,
+    pub database: Part,
+    pub model: Part,
+}
+
+impl Health {
+    pub fn new() -> Self {
+        Self {
+            // Statistics come every two seconds, later while a hand-over waits.
+            kafka: Part::new("not connected yet", Duration::from_secs(15)),
+            // Asked every five seconds.
+            database: Part::new("not connected yet", Duration::from_secs(20)),
+            // An idle model is asked every ten seconds; a batch is made to take less than one.
+            model: Part::new("waiting for a champion", Duration::from_secs(60)),
+        }
+    }
+
+    /// What is wrong with each part: all `None` means ready.
+    pub fn problems(&self) -> [(&'static str, Option<String>); 3] {
+        [
+            ("kafka", self.kafka.problem()),
+            ("database", self.database.problem()),
+            ("model", self.model.problem()),
+        ]
+    }
+}
+
+/// One of the things that must work. What has given no sign of life for long does not work.
+pub(crate) struct Part {
+    state: Mutex<Result<Instant, String>>,
+    lasts: Duration,
+}
+
+impl Part {
+    fn new(problem: &str, lasts: Duration) -> Self {
+        Self {
+            state: Mutex::new(Err(problem.to_owned())),
+            lasts,
+        }
+    }
+
+    /// It works as of now; true if it did not before.
+    pub fn works(&self) -> bool {
+        let mut state = self.state.lock().expect("no holder panics");
+        std::mem::replace(&mut *state, Ok(Instant::now())).is_err()
+    }
+
+    /// It does not work; true if it did before.
+    pub fn fails(&self, problem: impl Into<String>) -> bool {
+        let mut state = self.state.lock().expect("no holder panics");
+        std::mem::replace(&mut *state, Err(problem.into())).is_ok()
+    }
+
+    /// Why it does not work, if it does not.
+    pub fn problem(&self) -> Option<String> {
+        match &*self.state.lock().expect("no holder panics") {
+            Err(problem) => Some(problem.clone()),
+            Ok(sign) if sign.elapsed() > self.lasts => Some(format!(
+                "no sign of life for {} s",
+                sign.elapsed().as_secs()
+            )),
+            Ok(_) => None,
+        }
+    }
+}

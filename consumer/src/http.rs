@@ -1,0 +1,215 @@
+//! Health, metrics, and predictions for people who wait.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use classifier::{Labels, Prediction};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::oneshot;
+
+use crate::health::Health;
+use crate::inference::{Answer, PredictJob};
+use crate::metrics::{Code, Metrics};
+
+/// Requests that wait for the model: beyond these, somebody is told to come back.
+pub(crate) const PREDICT_QUEUE: usize = 32;
+/// Texts of one request.
+const MAX_TEXTS: usize = 64;
+/// Bytes of one request.
+const MAX_BODY_BYTES: usize = 1 << 20;
+
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub predict: mpsc::Sender<PredictJob>,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+}
+
+/// The routes.
+pub(crate) fn router(service: Service) -> Router {
+    Router::new()
+        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/predict", post(predict))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(service)
+}
+
+async fn ready(State(service): State<Service>) -> Response {
+    let problems = service.health.problems();
+    let ready = problems.iter().all(|(_, problem)| problem.is_none());
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let parts = problems
+        .into_iter()
+        .map(|(part, problem)| (part, problem.unwrap_or_else(|| "ok".to_owned())));
+    let parts: serde_json::Map<_, _> = parts
+        .map(|(part, state)| (part.to_owned(), state.into()))
+        .collect();
+    (status, Json(parts)).into_response()
+}
+
+async fn metrics(State(service): State<Service>) -> Response {
+    let Service {
+        metrics, health, ..
+    } = &service;
+    for (part, gauge) in [
+        (&health.kafka, &metrics.kafka_up),
+        (&health.database, &metrics.database_up),
+        (&health.model, &metrics.model_up),
+    ] {
+        gauge.set(part.problem().is_none().into());
+    }
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], metrics.encode()).into_response()
+}
+
+/// One text or several, as text-embeddings-inference has it.
+#[derive(Deserialize)]
+struct Request {
+    inputs: Inputs,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Inputs {
+    One(String),
+    Several(Vec<String>),
+}
+
+#[derive(Serialize)]
+struct Scored {
+    label: String,
+    score: f32,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Scores {
+    One(Vec<Scored>),
+    Several(Vec<Vec<Scored>>),
+}
+
+async fn predict(
+    State(service): State<Service>,
+    request: Result<Json<Request>, JsonRejection>,
+) -> Response {
+    let answer = match request {
+        Ok(Json(request)) => answer(&service, request.inputs).await,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(Refusal::TooLarge)
+        }
+        Err(rejection) => Err(Refusal::Invalid(rejection.body_text())),
+    };
+    let response = answer.map(Json).into_response();
+    service
+        .metrics
+        .predict_requests
+        .get_or_create(&Code {
+            code: response.status().as_u16(),
+        })
+        .inc();
+    response
+}
+
+async fn answer(service: &Service, inputs: Inputs) -> Result<Scores, Refusal> {
+    if let Some(problem) = service.health.model.problem() {
+        return Err(Refusal::Unhealthy(problem));
+    }
+    let (texts, several) = match inputs {
+        Inputs::One(text) => (vec![text], false),
+        Inputs::Several(texts) => (texts, true),
+    };
+    if texts.len() > MAX_TEXTS {
+        return Err(Refusal::TooMany(texts.len()));
+    }
+    if texts.is_empty() || texts.iter().any(|text| text.trim().is_empty()) {
+        return Err(Refusal::Invalid("inputs must not be empty".to_owned()));
+    }
+    let (reply, answer) = oneshot::channel();
+    service
+        .predict
+        .try_send(PredictJob { texts, reply })
+        .map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::Overloaded,
+            TrySendError::Closed(_) => Refusal::Unhealthy("the consumer is stopping".to_owned()),
+        })?;
+    let Answer {
+        labels,
+        predictions,
+    } = answer
+        .await
+        .map_err(|_| Refusal::Unhealthy("the model does not work at the moment".to_owned()))?
+        .map_err(|error| Refusal::Backend(format!("{error:#}")))?;
+    let mut scores: Vec<_> = predictions
+        .into_iter()
+        .map(|prediction| sorted(&labels, &prediction))
+        .collect();
+    Ok(if several {
+        Scores::Several(scores)
+    } else {
+        Scores::One(scores.remove(0))
+    })
+}
+
+fn sorted(labels: &Labels, prediction: &Prediction) -> Vec<Scored> {
+    let scored = prediction.scores.iter().zip(labels.names());
+    let mut scored: Vec<_> = scored
+        .map(|(&score, label)| Scored {
+            label: label.clone(),
+            score,
+        })
+        .collect();
+    scored.sort_by(|one, other| other.score.total_cmp(&one.score));
+    scored
+}
+
+/// Why there is no prediction; the types are those of text-embeddings-inference.
+enum Refusal {
+    TooLarge,
+    TooMany(usize),
+    Invalid(String),
+    Overloaded,
+    Unhealthy(String),
+    Backend(String),
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, error_type, error) = match self {
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "validation",
+                format!("more than {MAX_BODY_BYTES} bytes"),
+            ),
+            Self::TooMany(count) => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "validation",
+                format!("{count} inputs, {MAX_TEXTS} allowed"),
+            ),
+            Self::Invalid(error) => (StatusCode::UNPROCESSABLE_ENTITY, "validation", error),
+            Self::Overloaded => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "overloaded",
+                "the model is overloaded".to_owned(),
+            ),
+            Self::Unhealthy(error) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", error),
+            Self::Backend(error) => (StatusCode::FAILED_DEPENDENCY, "backend", error),
+        };
+        (
+            status,
+            Json(serde_json::json!({ "error": error, "error_type": error_type })),
+        )
+            .into_response()
+    }
+}

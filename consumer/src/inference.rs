@@ -1,0 +1,403 @@
+//! One named OS thread owns the model and labels batches, and the texts of `/predict` before them.
+//!
+//! A batch that fails is bisected until the record is found that the model cannot label; while the model passes its canary,
+//! such a record becomes a dead letter. When the canary fails too, the model is broken, not the record: the batch waits.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use classifier::Prediction;
+use store::PredictionRow;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::batch::{Batch, Section};
+use crate::health::Health;
+use crate::message::Reason;
+use crate::metrics::Metrics;
+use crate::model::Model;
+use crate::persist::Labeled;
+
+/// Texts to label at once for somebody who waits for the answer.
+pub(crate) struct PredictJob {
+    pub texts: Vec<String>,
+    pub reply: oneshot::Sender<Result<Answer>>,
+}
+
+/// The class names, and a prediction for each text.
+pub(crate) struct Answer {
+    pub labels: classifier::Labels,
+    pub predictions: Vec<Prediction>,
+}
+
+/// The ends of the channels that the thread works between.
+pub(crate) struct Channels {
+    pub batches: mpsc::Receiver<Batch>,
+    pub predict: mpsc::Receiver<PredictJob>,
+    pub labeled: mpsc::Sender<Vec<Labeled>>,
+    /// Ends the thread between two batches, whatever is in flight.
+    pub abort: CancellationToken,
+}
+
+/// What the thread tells the others.
+#[derive(Clone)]
+pub(crate) struct Signs {
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    pub pace: Arc<Pace>,
+}
+
+/// An idle model is asked for a sign of life this often.
+const CANARY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The thread's work: until the batches end, and everything labeled is handed on.
+pub(crate) struct Inference {
+    model: Box<dyn Model>,
+    labels: Vec<Arc<str>>,
+    channels: Channels,
+    signs: Signs,
+    last_pass: Instant,
+}
+
+enum Work {
+    Predict(PredictJob),
+    Batch(Batch, mpsc::OwnedPermit<Vec<Labeled>>),
+    Canary,
+    End,
+}
+
+impl Inference {
+    /// Takes a model that passes its canary.
+    ///
+    /// # Errors
+    /// A model that does not.
+    pub fn new(mut model: Box<dyn Model>, channels: Channels, signs: Signs) -> Result<Self> {
+        canary(model.as_mut()).context("the model fails on a fixed text")?;
+        signs.health.model.works();
+        let labels = model
+            .labels()
+            .names()
+            .iter()
+            .map(|name| name.as_str().into())
+            .collect();
+        Ok(Self {
+            model,
+            labels,
+            channels,
+            signs,
+            last_pass: Instant::now(),
+        })
+    }
+
+    /// Works until there is no more work.
+    pub fn run(mut self, runtime: &Handle) {
+        loop {
+            match runtime.block_on(self.channels.next(self.last_pass + CANARY_INTERVAL)) {
+                Work::Predict(job) => self.predict(job),
+                Work::Batch(batch, output) => {
+                    let Some(labeled) = self.label(batch, runtime) else {
+                        return;
+                    };
+                    output.send(labeled);
+                }
+                Work::Canary => self.sign_of_life(),
+                Work::End => return,
+            }
+        }
+    }
+
+    fn predict(&mut self, job: PredictJob) {
+        let texts: Vec<&str> = job.texts.iter().map(String::as_str).collect();
+        let predictions = attempt(self.model.as_mut(), &texts);
+        let labels = self.model.labels().clone();
+        // Nobody may be waiting any more.
+        let _ = job.reply.send(predictions.map(|predictions| Answer {
+            labels,
+            predictions,
+        }));
+    }
+
+    fn sign_of_life(&mut self) {
+        self.last_pass = Instant::now();
+        match canary(self.model.as_mut()) {
+            Ok(()) => self.works(),
+            Err(error) => self.fails(&error),
+        }
+    }
+
+    fn works(&mut self) {
+        self.last_pass = Instant::now();
+        if self.signs.health.model.works() {
+            tracing::info!("the model works again");
+        }
+    }
+
+    fn fails(&self, error: &anyhow::Error) {
+        if self.signs.health.model.fails(format!("{error:#}")) {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the model fails on a fixed text: waiting, nothing is lost"
+            );
+        }
+    }
+
+    /// Labels a batch, however long a broken model takes to work again; `None` if the consumer ends before that.
+    fn label(&mut self, batch: Batch, runtime: &Handle) -> Option<Vec<Labeled>> {
+        let texts: Vec<&str> = batch
+            .sections
+            .iter()
+            .flat_map(|section| &section.reviews)
+            .map(|(_, review)| review.text.as_str())
+            .collect();
+        let mut backoff = Backoff::new(Duration::from_secs(10));
+        let started = Instant::now();
+        let predictions = loop {
+            match label(self.model.as_mut(), &texts, &self.signs.metrics) {
+                Ok(predictions) => break predictions,
+                Err(Broken(error)) => {
+                    self.fails(&error);
+                    runtime.block_on(self.channels.refuse_for(backoff.next()))?;
+                }
+            }
+        };
+        let (took, count) = (started.elapsed(), texts.len());
+        if count > 0 {
+            self.works();
+        }
+        self.measure(took, count, batch.tokens);
+        let mut predictions = predictions.into_iter();
+        let version = self.model.version();
+        Some(
+            batch
+                .sections
+                .into_iter()
+                .map(|section| section.labeled(&mut predictions, &self.labels, version))
+                .collect(),
+        )
+    }
+
+    fn measure(&self, took: Duration, reviews: usize, tokens: usize) {
+        self.signs.pace.learn(tokens, took);
+        let metrics = &self.signs.metrics;
+        metrics.batches.inc();
+        metrics.batch_reviews.observe(reviews as f64);
+        metrics.batch_tokens.observe(tokens as f64);
+        metrics.inference_seconds.observe(took.as_secs_f64());
+    }
+}
+
+impl Channels {
+    /// What to do next: people who wait come first. A batch is taken only when there is room for what comes of it, so that a
+    /// slow database keeps nobody from an answer.
+    async fn next(&mut self, canary: Instant) -> Work {
+        let Self {
+            batches,
+            predict,
+            labeled,
+            abort,
+        } = self;
+        let batch = async {
+            // Without a receiver everything ends.
+            let Ok(permit) = labeled.clone().reserve_owned().await else {
+                return Work::End;
+            };
+            batches
+                .recv()
+                .await
+                .map_or(Work::End, |batch| Work::Batch(batch, permit))
+        };
+        tokio::select! {
+            biased;
+            () = abort.cancelled() => Work::End,
+            Some(job) = predict.recv() => Work::Predict(job),
+            work = batch => work,
+            () = tokio::time::sleep_until(canary.into()) => Work::Canary,
+        }
+    }
+
+    /// Waits, and tells whoever asks meanwhile that there is no answer; `None` if the consumer ends.
+    async fn refuse_for(&mut self, delay: Duration) -> Option<()> {
+        let until = tokio::time::sleep(delay);
+        tokio::pin!(until);
+        loop {
+            tokio::select! {
+                () = self.abort.cancelled() => return None,
+                () = &mut until => return Some(()),
+                // Dropping the job tells its sender.
+                Some(_) = self.predict.recv() => {}
+            }
+        }
+    }
+}
+
+impl Section {
+    fn labeled(
+        self,
+        predictions: &mut impl Iterator<Item = Result<Prediction, String>>,
+        labels: &[Arc<str>],
+        version: store::Version,
+    ) -> Labeled {
+        let mut write = store::Write {
+            partition: self.partition,
+            epoch: self.epoch,
+            from: self.from,
+            to: self.to,
+            predictions: Vec::with_capacity(self.reviews.len()),
+            dead_letters: self.dead_letters,
+            tombstones: self.tombstones,
+        };
+        let mut records = Vec::with_capacity(self.reviews.len());
+        for (record, review) in self.reviews {
+            match predictions
+                .next()
+                .expect("a result for each text, or it is a bug")
+            {
+                Ok(prediction) => {
+                    let (best, score) = prediction.best();
+                    write.predictions.push(PredictionRow {
+                        kafka_offset: record.offset,
+                        record_time: record.time,
+                        review_id: review.review_id,
+                        text: review.text,
+                        created_at: review.created_at,
+                        attributes: review.attributes,
+                        label: labels[best].clone(),
+                        score,
+                        scores: prediction.scores,
+                        version,
+                    });
+                    records.push(record);
+                }
+                Err(error) => write
+                    .dead_letters
+                    .push(record.into_dead_letter(Reason::ModelFailed, &error)),
+            }
+        }
+        Labeled { write, records }
+    }
+}
+
+/// The model fails even on a text that it has labeled before.
+#[derive(Debug)]
+struct Broken(anyhow::Error);
+
+/// A result for each text, in order: bisects what fails while the canary passes.
+fn label(
+    model: &mut dyn Model,
+    texts: &[&str],
+    metrics: &Metrics,
+) -> Result<Vec<Result<Prediction, String>>, Broken> {
+    if texts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let error = match attempt(model, texts) {
+        Ok(predictions) => return Ok(predictions.into_iter().map(Ok).collect()),
+        Err(error) => error,
+    };
+    metrics.inference_failures.inc();
+    canary(model).map_err(Broken)?;
+    if let [text] = texts {
+        // Once more: what failed may have been the memory of the device, not the text.
+        let again = attempt(model, &[text]).map(|mut predictions| predictions.remove(0));
+        return Ok(vec![again.map_err(|_| format!("{error:#}"))]);
+    }
+    let (left, right) = texts.split_at(texts.len() / 2);
+    let mut predictions = label(model, left, metrics)?;
+    predictions.extend(label(model, right, metrics)?);
+    Ok(predictions)
+}
+
+fn canary(model: &mut dyn Model) -> Result<()> {
+    caught(|| model.canary())
+}
+
+/// A forward pass whose answer can be believed.
+fn attempt(model: &mut dyn Model, texts: &[&str]) -> Result<Vec<Prediction>> {
+    let predictions = caught(|| model.classify(texts))?;
+    ensure!(
+        predictions.len() == texts.len(),
+        "{} predictions for {} texts",
+        predictions.len(),
+        texts.len()
+    );
+    let classes = model.labels().len();
+    for Prediction { scores } in &predictions {
+        ensure!(
+            scores.len() == classes,
+            "{} scores for {classes} classes",
+            scores.len()
+        );
+        ensure!(
+            scores.iter().all(|score| score.is_finite()),
+            "a score that is no number"
+        );
+    }
+    Ok(predictions)
+}
+
+/// A model holds nothing that a panic could leave half done: its weights do not change.
+fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or(panic.downcast_ref::<&str>().copied());
+        Err(anyhow!(
+            "the model panicked: {}",
+            text.unwrap_or("without a word")
+        ))
+    })
+}
+
+/// How many tokens a batch should have, so that a forward pass is long enough to be efficient and short enough for a person to
+/// wait for, for a drain to end in time and for a sign of life: found by doubling and halving.
+pub(crate) struct Pace {
+    tokens: AtomicUsize,
+    max: usize,
+}
+
+impl Pace {
+    /// Starts small and goes up to `max` tokens.
+    pub fn new(max: usize) -> Self {
+        Self {
+            tokens: AtomicUsize::new(max.min(2_048)),
+            max,
+        }
+    }
+
+    /// Tokens for the next batch.
+    pub fn tokens(&self) -> usize {
+        self.tokens.load(Ordering::Relaxed)
+    }
+
+    fn learn(&self, tokens: usize, took: Duration) {
+        self.tokens.store(
+            next_pace(self.tokens(), tokens, took).clamp(MIN_PACE.min(self.max), self.max),
+            Ordering::Relaxed,
+        );
+    }
+}
+
+const MIN_PACE: usize = 256;
+
+/// The pace after a batch of `tokens` took so long. A batch that was not full says nothing of a larger one.
+fn next_pace(pace: usize, tokens: usize, took: Duration) -> usize {
+    const SHORT: Duration = Duration::from_millis(250);
+    const LONG: Duration = Duration::from_secs(1);
+    if took > LONG {
+        pace / 2
+    } else if took < SHORT && tokens >= pace / 2 {
+        pace * 2
+    } else {
+        pace
+    }
+}
+
+#[cfg(test)]
+#[path = "inference_tests.rs"]
+mod tests;

@@ -1,0 +1,106 @@
+use classifier::Labels;
+use proptest::prelude::*;
+use store::Version;
+
+use super::*;
+
+/// Labels a text by its length; fails, panics or talks nonsense at texts that say so.
+struct Faulty {
+    labels: Labels,
+    broken: bool,
+    calls: usize,
+}
+
+impl Faulty {
+    fn new() -> Self {
+        Self { labels: Labels::new(["short", "long"]), broken: false, calls: 0 }
+    }
+}
+
+impl Model for Faulty {
+    fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    fn max_length(&self) -> usize {
+        512
+    }
+
+    fn version(&self) -> Version {
+        Version(1)
+    }
+
+    fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>> {
+        self.calls += 1;
+        ensure!(!self.broken, "the device is gone");
+        ensure!(!texts.contains(&"fail"), "cannot label this");
+        assert!(!texts.contains(&"panic"), "a panic over a text");
+        if texts.contains(&"few") {
+            return Ok(Vec::new());
+        }
+        let score = |text: &&str| if *text == "nan" { f32::NAN } else { text.len() as f32 };
+        Ok(texts.iter().map(|text| Prediction { scores: vec![0.0, score(text)] }).collect())
+    }
+}
+
+fn outcomes(texts: &[&str]) -> Vec<Option<f32>> {
+    let results = label(&mut Faulty::new(), texts, &Metrics::new()).unwrap();
+    results.into_iter().map(|result| result.ok().map(|prediction| prediction.scores[1])).collect()
+}
+
+#[test]
+fn a_record_that_the_model_cannot_label_is_found_and_the_others_are_labeled() {
+    for bad in ["fail", "panic", "few", "nan"] {
+        assert_eq!(outcomes(&["a", "bb", bad, "cccc", "d"]), [Some(1.0), Some(2.0), None, Some(4.0), Some(1.0)]);
+    }
+}
+
+#[test]
+fn a_broken_model_makes_no_dead_letters() {
+    let mut model = Faulty { broken: true, ..Faulty::new() };
+    let Broken(error) = label(&mut model, &["a", "b"], &Metrics::new()).unwrap_err();
+    assert_eq!(error.to_string(), "the device is gone");
+}
+
+#[test]
+fn a_panic_says_what_it_said() {
+    let error = attempt(&mut Faulty::new(), &["panic"]).unwrap_err();
+    assert_eq!(error.to_string(), "the model panicked: a panic over a text");
+}
+
+#[test]
+fn one_bad_record_of_a_thousand_costs_few_forward_passes() {
+    let mut texts = vec!["a"; 1_000];
+    texts[617] = "fail";
+    let mut model = Faulty::new();
+    label(&mut model, &texts, &Metrics::new()).unwrap();
+    assert!(model.calls < 40, "{} calls", model.calls);
+}
+
+#[test]
+fn the_pace_grows_while_full_batches_are_quick_and_shrinks_when_they_are_slow() {
+    let milliseconds = Duration::from_millis;
+    assert_eq!(next_pace(2_048, 2_000, milliseconds(100)), 4_096);
+    assert_eq!(next_pace(2_048, 100, milliseconds(1)), 2_048);
+    assert_eq!(next_pace(2_048, 2_000, milliseconds(500)), 2_048);
+    assert_eq!(next_pace(2_048, 2_000, milliseconds(1_500)), 1_024);
+    let pace = Pace::new(1_000);
+    for _ in 0..20 {
+        pace.learn(pace.tokens(), milliseconds(5_000));
+    }
+    assert_eq!(pace.tokens(), 256);
+    for _ in 0..20 {
+        pace.learn(pace.tokens(), milliseconds(1));
+    }
+    assert_eq!(pace.tokens(), 1_000);
+}
+
+proptest! {
+    #[test]
+    fn bisecting_keeps_the_order_whatever_fails(kinds in prop::collection::vec(0..6usize, 0..40)) {
+        let names = ["a", "bb", "ccc", "dddd", "fail", "nan"];
+        let texts: Vec<&str> = kinds.iter().map(|&kind| names[kind]).collect();
+        let expected: Vec<_> = kinds.iter().map(|&kind| (kind < 4).then_some(kind as f32 + 1.0)).collect();
+        prop_assert_eq!(outcomes(&texts), expected);
+    }
+}

@@ -1,0 +1,120 @@
+//! Kafka: the only module that names rdkafka. A thread of its own polls, decodes and batches, and never blocks for long.
+//!
+//! A membership in the group is one librdkafka consumer. What cannot be mended within it (a fenced partition, a position that
+//! Kafka no longer has, a claim that Postgres did not answer) ends it, and the thread joins the group again.
+
+mod claim;
+mod connect;
+mod context;
+mod membership;
+mod settings;
+
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::batch::Limits;
+use crate::inference::Pace;
+use crate::message::Format;
+use crate::outlet::Outlet;
+use crate::persist::Fenced;
+
+pub(crate) use claim::Claims;
+pub(crate) use connect::find_stream;
+use context::Context;
+use membership::{End, Membership};
+pub(crate) use settings::Settings;
+
+/// The Kafka thread's work.
+pub(crate) struct Kafka {
+    pub settings: Settings,
+    pub claims: Arc<Claims>,
+    pub reading: Reading,
+    pub outlet: Outlet,
+    pub fenced: mpsc::Receiver<Fenced>,
+    pub stop: Stop,
+}
+
+/// How records become batches.
+pub(crate) struct Reading {
+    pub format: Format,
+    pub limits: Limits,
+    /// Tokens that the model truncates a text to.
+    pub max_length: usize,
+    pub pace: Arc<Pace>,
+}
+
+/// The three steps of an end.
+#[derive(Clone, Default)]
+pub(crate) struct Stop {
+    /// Stop reading, hand on what is there.
+    pub shutdown: CancellationToken,
+    /// Everything that was handed on is written.
+    pub drained: CancellationToken,
+    /// End at once.
+    pub abort: CancellationToken,
+}
+
+/// A membership that lasted so long was a good one.
+const GOOD: Duration = Duration::from_secs(60);
+
+impl Kafka {
+    /// Reads until it is told to stop and everything that was read is written.
+    ///
+    /// # Errors
+    /// What Postgres refuses for good; a topic of another cluster under the same address.
+    pub fn run(mut self, runtime: &Handle) -> Result<()> {
+        let mut backoff = Backoff::new(Duration::from_secs(10));
+        loop {
+            let joined = Instant::now();
+            let End::Rejoin(why) = self.join(runtime)? else {
+                return Ok(());
+            };
+            if joined.elapsed() > GOOD {
+                backoff.reset();
+            }
+            let delay = backoff.next();
+            tracing::warn!(why, ?delay, "left the group, joining again");
+            self.claims.metrics.rejoins.inc();
+            let ending = self.stop.shutdown.cancelled();
+            if runtime
+                .block_on(async { tokio::time::timeout(delay, ending).await })
+                .is_ok()
+            {
+                return Ok(());
+            }
+            let Claims { stream, health, .. } = &*self.claims;
+            let Some(found) =
+                find_stream(&self.settings, stream.clone(), health, &self.stop.shutdown)?
+            else {
+                return Ok(());
+            };
+            ensure!(
+                found == *stream,
+                "another cluster answers at this address now: {}",
+                found.cluster_id
+            );
+        }
+    }
+
+    fn join(&mut self, runtime: &Handle) -> Result<End> {
+        let context = Context::new(self.claims.clone());
+        let consumer: BaseConsumer<Context> = self
+            .settings
+            .0
+            .create_with_context(context)
+            .context("cannot make a Kafka consumer")?;
+        let topic = &self.claims.stream.topic;
+        consumer
+            .subscribe(&[topic])
+            .with_context(|| format!("cannot subscribe to {topic}"))?;
+        let end = Membership::new(self, &consumer, runtime).serve();
+        self.claims.metrics.assigned.set(0);
+        end
+    }
+}

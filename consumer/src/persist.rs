@@ -1,0 +1,277 @@
+//! Labeled records into Postgres: a lane for each partition, in which one transaction follows the other.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use chrono::Utc;
+use store::{Epoch, NextOffset, Outcome, Store, StoreError, Stream, Write};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::backoff::Backoff;
+use crate::health::Health;
+use crate::message::{Reason, Record};
+use crate::metrics::{self, Metrics};
+
+/// The records of a partition from one position to the next, ready to write.
+pub(crate) struct Labeled {
+    pub write: Write,
+    /// The raw records of `write.predictions`, one for one: a row that Postgres cannot hold becomes a dead letter.
+    pub records: Vec<Record>,
+}
+
+impl Labeled {
+    fn rows(&self) -> usize {
+        self.write.predictions.len() + self.write.dead_letters.len()
+    }
+
+    /// Adds what comes next in the same lane.
+    fn append(&mut self, next: Self) {
+        assert_eq!(
+            self.write.to, next.write.from,
+            "a lane without holes, or it is a bug"
+        );
+        self.write.to = next.write.to;
+        self.write.predictions.extend(next.write.predictions);
+        self.write.dead_letters.extend(next.write.dead_letters);
+        self.write.tombstones += next.write.tombstones;
+        self.records.extend(next.records);
+    }
+
+    /// Makes a dead letter of the prediction at `offset`; false if there is none.
+    fn isolate(&mut self, offset: i64, detail: &str) -> bool {
+        let Some(index) = self
+            .write
+            .predictions
+            .iter()
+            .position(|row| row.kafka_offset == offset)
+        else {
+            return false;
+        };
+        self.write.predictions.remove(index);
+        let record = self.records.remove(index);
+        self.write
+            .dead_letters
+            .push(record.into_dead_letter(Reason::Unstorable, detail));
+        true
+    }
+}
+
+/// The positions that Postgres has committed, by partition, with the claim under which they were: what Kafka and the lag are
+/// told.
+#[derive(Default)]
+pub(crate) struct Positions(Mutex<BTreeMap<i32, (Epoch, NextOffset)>>);
+
+impl Positions {
+    /// Notes a position, unless a newer claim has been noted.
+    pub fn note(&self, partition: i32, epoch: Epoch, position: NextOffset) {
+        let mut positions = self.0.lock().expect("no holder panics");
+        let entry = positions.entry(partition).or_insert((epoch, position));
+        if entry.0 <= epoch {
+            *entry = (epoch, position);
+        }
+    }
+
+    /// Forgets partitions that are read by others now.
+    pub fn forget(&self, partitions: &[i32]) {
+        let mut positions = self.0.lock().expect("no holder panics");
+        positions.retain(|partition, _| !partitions.contains(partition));
+    }
+
+    /// All of them.
+    pub fn all(&self) -> BTreeMap<i32, NextOffset> {
+        let positions = self.0.lock().expect("no holder panics");
+        positions
+            .iter()
+            .map(|(&partition, &(_, position))| (partition, position))
+            .collect()
+    }
+}
+
+/// A write that was refused because the partition has been claimed again, by anybody.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fenced {
+    pub partition: i32,
+    pub epoch: Epoch,
+}
+
+/// Everything that a lane needs besides its records.
+pub(crate) struct Writer {
+    pub store: Store,
+    pub stream: Stream,
+    pub positions: Arc<Positions>,
+    pub fenced: std::sync::mpsc::Sender<Fenced>,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+}
+
+/// Waiting for a lane: what a partition has in one or two batches.
+const LANE_CAPACITY: usize = 2;
+/// Rows of one transaction, when several batches have waited: more makes a write longer, not faster.
+const MAX_ROWS: usize = 4_096;
+
+/// Writes until the input ends and everything is written.
+///
+/// # Errors
+/// What Postgres refuses for good.
+pub(crate) async fn persist(mut input: mpsc::Receiver<Vec<Labeled>>, writer: Writer) -> Result<()> {
+    let writer = Arc::new(writer);
+    let mut lanes = Lanes {
+        open: BTreeMap::new(),
+        running: JoinSet::new(),
+        writer,
+    };
+    loop {
+        tokio::select! {
+            labeled = input.recv() => match labeled {
+                Some(labeled) => for labeled in labeled {
+                    lanes.send(labeled).await;
+                },
+                None => break,
+            },
+            Some(ended) = lanes.running.join_next() => ended.context("a lane panicked")??,
+        }
+    }
+    drop(lanes.open);
+    while let Some(ended) = lanes.running.join_next().await {
+        ended.context("a lane panicked")??;
+    }
+    Ok(())
+}
+
+/// The lanes by partition: a new claim opens a new lane, and the older one ends when it has written or been fenced.
+struct Lanes {
+    open: BTreeMap<i32, (Epoch, mpsc::Sender<Labeled>)>,
+    running: JoinSet<Result<()>>,
+    writer: Arc<Writer>,
+}
+
+impl Lanes {
+    async fn send(&mut self, labeled: Labeled) {
+        let Write {
+            partition, epoch, ..
+        } = labeled.write;
+        let known = self.open.get(&partition).map(|(epoch, _)| *epoch);
+        if known < Some(epoch) {
+            let (sender, receiver) = mpsc::channel(LANE_CAPACITY);
+            self.running.spawn(lane(receiver, self.writer.clone()));
+            self.open.insert(partition, (epoch, sender));
+        } else if known > Some(epoch) {
+            // Read under a claim that this consumer itself has followed by a newer one: read again under that one.
+            return;
+        }
+        // A lane that was fenced takes nothing more.
+        let _ = self.open[&partition].1.send(labeled).await;
+    }
+}
+
+async fn lane(mut input: mpsc::Receiver<Labeled>, writer: Arc<Writer>) -> Result<()> {
+    while let Some(mut labeled) = input.recv().await {
+        while labeled.rows() < MAX_ROWS {
+            let Ok(next) = input.try_recv() else { break };
+            labeled.append(next);
+        }
+        if writer.write(labeled).await? == Outcome::Fenced {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+impl Writer {
+    /// Writes, however long Postgres is away.
+    async fn write(&self, mut labeled: Labeled) -> Result<Outcome> {
+        let mut backoff = Backoff::new(Duration::from_secs(5));
+        loop {
+            let started = Instant::now();
+            match self.store.write(&self.stream, &labeled.write).await {
+                Ok(Outcome::Written) => {
+                    self.health.database.works();
+                    self.metrics
+                        .write_seconds
+                        .observe(started.elapsed().as_secs_f64());
+                    self.written(&labeled.write);
+                    return Ok(Outcome::Written);
+                }
+                Ok(Outcome::Fenced) => {
+                    self.fenced(&labeled.write);
+                    return Ok(Outcome::Fenced);
+                }
+                Err(error) if error.is_transient() => {
+                    if self.health.database.fails(error.to_string()) {
+                        tracing::warn!(%error, "waiting for Postgres to write");
+                    }
+                    self.metrics.write_retries.inc();
+                    tokio::time::sleep(backoff.next()).await;
+                }
+                Err(error @ StoreError::BadRow { kafka_offset, .. }) => {
+                    if !labeled.isolate(kafka_offset, &error.to_string()) {
+                        return Err(error).context("Postgres cannot hold a dead letter");
+                    }
+                }
+                Err(error) => {
+                    let partition = labeled.write.partition;
+                    return Err(error)
+                        .with_context(|| format!("cannot write partition {partition}"));
+                }
+            }
+        }
+    }
+
+    fn fenced(&self, write: &Write) {
+        self.metrics.fenced.inc();
+        tracing::info!(
+            partition = write.partition,
+            epoch = write.epoch.0,
+            "another claim owns the partition: nothing written"
+        );
+        // The Kafka thread may have ended.
+        let _ = self.fenced.send(Fenced {
+            partition: write.partition,
+            epoch: write.epoch,
+        });
+    }
+
+    fn written(&self, write: &Write) {
+        self.positions.note(write.partition, write.epoch, write.to);
+        let metrics = &self.metrics;
+        let now = Utc::now();
+        for row in &write.predictions {
+            if let Some(time) = row.record_time {
+                metrics
+                    .latency_seconds
+                    .observe((now - time).as_seconds_f64().max(0.0));
+            }
+        }
+        // A batch has few labels and few reasons: count them here, touch each counter once.
+        for (label, count) in counted(write.predictions.iter().map(|row| &*row.label)) {
+            metrics
+                .predictions
+                .get_or_create(&metrics::Label {
+                    label: label.to_owned(),
+                })
+                .inc_by(count);
+        }
+        for (reason, count) in counted(write.dead_letters.iter().map(|row| row.reason)) {
+            metrics
+                .dead_letters
+                .get_or_create(&metrics::Reason { reason })
+                .inc_by(count);
+        }
+        metrics.tombstones.inc_by(write.tombstones);
+        metrics.written(
+            write.predictions.len() as u64 + write.tombstones,
+            write.dead_letters.len() as u64,
+        );
+    }
+}
+
+fn counted<'a>(words: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, u64> {
+    let mut counts = BTreeMap::new();
+    for word in words {
+        *counts.entry(word).or_default() += 1;
+    }
+    counts
+}

@@ -1,0 +1,397 @@
+//! The order in which things start, and in which they end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use store::checkpoints::CheckpointStore;
+use store::{Store, Stream};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::batch::Limits;
+use crate::config::Config;
+use crate::health::Health;
+use crate::http::{self, Service};
+use crate::inference::{Channels, Inference, Pace, PredictJob, Signs};
+use crate::kafka::{self, Claims, Kafka, Reading, Settings, Stop};
+use crate::message::Format;
+use crate::metrics::Metrics;
+use crate::model::{Model, ModelSource};
+use crate::outlet::{self, Outlet};
+use crate::persist::{self, Positions, Writer};
+use crate::reload;
+
+/// Bytes of records in one batch: with a handful of batches in flight this is what bounds memory where texts are long.
+const MAX_BATCH_BYTES: usize = 4 << 20;
+/// Labeled batches between inference and the lanes: one is enough to keep both busy.
+const LABELED_CAPACITY: usize = 1;
+/// How often the database is asked for a sign of life.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// How long leaving the group may take at the end.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Serves until `shutdown` is cancelled and everything in flight is written, or until something fails for good.
+///
+/// # Errors
+/// What cannot be mended by waiting: a refused database login, a schema that is not migrated, a checkpoint that is missing or
+/// damaged, an impossible setting; and a drain that took longer than `--grace`.
+pub async fn run(config: Config, source: ModelSource, shutdown: CancellationToken) -> Result<()> {
+    // What is wrong with the settings is said before anything is waited for.
+    let settings = Settings::new(&config)?;
+    let checkpoints = CheckpointStore::open(&config.checkpoints)?;
+    let listener = TcpListener::bind(config.http)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.http))?;
+    tracing::info!(address = %listener.local_addr()?, "http: /health/live, /health/ready, /metrics, /predict");
+
+    let (predict, predict_jobs) = mpsc::channel(http::PREDICT_QUEUE);
+    let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+    let service = Service {
+        predict,
+        metrics: metrics.clone(),
+        health: health.clone(),
+    };
+    let abort = CancellationToken::new();
+    let _abort_at_the_end = abort.clone().drop_guard();
+    let stop = Stop {
+        shutdown,
+        drained: CancellationToken::new(),
+        abort,
+    };
+    let consumer = Consumer {
+        config,
+        settings,
+        checkpoints,
+        metrics,
+        health,
+        stop,
+    };
+    tokio::select! {
+        ended = axum::serve(listener, http::router(service)).into_future() => ended.context("http ended"),
+        ended = consumer.serve(source, predict_jobs) => ended,
+    }
+}
+
+struct Consumer {
+    config: Config,
+    settings: Settings,
+    checkpoints: CheckpointStore,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    stop: Stop,
+}
+
+impl Consumer {
+    async fn serve(self, source: ModelSource, predict: mpsc::Receiver<PredictJob>) -> Result<()> {
+        let shutdown = self.stop.shutdown.clone();
+        let ready = tokio::select! {
+            ready = self.prepare(source) => ready?,
+            () = shutdown.cancelled() => None,
+        };
+        let Some(ready) = ready else { return Ok(()) };
+        self.flow(ready, predict).await
+    }
+
+    /// Everything that must be there before the first record is read.
+    async fn prepare(&self, source: ModelSource) -> Result<Option<Ready>> {
+        let store = self.connect().await?;
+        tokio::spawn(ping(
+            store.clone(),
+            self.health.clone(),
+            self.metrics.clone(),
+            self.stop.abort.clone(),
+        ));
+        let model = self.model(source, &store).await?;
+        self.metrics
+            .model(model.as_ref(), &self.config.device.to_string());
+        let version = model.version().0;
+        tracing::info!(version, labels = ?model.labels().names(), device = %self.config.device, "the model is ready");
+        let Some(stream) = self.find_stream().await? else {
+            return Ok(None);
+        };
+        tracing::info!(
+            topic = stream.topic,
+            group = self.config.group,
+            pipeline = stream.pipeline,
+            cluster = stream.cluster_id,
+            "joining the group"
+        );
+        Ok(Some(Ready {
+            store,
+            model,
+            stream,
+        }))
+    }
+
+    async fn connect(&self) -> Result<Store> {
+        let Config {
+            database_url,
+            database_connections,
+            ..
+        } = &self.config;
+        let mut backoff = Backoff::new(Duration::from_secs(5));
+        let store = loop {
+            match Store::connect(database_url, *database_connections).await {
+                Ok(store) => break store,
+                Err(error) if error.is_transient() => {
+                    self.health.database.fails(error.to_string());
+                    tracing::warn!(%error, "waiting for Postgres");
+                    tokio::time::sleep(backoff.next()).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        loop {
+            match store.check_schema().await {
+                Ok(_) => break,
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, "waiting for Postgres");
+                    tokio::time::sleep(backoff.next()).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.health.database.works();
+        tracing::info!("connected to Postgres");
+        Ok(store)
+    }
+
+    async fn model(&self, source: ModelSource, store: &Store) -> Result<Box<dyn Model>> {
+        match source {
+            ModelSource::Registry => {
+                let source = reload::Source {
+                    store: store.clone(),
+                    checkpoints: self.checkpoints.clone(),
+                    cache: self.config.cache.clone().unwrap_or_else(default_cache),
+                    device: self.config.device,
+                };
+                Ok(Box::new(source.champion().await?))
+            }
+            ModelSource::Fixed(make) => tokio::task::spawn_blocking(make)
+                .await
+                .context("the model panicked")?,
+        }
+    }
+
+    async fn find_stream(&self) -> Result<Option<Stream>> {
+        let wanted = Stream {
+            pipeline: self.config.pipeline().to_owned(),
+            cluster_id: String::new(),
+            topic: self.config.topic.clone(),
+        };
+        let (settings, health, shutdown) = (
+            self.settings.clone(),
+            self.health.clone(),
+            self.stop.shutdown.clone(),
+        );
+        tokio::task::spawn_blocking(move || {
+            kafka::find_stream(&settings, wanted, &health, &shutdown)
+        })
+        .await
+        .context("looking for the topic panicked")?
+    }
+
+    /// Starts the stages, sink first, and ends with the first of them, or in order when it is told to.
+    async fn flow(self, ready: Ready, predict: mpsc::Receiver<PredictJob>) -> Result<()> {
+        let Self {
+            config,
+            settings,
+            metrics,
+            health,
+            stop,
+            ..
+        } = self;
+        let Ready {
+            store,
+            model,
+            stream,
+        } = ready;
+        let (to_write, labeled) = mpsc::channel(LABELED_CAPACITY);
+        let (sender, batches) = mpsc::channel(outlet::CAPACITY);
+        let (fences, fenced) = std::sync::mpsc::channel();
+        let positions = Arc::new(Positions::default());
+        let pace = Arc::new(Pace::new(config.max_batch_tokens));
+
+        let writer = Writer {
+            store: store.clone(),
+            stream: stream.clone(),
+            positions: positions.clone(),
+            fenced: fences,
+            metrics: metrics.clone(),
+            health: health.clone(),
+        };
+        let reading = Reading {
+            format: format(&config),
+            limits: limits(&config),
+            max_length: model.max_length(),
+            pace: pace.clone(),
+        };
+        let channels = Channels {
+            batches,
+            predict,
+            labeled: to_write,
+            abort: stop.abort.clone(),
+        };
+        let signs = Signs {
+            metrics: metrics.clone(),
+            health: health.clone(),
+            pace,
+        };
+        let claims = Arc::new(Claims {
+            store,
+            stream,
+            owner: owner(),
+            start: config.start,
+            on_gap: config.on_gap,
+            runtime: Handle::current(),
+            ending: stop.shutdown.clone(),
+            positions,
+            metrics,
+            health,
+        });
+        let kafka = Kafka {
+            settings,
+            claims,
+            reading,
+            outlet: Outlet::new(sender),
+            fenced,
+            stop: stop.clone(),
+        };
+
+        let left = CancellationToken::new();
+        let leaving = left.clone().drop_guard();
+        let runtime = Handle::current();
+        let kafka = thread("kafka", Box::new(move || {
+            let ended = kafka.run(&runtime);
+            drop(leaving);
+            ended
+        }))?;
+        let runtime = Handle::current();
+        let inference = thread("inference", Box::new(move || {
+            Inference::new(model, channels, signs)?.run(&runtime);
+            Ok(())
+        }))?;
+        // Ends with its future, unlike a task.
+        let persist = persist::persist(labeled, writer);
+
+        let ended = end_in_order(kafka, inference, persist, &stop, config.grace).await;
+        stop.abort.cancel();
+        // A consumer that says goodbye leaves its partitions to the others at once.
+        let _ = tokio::time::timeout(GOODBYE, left.cancelled()).await;
+        ended
+    }
+}
+
+/// What [`Consumer::prepare`] has found.
+struct Ready {
+    store: Store,
+    model: Box<dyn Model>,
+    stream: Stream,
+}
+
+/// Each stage ends after the one before it has nothing more to give; the first to fail ends all; none takes longer than the
+/// grace.
+async fn end_in_order(
+    kafka: impl Future<Output = Result<()>>,
+    inference: impl Future<Output = Result<()>>,
+    persist: impl Future<Output = Result<()>>,
+    stop: &Stop,
+    grace: Duration,
+) -> Result<()> {
+    let written = async {
+        persist.await?;
+        stop.drained.cancel();
+        Ok(())
+    };
+    let overdue = async {
+        stop.shutdown.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        ended = async { tokio::try_join!(inference, written, kafka) } => {
+            ended?;
+            ensure!(stop.shutdown.is_cancelled(), "the stages ended without being told to, which is a bug");
+            tracing::info!("drained: everything that was read is written");
+            Ok(())
+        }
+        () = overdue => bail!("not drained within {} s: what was in flight will be read again", grace.as_secs_f32()),
+    }
+}
+
+/// An OS thread with a name, as a future.
+fn thread(
+    name: &str,
+    work: Box<dyn FnOnce() -> Result<()> + Send>,
+) -> Result<impl Future<Output = Result<()>>> {
+    let (sender, ended) = oneshot::channel();
+    let panicked = format!("the {name} thread panicked");
+    let work = move || {
+        // Nobody listens after an abort.
+        let _ = sender.send(work());
+    };
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .with_context(|| format!("cannot start the {name} thread"))?;
+    Ok(async move { ended.await.context(panicked)? })
+}
+
+async fn ping(store: Store, health: Arc<Health>, metrics: Arc<Metrics>, abort: CancellationToken) {
+    while abort
+        .run_until_cancelled(tokio::time::sleep(PING_INTERVAL))
+        .await
+        .is_some()
+    {
+        match store.ping().await {
+            Ok(()) => {
+                if health.database.works() {
+                    tracing::info!("Postgres answers again");
+                }
+            }
+            Err(error) => {
+                if health.database.fails(error.to_string()) {
+                    tracing::warn!(%error, "Postgres does not answer");
+                }
+            }
+        }
+        metrics.alarm();
+    }
+}
+
+fn format(config: &Config) -> Format {
+    Format {
+        text_field: config.text_field.clone(),
+        id_field: config.id_field.clone(),
+        time_field: config.time_field.clone(),
+        max_record_bytes: config.max_record_bytes,
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        tokens: config.max_batch_tokens,
+        records: config.max_batch_reviews,
+        bytes: MAX_BATCH_BYTES,
+        delay: Duration::from_millis(config.max_batch_delay_ms),
+    }
+}
+
+/// Who holds a claim, for people.
+fn owner() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    format!(
+        "{}/{}",
+        host.as_deref().unwrap_or("unknown").trim(),
+        std::process::id()
+    )
+}
+
+/// Fetched checkpoints can be fetched again, so any directory that outlives the process is good.
+fn default_cache() -> PathBuf {
+    std::env::temp_dir().join("labelstream-checkpoints")
+}
