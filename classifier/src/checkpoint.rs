@@ -3,64 +3,28 @@
 //! `config.json`, `model.safetensors` (or `pytorch_model.bin`), `tokenizer.json` (or `vocab.txt`), and our own
 //! `manifest.json` with the size and SHA-256 of each file.
 
-use std::io;
-use std::path::{Path, PathBuf};
+mod error;
+mod manifest;
+mod save;
+mod weights;
 
-use crate::model::{ConfigError, ModelConfig, Parameters};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::model::{ModelConfig, Parameters, initial, shapes};
 use crate::{Labels, Tokenizer};
+use weights::Weights;
 
-/// Why a checkpoint cannot be used or written. Every message names the file, and the tensor where there is one.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CheckpointError {
-    /// A file that cannot be read or written.
-    #[error("{}: {source}", file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// A configuration that is not a BERT classifier this program can run.
-    #[error("{}: {source}", file.display())]
-    Config {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        source: ConfigError,
-    },
-    /// A file whose content is damaged or does not fit the rest of the checkpoint.
-    #[error("{}: {problem}", file.display())]
-    Damaged {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A tensor that is missing, has another shape than the configuration says, or holds a number that is not finite.
-    #[error("{}: tensor {tensor}: {problem}", file.display())]
-    Tensor {
-        /// The file.
-        file: PathBuf,
-        /// The tensor's name.
-        tensor: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A directory that is there already: checkpoints are written once.
-    #[error("{}: exists already; a checkpoint is written once", directory.display())]
-    Exists {
-        /// The directory.
-        directory: PathBuf,
-    },
-}
+pub use error::CheckpointError;
+pub use manifest::{Manifest, ManifestFile};
 
 /// A model in memory with its tokenizer: what a checkpoint directory holds.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// The model's shape and labels.
     pub config: ModelConfig,
-    /// Its weights, on the CPU.
+    /// Its weights, on the CPU when they have just been read.
     pub parameters: Parameters,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
@@ -81,7 +45,31 @@ impl Checkpoint {
     /// # Errors
     /// Whatever is missing, damaged or does not fit, by file and tensor.
     pub fn open(directory: &Path) -> Result<Self, CheckpointError> {
-        todo!("{directory:?}")
+        let config = read_config(directory)?;
+        if config.labels.len() < 2 {
+            let file = directory.join("config.json");
+            return Err(CheckpointError::damaged(
+                &file,
+                "id2label has fewer than two classes",
+            ));
+        }
+        let weights = Weights::open(directory)?;
+        if !weights.has("classifier.weight") {
+            let problem =
+                "missing: an encoder without a classification head must be fine-tuned first";
+            return Err(weights.error("classifier.weight", problem));
+        }
+        let tokenizer = open_tokenizer(directory, &config)?;
+        let tensors = shapes(&config).into_iter().map(|(name, shape)| {
+            let tensor = weights.read(&name, &shape)?;
+            Ok((name, tensor))
+        });
+        let parameters = Parameters::new(tensors.collect::<Result<_, _>>()?);
+        Ok(Self {
+            config,
+            parameters,
+            tokenizer,
+        })
     }
 
     /// Writes the directory: into a temporary one beside it, synced, renamed. `extra` goes into the manifest (a round, metrics).
@@ -93,7 +81,7 @@ impl Checkpoint {
         directory: &Path,
         extra: serde_json::Map<String, serde_json::Value>,
     ) -> Result<Manifest, CheckpointError> {
-        todo!("{directory:?} {extra:?}")
+        save::save(self, directory, extra)
     }
 }
 
@@ -106,56 +94,70 @@ impl Base {
     /// # Errors
     /// Whatever else is missing, damaged or does not fit, by file and tensor.
     pub fn open(directory: &Path, labels: &Labels, seed: u64) -> Result<Self, CheckpointError> {
-        todo!("{directory:?} {labels:?} {seed}")
+        let config = read_config(directory)?;
+        let weights = Weights::open(directory)?;
+        let same_names = config.labels.len() == labels.len()
+            && config
+                .labels
+                .names()
+                .iter()
+                .all(|name| labels.index(name).is_some());
+        let nameless = config.labels.len() == labels.len() && config.labels.are_unnamed();
+        let keeps_head = weights.has("classifier.weight") && (same_names || nameless);
+        let config = if same_names {
+            config
+        } else {
+            config.with_labels(labels.clone())
+        };
+        let tokenizer = open_tokenizer(directory, &config)?;
+
+        let mut initialised = Vec::new();
+        let mut tensors = BTreeMap::new();
+        for (name, shape) in shapes(&config) {
+            let is_new = if name.starts_with("classifier.") {
+                !keeps_head
+            } else {
+                name.starts_with("bert.pooler.") && !weights.has("bert.pooler.dense.weight")
+            };
+            let tensor = if is_new {
+                initialised.push(name.clone());
+                let made = initial(&name, &shape, &config, seed);
+                made.map_err(|error| weights.error(&name, error))?
+            } else {
+                weights.read(&name, &shape)?
+            };
+            tensors.insert(name, tensor);
+        }
+        let parameters = Parameters::new(tensors);
+        Ok(Self {
+            checkpoint: Checkpoint {
+                config,
+                parameters,
+                tokenizer,
+            },
+            initialised,
+        })
     }
 }
 
-/// `manifest.json`: the files of a checkpoint with their sizes and hashes, and whatever else the writer wants to say.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Manifest {
-    /// The files, sorted by name.
-    pub files: Vec<ManifestFile>,
-    /// Other fields.
-    #[serde(flatten)]
-    pub extra: serde_json::Map<String, serde_json::Value>,
+fn read_config(directory: &Path) -> Result<ModelConfig, CheckpointError> {
+    let file = directory.join("config.json");
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(source) => return Err(CheckpointError::File { file, source }),
+    };
+    ModelConfig::parse(&text).map_err(|source| CheckpointError::Config { file, source })
 }
 
-/// One file of a checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ManifestFile {
-    /// Its name, without a directory.
-    pub name: String,
-    /// Its size in bytes.
-    pub size: u64,
-    /// The SHA-256 of its content, in hexadecimal.
-    pub sha256: String,
-}
-
-impl Manifest {
-    /// Measures the files of a directory and writes its `manifest.json`, for checkpoints that came without one.
-    ///
-    /// # Errors
-    /// Failure to read or write.
-    pub fn write(
-        directory: &Path,
-        extra: serde_json::Map<String, serde_json::Value>,
-    ) -> Result<Self, CheckpointError> {
-        todo!("{directory:?} {extra:?}")
+fn open_tokenizer(directory: &Path, config: &ModelConfig) -> Result<Tokenizer, CheckpointError> {
+    let tokenizer = Tokenizer::open(directory)?;
+    let (entries, rows) = (tokenizer.vocab_size(), config.vocab_size);
+    if entries > rows {
+        return Err(CheckpointError::Tensor {
+            file: directory.to_owned(),
+            tensor: "bert.embeddings.word_embeddings.weight".to_owned(),
+            problem: format!("has {rows} rows, too few for a tokenizer with {entries} entries"),
+        });
     }
-
-    /// Reads `manifest.json` and compares every file with it.
-    ///
-    /// # Errors
-    /// A manifest that is missing or damaged, a file that is missing or has another size or hash.
-    pub fn verify(directory: &Path) -> Result<Self, CheckpointError> {
-        todo!("{directory:?}")
-    }
-
-    /// The SHA-256 of the directory's `manifest.json`, in hexadecimal: the identity of the checkpoint.
-    ///
-    /// # Errors
-    /// Failure to read.
-    pub fn sha256(directory: &Path) -> Result<String, CheckpointError> {
-        todo!("{directory:?}")
-    }
+    Ok(tokenizer)
 }

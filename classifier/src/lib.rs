@@ -9,6 +9,7 @@
 mod classify;
 mod device;
 mod labels;
+mod parallel;
 
 pub mod checkpoint;
 pub mod model;

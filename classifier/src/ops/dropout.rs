@@ -27,11 +27,12 @@ impl Mask {
     /// 0, or the scale. Masks repeat after 2^32 elements.
     #[inline(always)]
     pub fn factor(&self, element: usize) -> f32 {
-        // Chris Wellons' `lowbias32` hash, with half of the key before and half between its two rounds.
+        // Chris Wellons' `triple32` hash, with half of the key before and half after its first round.
         let mut hash = (element as u32).wrapping_add(self.keys[0]);
-        hash = (hash ^ (hash >> 16)).wrapping_mul(0x7feb_352d) ^ self.keys[1];
-        hash = (hash ^ (hash >> 15)).wrapping_mul(0x846c_a68b);
-        hash ^= hash >> 16;
+        hash = (hash ^ (hash >> 17)).wrapping_mul(0xed5a_d4bb) ^ self.keys[1];
+        hash = (hash ^ (hash >> 11)).wrapping_mul(0xac4c_1b51);
+        hash = (hash ^ (hash >> 15)).wrapping_mul(0x3184_8bab);
+        hash ^= hash >> 14;
         if hash < self.threshold {
             0.0
         } else {

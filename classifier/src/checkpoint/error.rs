@@ -1,0 +1,67 @@
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::model::ConfigError;
+
+/// Why a checkpoint cannot be used or written. Every message names the file, and the tensor where there is one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// A file that cannot be read or written.
+    #[error("{}: {source}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A configuration that is not a BERT classifier this program can run.
+    #[error("{}: {source}", file.display())]
+    Config {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// A file whose content is damaged or does not fit the rest of the checkpoint.
+    #[error("{}: {problem}", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A tensor that is missing, has another shape than the configuration says, or holds a number that is not finite.
+    #[error("{}: tensor {tensor}: {problem}", file.display())]
+    Tensor {
+        /// The file.
+        file: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A directory that is there already: checkpoints are written once.
+    #[error("{}: exists already; a checkpoint is written once", directory.display())]
+    Exists {
+        /// The directory.
+        directory: PathBuf,
+    },
+}
+
+impl CheckpointError {
+    pub(crate) fn damaged(file: &Path, problem: impl Display) -> Self {
+        Self::Damaged {
+            file: file.to_owned(),
+            problem: problem.to_string(),
+        }
+    }
+
+    pub(crate) fn file(file: &Path, source: io::Error) -> Self {
+        Self::File {
+            file: file.to_owned(),
+            source,
+        }
+    }
+}
