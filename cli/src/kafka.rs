@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use consumer::KafkaProperty;
 use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -52,8 +53,14 @@ pub struct KafkaSettings {
 impl KafkaSettings {
     /// The same for another program's command line.
     pub fn as_flags(&self) -> Vec<String> {
-        let properties = self.kafka_properties.iter().map(|KafkaProperty { key, value }| format!("-X{key}={value}"));
-        let file = self.kafka_config.iter().map(|file| format!("--kafka-config={}", file.display()));
+        let properties = self
+            .kafka_properties
+            .iter()
+            .map(|KafkaProperty { key, value }| format!("-X{key}={value}"));
+        let file = self
+            .kafka_config
+            .iter()
+            .map(|file| format!("--kafka-config={}", file.display()));
         properties.chain(file).collect()
     }
 
@@ -69,8 +76,13 @@ impl KafkaSettings {
 
 fn properties_in(file: &Path) -> anyhow::Result<Vec<KafkaProperty>> {
     let text = fs::read_to_string(file)?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| line.parse().map_err(anyhow::Error::msg)).collect()
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| line.parse().map_err(anyhow::Error::msg))
+        .collect()
 }
 
 impl KafkaArguments {
@@ -91,13 +103,6 @@ pub struct Cluster {
     client: Arc<BaseConsumer<Complaints>>,
 }
 
-/// The first offset that a partition still holds and the one after its last.
-pub struct Watermarks {
-    pub partition: i32,
-    pub low: i64,
-    pub high: i64,
-}
-
 impl Cluster {
     /// Waits until a broker answers, at most `patience`.
     pub async fn connect(arguments: &KafkaArguments, patience: Duration) -> anyhow::Result<Self> {
@@ -107,17 +112,31 @@ impl Cluster {
             .set("allow.auto.create.topics", "false")
             .create_with_context(complaints.clone())
             .context("the Kafka settings cannot be used")?;
-        let cluster = Self { arguments: arguments.clone(), client: Arc::new(client) };
-        if cluster.ask(move |client| client.fetch_metadata(None, patience).map(|_| ())).await.is_err() {
-            let why = complaints.last().map_or(String::new(), |complaint| format!(": {complaint}"));
-            bail!("no Kafka broker answered at {} within {} s{why}", arguments.brokers, patience.as_secs());
+        let cluster = Self {
+            arguments: arguments.clone(),
+            client: Arc::new(client),
+        };
+        if cluster
+            .ask(move |client| client.fetch_metadata(None, patience).map(|_| ()))
+            .await
+            .is_err()
+        {
+            let why = complaints
+                .last()
+                .map_or(String::new(), |complaint| format!(": {complaint}"));
+            bail!(
+                "no Kafka broker answered at {} within {} s{why}",
+                arguments.brokers,
+                patience.as_secs()
+            );
         }
         Ok(cluster)
     }
 
     /// The cluster's own id; none where the brokers are too old to have one.
     pub async fn id(&self) -> Option<String> {
-        self.ask(|client| client.client().fetch_cluster_id(ANSWER)).await
+        self.ask(|client| client.client().fetch_cluster_id(ANSWER))
+            .await
     }
 
     /// The number of partitions of a topic; none if there is no such topic.
@@ -126,23 +145,23 @@ impl Cluster {
         self.ask(move |client| {
             let metadata = client.fetch_metadata(Some(&name), ANSWER)?;
             let found = metadata.topics().iter().find(|topic| topic.name() == name);
-            Ok::<_, KafkaError>(found.map(|topic| topic.partitions().len()).filter(|partitions| *partitions > 0))
+            Ok::<_, KafkaError>(
+                found
+                    .map(|topic| topic.partitions().len())
+                    .filter(|partitions| *partitions > 0),
+            )
         })
         .await
         .with_context(|| format!("the brokers do not tell of topic {topic:?}"))
     }
 
-    /// The watermarks of every partition of a topic.
-    pub async fn watermarks(&self, topic: &str, partitions: usize) -> anyhow::Result<Vec<Watermarks>> {
+    /// The offset after the last record of each partition of a topic, in their order.
+    pub async fn ends(&self, topic: &str, partitions: usize) -> anyhow::Result<Vec<i64>> {
         let name = topic.to_owned();
         self.ask(move |client| {
             let partitions = 0..i32::try_from(partitions).unwrap_or(i32::MAX);
-            partitions
-                .map(|partition| {
-                    let (low, high) = client.fetch_watermarks(&name, partition, ANSWER)?;
-                    Ok(Watermarks { partition, low, high })
-                })
-                .collect::<Result<_, KafkaError>>()
+            let end = |partition| Ok(client.fetch_watermarks(&name, partition, ANSWER)?.1);
+            partitions.map(end).collect::<Result<_, KafkaError>>()
         })
         .await
         .with_context(|| format!("the brokers do not tell the offsets of topic {topic:?}"))
@@ -150,10 +169,12 @@ impl Cluster {
 
     /// Makes a topic with the cluster's default replication; one that exists already is left as it is.
     pub async fn create_topic(&self, topic: &str, partitions: i32) -> anyhow::Result<()> {
-        let admin = AdminClient::from_config(&self.arguments.client()?)?;
+        let admin: AdminClient<DefaultClientContext> = self.arguments.client()?.create()?;
         // -1: as the broker's default.replication.factor has it.
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
-        let made = admin.create_topics([&new], &AdminOptions::new().operation_timeout(Some(ANSWER))).await?;
+        let made = admin
+            .create_topics([&new], &AdminOptions::new().operation_timeout(Some(ANSWER)))
+            .await?;
         match made.into_iter().next() {
             Some(Err((_, error))) if error != RDKafkaErrorCode::TopicAlreadyExists => {
                 Err(anyhow!("topic {topic:?} could not be made: {error}"))
@@ -164,9 +185,13 @@ impl Cluster {
 
     /// A setting of a topic, where the brokers tell it.
     pub async fn topic_setting(&self, topic: &str, setting: &str) -> Option<String> {
-        let admin = AdminClient::from_config(&self.arguments.client().ok()?).ok()?;
+        let admin: AdminClient<DefaultClientContext> =
+            self.arguments.client().ok()?.create().ok()?;
         let options = AdminOptions::new().request_timeout(Some(ANSWER));
-        let answer = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await.ok()?;
+        let answer = admin
+            .describe_configs([&ResourceSpecifier::Topic(topic)], &options)
+            .await
+            .ok()?;
         let resource = answer.into_iter().next()?.ok()?;
         resource.get(setting)?.value.clone()
     }
@@ -177,7 +202,9 @@ impl Cluster {
         question: impl FnOnce(&BaseConsumer<Complaints>) -> T + Send + 'static,
     ) -> T {
         let client = Arc::clone(&self.client);
-        tokio::task::spawn_blocking(move || question(&client)).await.expect("a question that panics is a bug")
+        tokio::task::spawn_blocking(move || question(&client))
+            .await
+            .expect("a question that panics is a bug")
     }
 }
 
@@ -242,15 +269,26 @@ impl Publisher {
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let mut failed = self.producer.context().failed.lock().expect("a poisoned lock is a bug");
+        let mut failed = self
+            .producer
+            .context()
+            .failed
+            .lock()
+            .expect("a poisoned lock is a bug");
         std::mem::take(&mut failed)
     }
 }
 
 fn kafka_headers(headers: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
-    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
-        all.insert(Header { key, value: value.as_ref() })
-    })
+    headers.iter().fold(
+        OwnedHeaders::new_with_capacity(headers.len()),
+        |all, (key, value)| {
+            all.insert(Header {
+                key,
+                value: value.as_ref(),
+            })
+        },
+    )
 }
 
 /// Counts deliveries, on the producer's thread.
@@ -262,8 +300,13 @@ struct Deliveries {
 
 impl Deliveries {
     fn failed(&self, number: usize, error: &KafkaError) {
-        let why = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
-        self.failed.lock().expect("a poisoned lock is a bug").push((number, why));
+        let why = error
+            .rdkafka_error_code()
+            .map_or_else(|| error.to_string(), |code| code.to_string());
+        self.failed
+            .lock()
+            .expect("a poisoned lock is a bug")
+            .push((number, why));
     }
 }
 

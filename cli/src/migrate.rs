@@ -17,7 +17,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     store.migrate().await?;
     match store.check_schema().await? {
         Schema::Current => println!("the database has this program's schema"),
-        Schema::Newer { by } => println!("the database is {by} migrations ahead of this program, which is fine"),
+        Schema::Newer { by } => {
+            println!("the database is {by} migrations ahead of this program, which is fine")
+        }
     }
     Ok(())
 }

@@ -21,8 +21,8 @@ pub(crate) struct Start {
     pub initialised: Vec<String>,
     pub train: Vec<Sample>,
     pub valid: Vec<Sample>,
-    /// What hides a token; a vocabulary may lack it.
-    mask_id: Option<u32>,
+    /// What hidden tokens become; a vocabulary may lack it.
+    unknown_id: Option<u32>,
 }
 
 impl Start {
@@ -30,7 +30,7 @@ impl Start {
         ensure!(!dataset.train.is_empty(), "there is no text to learn from");
         let labels = Labels::new(dataset.labels.clone());
         let (mut checkpoint, initialised) = match base {
-            Base::New => (new_checkpoint(&dataset.train, labels, settings.seed), Vec::new()),
+            Base::New => (new_checkpoint(&dataset.train, labels, settings.seed)?, Vec::new()),
             Base::Checkpoint(directory) => {
                 let base = checkpoint::Base::open(directory, &labels, settings.seed)?;
                 (base.checkpoint, base.initialised)
@@ -45,31 +45,31 @@ impl Start {
         // A base that was trained for these classes may know them in another order.
         let order = class_order(&dataset.labels, &checkpoint.config.labels)?;
         let sample = |examples: &[Example]| tokenize(&checkpoint.tokenizer, examples, max_length, &order);
-        let mask_id = checkpoint.tokenizer.id("[MASK]");
+        let unknown_id = checkpoint.tokenizer.id("[UNK]");
         ensure!(
-            settings.token_masking == 0.0 || mask_id.is_some(),
-            "token-masking needs a vocabulary with [MASK]; the base has none"
+            settings.token_masking == 0.0 || unknown_id.is_some(),
+            "token-masking needs a vocabulary with [UNK]; the base has none"
         );
-        Ok(Self { train: sample(&dataset.train)?, valid: sample(&dataset.valid)?, mask_id, initialised, checkpoint })
+        Ok(Self { train: sample(&dataset.train)?, valid: sample(&dataset.valid)?, unknown_id, initialised, checkpoint })
     }
 
     /// Training samples by index, with a share of their tokens hidden.
     pub(crate) fn batch(&self, indices: &[usize], masking: f64, random: &mut Random) -> Vec<Sample> {
         let mut samples: Vec<Sample> = indices.iter().map(|index| self.train[*index].clone()).collect();
-        if let Some(mask_id) = self.mask_id.filter(|_| masking > 0.0) {
+        if let Some(unknown_id) = self.unknown_id.filter(|_| masking > 0.0) {
             for sample in &mut samples {
-                batches::mask(&mut sample.ids, mask_id, masking, random);
+                batches::mask(&mut sample.ids, unknown_id, masking, random);
             }
         }
         samples
     }
 }
 
-fn new_checkpoint(train: &[Example], labels: Labels, seed: u64) -> Checkpoint {
+fn new_checkpoint(train: &[Example], labels: Labels, seed: u64) -> Result<Checkpoint> {
     let texts: Vec<&str> = train.iter().map(|example| example.text.as_str()).collect();
     let tokenizer = Tokenizer::from_characters(&texts, VOCABULARY);
     let config = ModelConfig::small(tokenizer.vocab_size(), labels);
-    Checkpoint { parameters: initialise(&config, seed), config, tokenizer }
+    Ok(Checkpoint { parameters: initialise(&config, seed)?, config, tokenizer })
 }
 
 /// The model's index of each class of the data.

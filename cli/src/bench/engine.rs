@@ -35,12 +35,16 @@ pub struct Arguments {
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number above 0".into())
+    text.parse()
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "expected a number above 0".into())
 }
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let texts = spread(&reviews::texts(&arguments.texts)?, arguments.count)?;
+    let file = reviews::texts(&arguments.texts)?;
+    let texts = spread(&file, arguments.count)?;
     let classifier = open(&arguments.checkpoint, arguments.device)?;
     let tokens: usize = classifier.count_tokens(&texts)?.iter().sum();
     // The first batch pays for memory and caches.
@@ -79,11 +83,12 @@ pub fn threads() -> usize {
 }
 
 /// `count` texts spread evenly over the file, whose rows are often sorted by label; the file again and again beyond its end.
-pub fn spread(texts: &[String], count: Option<usize>) -> anyhow::Result<Vec<String>> {
+pub fn spread(texts: &[String], count: Option<usize>) -> anyhow::Result<Vec<&str>> {
     ensure!(!texts.is_empty(), "there are no texts to measure with");
     let count = count.unwrap_or(texts.len());
     let stride = (texts.len() / count.max(1)).max(1);
-    Ok((0..count).map(|number| texts[number * stride % texts.len()].clone()).collect())
+    let spread = (0..count).map(|number| texts[number * stride % texts.len()].as_str());
+    Ok(spread.collect())
 }
 
 #[cfg(test)]
@@ -94,7 +99,10 @@ mod tests {
     fn texts_are_spread_over_the_file_or_repeated() {
         let texts: Vec<String> = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
         assert_eq!(spread(&texts, Some(2)).unwrap(), ["a", "c"]);
-        assert_eq!(spread(&texts, Some(6)).unwrap(), ["a", "b", "c", "d", "a", "b"]);
+        assert_eq!(
+            spread(&texts, Some(6)).unwrap(),
+            ["a", "b", "c", "d", "a", "b"]
+        );
         assert_eq!(spread(&texts, None).unwrap(), texts);
         assert!(spread(&[], Some(2)).is_err());
     }

@@ -5,7 +5,7 @@ mod latency;
 mod measure;
 mod peer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -22,7 +22,12 @@ use crate::{database, models, print, reviews};
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The checkpoint that classifies.
-    #[arg(long, env = "LABELSTREAM_CHECKPOINT", value_name = "DIR", required_unless_present = "constant")]
+    #[arg(
+        long,
+        env = "LABELSTREAM_CHECKPOINT",
+        value_name = "DIR",
+        required_unless_present = "constant"
+    )]
     checkpoint: Option<PathBuf>,
 
     /// No model, but the same answer to every text: measures everything around the model.
@@ -51,7 +56,12 @@ pub struct Arguments {
     peer: Option<String>,
 
     /// Then publish for so many seconds at half the measured rate, to measure how long a record takes.
-    #[arg(long, env = "LABELSTREAM_LATENCY_SECONDS", default_value_t = 5.0, value_name = "SECONDS")]
+    #[arg(
+        long,
+        env = "LABELSTREAM_LATENCY_SECONDS",
+        default_value_t = 5.0,
+        value_name = "SECONDS"
+    )]
     latency_seconds: f64,
 
     /// Where the model runs: auto, cpu, cuda or cuda:N.
@@ -59,7 +69,12 @@ pub struct Arguments {
     device: DeviceChoice,
 
     /// A flag for the consumer, as --consumer=--max-batch-tokens=65536; may be given several times.
-    #[arg(long, env = "LABELSTREAM_CONSUMER", value_name = "FLAG", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        env = "LABELSTREAM_CONSUMER",
+        value_name = "FLAG",
+        allow_hyphen_values = true
+    )]
     consumer: Vec<String>,
 
     #[command(flatten)]
@@ -68,8 +83,12 @@ pub struct Arguments {
 
 /// Runs the command. What it does goes to standard error, the result to standard output.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    ensure!(arguments.count > 0 && arguments.rounds > 0, "there is nothing to measure: --count, --rounds");
-    let texts = engine::spread(&reviews::texts(&arguments.reviews)?, Some(arguments.count))?;
+    ensure!(
+        arguments.count > 0 && arguments.rounds > 0,
+        "there is nothing to measure: --count, --rounds"
+    );
+    let file = reviews::texts(&arguments.reviews)?;
+    let texts = engine::spread(&file, Some(arguments.count))?;
     let servers = arguments.servers;
     let servers = tokio::task::spawn_blocking(|| servers::Servers::start(servers)).await??;
     let store = database::connect(&servers.database_url).await?;
@@ -77,7 +96,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let topic = format!("bench-{}", chrono::Utc::now().timestamp_millis());
     let cluster = Cluster::connect(&servers.kafka, Duration::from_secs(30)).await?;
     cluster.create_topic(&topic, arguments.partitions).await?;
-    eprintln!("publishing {} records to {} partitions ...", texts.len(), arguments.partitions);
+    eprintln!(
+        "publishing {} records to {} partitions ...",
+        texts.len(),
+        arguments.partitions
+    );
     fill::fill(&servers.kafka, &topic, &texts).await?;
 
     let files = tempfile::tempdir()?;
@@ -97,7 +120,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(checkpoint) = &arguments.checkpoint {
         let model = models::register(&store, &setup.checkpoints, checkpoint).await?;
         models::promote_over_the_champion(&store, model.version, "bench").await?;
-        engine_seconds += engine_alone(checkpoint, arguments.device, before).await?;
+        engine_seconds += engine_alone(checkpoint, arguments.device, before)?;
     }
 
     let (mut rates, mut peer_rates, mut peer) = (Vec::new(), Vec::new(), Value::Null);
@@ -107,28 +130,59 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let is_last = round + 1 == arguments.rounds;
         let run = Run::start(&setup, &store, &pipeline)?;
         let measured = run.until(texts.len()).await?;
-        eprintln!("round {}: {:.0} records a second", round + 1, measured.records_per_second);
+        eprintln!(
+            "round {}: {:.0} records a second",
+            round + 1,
+            measured.records_per_second
+        );
         rates.push(measured.records_per_second);
         let latency = if is_last && arguments.latency_seconds > 0.0 {
-            Some(latency::measure(&setup, &run, &texts, rates[round] / 2.0, arguments.latency_seconds).await?)
+            Some(
+                latency::measure(
+                    &setup,
+                    &run,
+                    &texts,
+                    rates[round] / 2.0,
+                    arguments.latency_seconds,
+                )
+                .await?,
+            )
         } else {
             None
         };
         run.stop().await?;
-        verify(&store, &pipeline, texts.len() + latency.as_ref().map_or(0, |latency| latency.records)).await?;
+        verify(
+            &store,
+            &pipeline,
+            texts.len() + latency.as_ref().map_or(0, |latency| latency.records),
+        )
+        .await?;
         rounds.push(json!({"measured": measured, "latency": latency}));
         if let Some(command) = &arguments.peer {
-            peer = peer::run(command, &setup, &format!("{topic}-peer-{round}"), texts.len()).await?;
+            peer = peer::run(
+                command,
+                &setup,
+                &format!("{topic}-peer-{round}"),
+                texts.len(),
+            )
+            .await?;
             peer_rates.push(peer::rate(&peer)?);
-            eprintln!("peer {}: {:.0} records a second", round + 1, peer_rates[round]);
+            eprintln!(
+                "peer {}: {:.0} records a second",
+                round + 1,
+                peer_rates[round]
+            );
         }
     }
     if let Some(checkpoint) = &arguments.checkpoint {
-        engine_seconds += engine_alone(checkpoint, arguments.device, after).await?;
+        engine_seconds += engine_alone(checkpoint, arguments.device, after)?;
     }
 
     let rate = median(&mut rates);
-    let engine_rate = arguments.checkpoint.is_some().then(|| texts.len() as f64 / engine_seconds);
+    let engine_rate = arguments
+        .checkpoint
+        .is_some()
+        .then(|| texts.len() as f64 / engine_seconds);
     let peer_rate = (!peer_rates.is_empty()).then(|| median(&mut peer_rates));
     print::json(&json!({
         "records": texts.len(), "partitions": arguments.partitions,
@@ -143,23 +197,25 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }))
 }
 
-async fn engine_alone(checkpoint: &std::path::Path, device: DeviceChoice, texts: &[String]) -> anyhow::Result<f64> {
-    let (checkpoint, texts) = (checkpoint.to_owned(), texts.to_vec());
-    let seconds = tokio::task::spawn_blocking(move || {
-        let classifier = engine::open(&checkpoint, device)?;
+/// Seconds for the texts.
+fn engine_alone(checkpoint: &Path, device: DeviceChoice, texts: &[&str]) -> anyhow::Result<f64> {
+    tokio::task::block_in_place(|| {
+        let classifier = engine::open(checkpoint, device)?;
         classifier.canary()?;
         let started = Instant::now();
         for batch in texts.chunks(1024) {
             classifier.classify(batch)?;
         }
-        Ok::<_, anyhow::Error>(started.elapsed().as_secs_f64())
-    });
-    seconds.await?
+        Ok(started.elapsed().as_secs_f64())
+    })
 }
 
 async fn verify(store: &Store, pipeline: &str, expected: usize) -> anyhow::Result<()> {
     let rows = store.count_predictions(pipeline).await?;
-    ensure!(usize::try_from(rows) == Ok(expected), "{rows} rows stand in Postgres where {expected} records were published");
+    ensure!(
+        usize::try_from(rows) == Ok(expected),
+        "{rows} rows stand in Postgres where {expected} records were published"
+    );
     Ok(())
 }
 

@@ -22,7 +22,10 @@ pub async fn replay(
     let cluster = Cluster::connect(kafka, Duration::from_secs(30)).await?;
     for topic in letters.iter().map(topic_of).collect::<HashSet<_>>() {
         if cluster.partitions(&topic).await?.is_none() {
-            bail!("there is no topic {topic:?} at {}: --to-topic names another", kafka.brokers);
+            bail!(
+                "there is no topic {topic:?} at {}: --to-topic names another",
+                kafka.brokers
+            );
         }
     }
 
@@ -33,7 +36,9 @@ pub async fn replay(
         for letter in letters {
             // A row that was deleted meanwhile has nothing to publish.
             if let Some(raw) = store.raw_record(&letter.id).await? {
-                publisher.send(&topic_of(letter), &record(raw), sent.len()).await;
+                publisher
+                    .send(&topic_of(letter), &record(raw), sent.len())
+                    .await;
                 sent.push(letter);
             }
         }
@@ -49,7 +54,10 @@ pub async fn replay(
             let id = &sent[*number].id;
             bail!(
                 "{replayed} dead letters were delivered and {} were not, among them {}/{}/{}: {why}",
-                failed.len(), id.stream.topic, id.partition, id.kafka_offset,
+                failed.len(),
+                id.stream.topic,
+                id.partition,
+                id.kafka_offset,
             );
         }
     }
@@ -57,5 +65,9 @@ pub async fn replay(
 }
 
 fn record(raw: RawRecord) -> Record {
-    Record { key: raw.key, payload: raw.payload, headers: raw.headers }
+    Record {
+        key: raw.key,
+        payload: raw.payload,
+        headers: raw.headers,
+    }
 }

@@ -27,7 +27,9 @@ pub struct Place {
 impl Place {
     /// Starts what the arguments do not name.
     pub async fn start(arguments: &Arguments) -> anyhow::Result<Self> {
-        let files = tempfile::Builder::new().prefix("labelstream-demo-").tempdir()?;
+        let files = tempfile::Builder::new()
+            .prefix("labelstream-demo-")
+            .tempdir()?;
         let path = files.path().to_owned();
         let (postgres, database_url) = match &arguments.database_url {
             Some(url) => (None, url.clone()),
@@ -46,7 +48,10 @@ impl Place {
                 (Some(broker), brokers)
             }
         };
-        let kafka = KafkaArguments { brokers, settings: arguments.kafka.clone() };
+        let kafka = KafkaArguments {
+            brokers,
+            settings: arguments.kafka.clone(),
+        };
         let cluster = Cluster::connect(&kafka, Duration::from_secs(30)).await?;
         if broker.is_none() {
             cluster.create_topic(&arguments.topic, PARTITIONS).await?;
@@ -55,7 +60,12 @@ impl Place {
             kafka,
             checkpoints: format!("file://{}", path.join("checkpoints").display()),
             // A database that outlives the demo names a checkpoint that does so too.
-            _files: if postgres.is_some() { Some(files) } else { drop(files.keep()); None },
+            _files: if postgres.is_some() {
+                Some(files)
+            } else {
+                drop(files.keep());
+                None
+            },
             files: path,
             postgres,
             database_url,

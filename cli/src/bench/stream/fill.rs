@@ -7,10 +7,16 @@ use crate::kafka::{KafkaArguments, Publisher};
 use crate::reviews::message;
 
 /// Publishes the texts as fast as the broker takes them.
-pub async fn fill(kafka: &KafkaArguments, topic: &str, texts: &[String]) -> anyhow::Result<()> {
+pub async fn fill(kafka: &KafkaArguments, topic: &str, texts: &[&str]) -> anyhow::Result<()> {
     let publisher = Publisher::open(kafka)?;
     for (number, text) in texts.iter().enumerate() {
-        publisher.send(topic, &message(format!("bench-{}", number + 1), text, Map::new()), number).await;
+        publisher
+            .send(
+                topic,
+                &message(format!("bench-{}", number + 1), text, Map::new()),
+                number,
+            )
+            .await;
     }
     match publisher.finish().await.first() {
         Some((_, why)) => bail!("the topic could not be filled: {why}"),
