@@ -34,17 +34,24 @@ pub struct CheckpointStore {
 impl CheckpointStore {
     /// Opens the store at a URL or path; touches nothing yet.
     pub fn open(url: &str) -> Result<Self, CheckpointStoreError> {
-        let unusable = |why: String| CheckpointStoreError::Address { url: url.to_owned(), why };
+        let unusable = |why: String| CheckpointStoreError::Address {
+            url: url.to_owned(),
+            why,
+        };
         let parsed = if url.contains("://") {
             Url::parse(url).map_err(|why| unusable(why.to_string()))?
         } else {
             let path = std::path::absolute(url).map_err(|why| unusable(why.to_string()))?;
             Url::from_directory_path(path).map_err(|()| unusable("it is not a path".to_owned()))?
         };
-        let (objects, prefix) =
-            object_store::parse_url_opts(&parsed, options()).map_err(|why| unusable(reason_to_refuse(&parsed, &why)))?;
+        let (objects, prefix) = object_store::parse_url_opts(&parsed, options())
+            .map_err(|why| unusable(reason_to_refuse(&parsed, &why)))?;
         let directory = if parsed.scheme() == "file" {
-            Some(parsed.to_file_path().map_err(|()| unusable("it is not a path on this machine".to_owned()))?)
+            Some(
+                parsed
+                    .to_file_path()
+                    .map_err(|()| unusable("it is not a path on this machine".to_owned()))?,
+            )
         } else {
             None
         };
@@ -59,8 +66,10 @@ impl CheckpointStore {
     /// Copies a checkpoint directory into the store and returns the URI to register. Publishing the same directory
     /// again changes nothing.
     pub async fn publish(&self, directory: &Path) -> Result<String, CheckpointStoreError> {
-        let not_a_checkpoint =
-            |why: String| CheckpointStoreError::NotACheckpoint { checkpoint: directory.display().to_string(), why };
+        let not_a_checkpoint = |why: String| CheckpointStoreError::NotACheckpoint {
+            checkpoint: directory.display().to_string(),
+            why,
+        };
         let manifest = tokio::fs::read(directory.join(MANIFEST))
             .await
             .map_err(|why| not_a_checkpoint(format!("{MANIFEST}: {why}")))?;
@@ -79,12 +88,16 @@ impl CheckpointStore {
                 .await
                 .map_err(|why| not_a_checkpoint(format!("{file}: {why}")))?;
             let mut to = BufWriter::new(self.objects.clone(), self.location(&name, file));
-            let failed = |why| CheckpointStoreError::failed(format!("publishing {file} to {uri}"), why);
+            let failed =
+                |why| CheckpointStoreError::failed(format!("publishing {file} to {uri}"), why);
             tokio::io::copy(&mut from, &mut to).await.map_err(failed)?;
             to.shutdown().await.map_err(failed)?;
         }
         self.persist(&name, &files).await?;
-        self.objects.put(&self.location(&name, MANIFEST), manifest.into()).await.map_err(failed)?;
+        self.objects
+            .put(&self.location(&name, MANIFEST), manifest.into())
+            .await
+            .map_err(failed)?;
         self.persist(&name, &[MANIFEST.to_owned()]).await?;
         Ok(uri)
     }
@@ -101,28 +114,51 @@ impl CheckpointStore {
         if finished.join(MANIFEST).exists() {
             return Ok(finished);
         }
-        let in_cache = |why| CheckpointStoreError::failed(format!("writing to the cache {}", cache.display()), why);
+        let in_cache = |why| {
+            CheckpointStoreError::failed(format!("writing to the cache {}", cache.display()), why)
+        };
         tokio::fs::create_dir_all(cache).await.map_err(in_cache)?;
-        let unfinished = tempfile::Builder::new().prefix(".fetching-").tempdir_in(cache).map_err(in_cache)?;
+        let unfinished = tempfile::Builder::new()
+            .prefix(".fetching-")
+            .tempdir_in(cache)
+            .map_err(in_cache)?;
 
         let manifest = self.download(name, MANIFEST, unfinished.path()).await?;
         let files = tokio::fs::read(&manifest).await.map_err(in_cache)?;
-        let files = file_names(&files)
-            .map_err(|why| CheckpointStoreError::NotACheckpoint { checkpoint: uri.to_owned(), why })?;
+        let files = file_names(&files).map_err(|why| CheckpointStoreError::NotACheckpoint {
+            checkpoint: uri.to_owned(),
+            why,
+        })?;
         for file in &files {
             self.download(name, file, unfinished.path()).await?;
         }
-        local::sync_directory(unfinished.path()).await.map_err(in_cache)?;
-        local::put_in_place(unfinished, &finished).await.map_err(in_cache)?;
+        local::sync_directory(unfinished.path())
+            .await
+            .map_err(in_cache)?;
+        local::put_in_place(unfinished, &finished)
+            .await
+            .map_err(in_cache)?;
         Ok(finished)
     }
 
-    async fn download(&self, name: &str, file: &str, directory: &Path) -> Result<PathBuf, CheckpointStoreError> {
-        let failed = |why| CheckpointStoreError::from_store(&format!("{}/{name}/{file}", self.url), why);
+    async fn download(
+        &self,
+        name: &str,
+        file: &str,
+        directory: &Path,
+    ) -> Result<PathBuf, CheckpointStoreError> {
+        let failed =
+            |why| CheckpointStoreError::from_store(&format!("{}/{name}/{file}", self.url), why);
         let path = directory.join(file);
-        let in_cache = |why| CheckpointStoreError::failed(format!("writing {}", path.display()), why);
+        let in_cache =
+            |why| CheckpointStoreError::failed(format!("writing {}", path.display()), why);
 
-        let mut from = self.objects.get(&self.location(name, file)).await.map_err(failed)?.into_stream();
+        let mut from = self
+            .objects
+            .get(&self.location(name, file))
+            .await
+            .map_err(failed)?
+            .into_stream();
         let mut to = tokio::fs::File::create(&path).await.map_err(in_cache)?;
         while let Some(bytes) = from.try_next().await.map_err(failed)? {
             to.write_all(&bytes).await.map_err(in_cache)?;
@@ -133,8 +169,11 @@ impl CheckpointStore {
 
     /// On this machine's disks, sees to it that what was published survives a power cut; other stores do that themselves.
     async fn persist(&self, name: &str, files: &[String]) -> Result<(), CheckpointStoreError> {
-        let Some(directory) = self.directory.as_ref().map(|store| store.join(name)) else { return Ok(()) };
-        let failed = |why| CheckpointStoreError::failed(format!("flushing {}", directory.display()), why);
+        let Some(directory) = self.directory.as_ref().map(|store| store.join(name)) else {
+            return Ok(());
+        };
+        let failed =
+            |why| CheckpointStoreError::failed(format!("flushing {}", directory.display()), why);
         for file in files {
             local::sync(&directory.join(file)).await.map_err(failed)?;
         }
@@ -148,8 +187,15 @@ impl CheckpointStore {
 
 /// The hash at the end of a URI.
 fn name_of(uri: &str) -> Result<&str, CheckpointStoreError> {
-    let name = uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let is_hash = name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let name = uri
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or_default();
+    let is_hash = name.len() == 64
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     match is_hash {
         true => Ok(name),
         false => Err(CheckpointStoreError::Address {
@@ -169,13 +215,17 @@ fn file_names(manifest: &[u8]) -> Result<Vec<String>, String> {
     struct File {
         name: String,
     }
-    let manifest: Manifest = serde_json::from_slice(manifest).map_err(|why| format!("{MANIFEST}: {why}"))?;
+    let manifest: Manifest =
+        serde_json::from_slice(manifest).map_err(|why| format!("{MANIFEST}: {why}"))?;
     let plain = |name: &str| {
         let mut components = Path::new(name).components();
         matches!((components.next(), components.next()), (Some(Component::Normal(only)), None) if only == name)
     };
     match manifest.files.iter().find(|file| !plain(&file.name)) {
-        Some(file) => Err(format!("{MANIFEST}: `{}` is not a plain file name", file.name)),
+        Some(file) => Err(format!(
+            "{MANIFEST}: `{}` is not a plain file name",
+            file.name
+        )),
         None => Ok(manifest.files.into_iter().map(|file| file.name).collect()),
     }
 }
@@ -193,7 +243,9 @@ fn options() -> impl Iterator<Item = (String, String)> {
 
 fn reason_to_refuse(url: &Url, why: &object_store::Error) -> String {
     match url.scheme() {
-        "s3" | "s3a" if !cfg!(feature = "s3") => "this program was built without the cargo feature `s3`".to_owned(),
+        "s3" | "s3a" if !cfg!(feature = "s3") => {
+            "this program was built without the cargo feature `s3`".to_owned()
+        }
         _ => why.to_string(),
     }
 }

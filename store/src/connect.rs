@@ -3,8 +3,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::time::timeout;
 
 use crate::StoreError;
@@ -54,13 +55,16 @@ impl Store {
 
     /// One round trip, for a health check.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.run(async |connection| Ok(connection.ping().await?)).await
+        self.run(async |connection| Ok(connection.ping().await?))
+            .await
     }
 
     /// The server's version as it says it, such as `15.4`.
     pub async fn server_version(&self) -> Result<String, StoreError> {
         self.run(async |connection| {
-            Ok(sqlx::query_scalar("show server_version").fetch_one(connection).await?)
+            Ok(sqlx::query_scalar("show server_version")
+                .fetch_one(connection)
+                .await?)
         })
         .await
     }
@@ -75,15 +79,16 @@ impl Store {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        match timeout(ANSWER, work(&mut connection)).await {
-            Ok(done) => done,
-            Err(_) => {
-                // Not back to the pool, where it would be waited for as long as TCP does.
-                connection.close_on_drop();
-                Err(StoreError::Unavailable(format!("no answer within {} s", ANSWER.as_secs())))
-            }
-        }
+        let mut lent = Lent {
+            connection: self.pool.acquire().await?,
+            settled: false,
+        };
+        let late = || StoreError::Unavailable(format!("no answer within {} s", ANSWER.as_secs()));
+        let done = timeout(ANSWER, work(&mut lent.connection))
+            .await
+            .unwrap_or_else(|_| Err(late()));
+        lent.settled = done.is_ok();
+        done
     }
 
     /// A connection of its own, without limits of time.
@@ -92,21 +97,42 @@ impl Store {
     }
 }
 
+/// A connection that goes back to the pool only with every answer read.
+///
+/// After work that failed, or that was dropped half done, the next user could take the rest of an old answer for its own.
+struct Lent {
+    connection: PoolConnection<Postgres>,
+    settled: bool,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
 async fn open(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     let server = format!("{}:{}", options.get_host(), options.get_port());
     match timeout(ACQUIRE, PgConnection::connect_with(options)).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(sqlx::Error::Io(why))) => {
-            Err(StoreError::Unavailable(format!("no server answers at {server}: {why}; is it running there?")))
-        }
+        Ok(Err(sqlx::Error::Io(why))) => Err(StoreError::Unavailable(format!(
+            "no server answers at {server}: {why}; is it running there?"
+        ))),
         Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(StoreError::Unavailable(format!("no answer from {server} within {} s", ACQUIRE.as_secs()))),
+        Err(_) => Err(StoreError::Unavailable(format!(
+            "no answer from {server} within {} s",
+            ACQUIRE.as_secs()
+        ))),
     }
 }
 
 fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(StoreError::Address("it does not begin with postgres://".to_owned()));
+        return Err(StoreError::Address(
+            "it does not begin with postgres://".to_owned(),
+        ));
     }
     PgConnectOptions::from_str(url).map_err(|error| match error {
         sqlx::Error::Configuration(why) => StoreError::Address(why.to_string()),

@@ -8,11 +8,11 @@ mod connect;
 mod error;
 mod schema;
 
-mod stream;
-mod positions;
-mod fence;
-mod write;
 mod copy;
+mod fence;
+mod positions;
+mod stream;
+mod write;
 
 mod models;
 mod promote;

@@ -5,7 +5,19 @@ use chrono::{DateTime, Utc};
 use crate::{Store, StoreError};
 
 /// The number of a registered checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, sqlx::Type)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    sqlx::Type,
+)]
 #[serde(transparent)]
 #[sqlx(transparent)]
 pub struct Version(pub i64);
@@ -94,7 +106,9 @@ impl Store {
     /// Every registered model, newest first.
     pub async fn models(&self) -> Result<Vec<Model>, StoreError> {
         self.run(async |connection| {
-            Ok(sqlx::query_as("select * from models order by version desc").fetch_all(connection).await?)
+            Ok(sqlx::query_as("select * from models order by version desc")
+                .fetch_all(connection)
+                .await?)
         })
         .await
     }

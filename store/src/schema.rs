@@ -24,10 +24,15 @@ impl Store {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         // A connection of its own: what it holds when this fails, the lock among it, ends with it.
         let mut connection = self.open_unlimited().await?;
-        migrations().run(&mut connection).await.map_err(|error| match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-            error => StoreError::Failed(error.to_string()),
-        })?;
+        migrations()
+            .run(&mut connection)
+            .await
+            .map_err(|error| match error {
+                MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                    error.into()
+                }
+                error => StoreError::Failed(error.to_string()),
+            })?;
         Ok(connection.close().await?)
     }
 
@@ -39,7 +44,9 @@ impl Store {
         let encoding = self.encoding().await?;
         if encoding != "UTF8" {
             let advice = "make a database with `createdb --template template0 --encoding UTF8`";
-            return Err(StoreError::Refused(format!("its encoding is {encoding}, which cannot hold every review: {advice}")));
+            return Err(StoreError::Refused(format!(
+                "its encoding is {encoding}, which cannot hold every review: {advice}"
+            )));
         }
         let applied = self.applied_migrations().await?;
         let known = migrations();
@@ -51,20 +58,31 @@ impl Store {
         if !missing.is_empty() {
             return Err(StoreError::Unmigrated { missing });
         }
-        match applied.iter().filter(|version| !known.version_exists(**version)).count() {
+        match applied
+            .iter()
+            .filter(|version| !known.version_exists(**version))
+            .count()
+        {
             0 => Ok(Schema::Current),
             by => Ok(Schema::Newer { by }),
         }
     }
 
     async fn encoding(&self) -> Result<String, StoreError> {
-        self.run(async |connection| Ok(sqlx::query_scalar("show server_encoding").fetch_one(connection).await?)).await
+        self.run(async |connection| {
+            Ok(sqlx::query_scalar("show server_encoding")
+                .fetch_one(connection)
+                .await?)
+        })
+        .await
     }
 
     async fn applied_migrations(&self) -> Result<BTreeSet<i64>, StoreError> {
         let applied = self
             .run(async |connection| {
-                Ok(sqlx::query_scalar("select version from _sqlx_migrations").fetch_all(connection).await?)
+                Ok(sqlx::query_scalar("select version from _sqlx_migrations")
+                    .fetch_all(connection)
+                    .await?)
             })
             .await;
         match applied {

@@ -1,0 +1,125 @@
+//! What analysts ask: the right answer, and from an index.
+
+use sqlx::PgConnection;
+use store::{NextOffset, Outcome, Write};
+
+use crate::{claim, migrated, predictions, reviews};
+
+#[tokio::test]
+async fn labeled_reviews_shows_the_newest_prediction_and_the_newest_label() {
+    let (store, mut look) = migrated().await;
+    let mut claim = claim(&store, "a").await;
+    // The same review three times, twice in one transaction: then the later offset is the newer one.
+    for (to, labels) in [(2, ["差评", "差评"]), (4, ["差评", "好评"])] {
+        let mut write = predictions(&claim, to);
+        for (row, label) in write.predictions.iter_mut().zip(labels) {
+            row.review_id = "r-1".to_owned();
+            row.label = label.into();
+        }
+        assert_eq!(
+            store.write(reviews(), &write).await.unwrap(),
+            Outcome::Written
+        );
+        claim.next_offset = NextOffset(to);
+    }
+    sqlx::raw_sql(
+        "insert into labels (review_id, text, label, labeled_by, labeled_at, source) values
+        ('r-1', '', '好评', 'old', now() - interval '1 day', 'test'),
+        ('r-1', '', '好评', 'first of two', now(), 'test'),
+        ('r-1', '', '差评', 'second of two', now(), 'test'),
+        ('r-1', '', '好评', 'late import', now() - interval '2 days', 'test'),
+        ('r-2', '', '好评', 'other', now(), 'test')",
+    )
+    .execute(&mut look)
+    .await
+    .unwrap();
+    let rows: Vec<(String, String, Option<String>, Option<String>)> =
+        sqlx::query_as("select review_id, prediction, label, labeled_by from labeled_reviews")
+            .fetch_all(&mut look)
+            .await
+            .unwrap();
+    let newest = ("r-1", "好评", Some("差评"), Some("second of two"));
+    let text = |text: Option<&str>| text.map(str::to_owned);
+    assert_eq!(
+        rows,
+        [(
+            newest.0.to_owned(),
+            newest.1.to_owned(),
+            text(newest.2),
+            text(newest.3)
+        )]
+    );
+}
+
+#[tokio::test]
+async fn the_questions_people_ask_are_answered_from_an_index() {
+    let (store, mut look) = migrated().await;
+    let claim = claim(&store, "a").await;
+    let mut write = predictions(&claim, 50_000);
+    for row in &mut write.predictions {
+        row.score = 0.5 + (row.kafka_offset * 7_919 % 50_000) as f32 / 100_000.0;
+    }
+    let write = Write {
+        predictions: write.predictions,
+        ..predictions(&claim, 50_000)
+    };
+    assert_eq!(
+        store.write(reviews(), &write).await.unwrap(),
+        Outcome::Written
+    );
+    // As if they had come one a minute.
+    sqlx::raw_sql(
+        "create table spread as select * from predictions;
+        truncate predictions;
+        insert into predictions (pipeline, cluster_id, topic, partition, kafka_offset, record_time, review_id, text,
+            label, score, scores, version, classified_at)
+        select pipeline, cluster_id, topic, partition, kafka_offset, record_time, review_id, text,
+            label, score, scores, 1 + kafka_offset / 10000, '2026-01-01'::timestamptz + kafka_offset * interval '1 minute'
+        from spread order by kafka_offset;
+        analyze predictions",
+    )
+    .execute(&mut look)
+    .await
+    .unwrap();
+    for (question, index) in [
+        (
+            "select * from predictions where review_id = 'r-77'",
+            "predictions_by_review",
+        ),
+        (
+            "select * from predictions where score < 0.75 order by score limit 20",
+            "predictions_least_certain",
+        ),
+        (
+            "select label, count(*) from predictions
+            where classified_at >= '2026-01-20' and classified_at < '2026-01-21' group by label",
+            "predictions_by_day",
+        ),
+        (
+            "select label, count(*) from predictions where version = 3 group by label",
+            "predictions_by_day",
+        ),
+        (
+            "select * from predictions where topic = 'reviews' and partition = 0 and kafka_offset between 70 and 90",
+            "predictions_pkey",
+        ),
+        (
+            "select * from labeled_reviews where review_id = 'r-77'",
+            "predictions_by_review",
+        ),
+    ] {
+        let plan = plan(&mut look, question).await;
+        assert!(
+            plan.contains(index) && !plan.contains("Seq Scan on predictions"),
+            "{question}:\n{plan}"
+        );
+    }
+}
+
+async fn plan(connection: &mut PgConnection, question: &str) -> String {
+    let lines: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("explain {question}")))
+        .fetch_all(connection)
+        .await
+        .unwrap();
+    lines.join("\n")
+}
