@@ -36,21 +36,13 @@ async fn main() -> Result<()> {
                 let url = server.create_database(&database)?;
                 let store = Store::connect(&url, connections as u32).await?;
                 store.migrate().await?;
-                let before = (
-                    processor_time("self")?,
-                    server_time(server.pid())?,
-                    Instant::now(),
-                );
+                let before = (processor_time("self")?, server_time(server.pid())?, Instant::now());
                 let lanes = (0..connections).map(|partition| {
                     let (store, url) = (store.clone(), url.clone());
                     tokio::spawn(async move {
                         match way {
-                            Way::Copy => {
-                                with_copy(store, partition, batch, ROWS / connections as i64).await
-                            }
-                            Way::Unnest => {
-                                with_unnest(&url, partition, batch, ROWS / connections as i64).await
-                            }
+                            Way::Copy => with_copy(store, partition, batch, ROWS / connections as i64).await,
+                            Way::Unnest => with_unnest(&url, partition, batch, ROWS / connections as i64).await,
                         }
                     })
                 });
@@ -60,14 +52,9 @@ async fn main() -> Result<()> {
                 let rate = ROWS as f64 / before.2.elapsed().as_secs_f64();
                 let client = (processor_time("self")? - before.0) / ROWS as f64 * 1e6;
                 let server = (server_time(server.pid())? - before.1) / ROWS as f64 * 1e6;
-                println!(
-                    "{name}  {batch:>6}   {connections:>11}   {rate:>6.0}   {client:>13.2}   {server:>13.2}"
-                );
+                println!("{name}  {batch:>6}   {connections:>11}   {rate:>6.0}   {client:>13.2}   {server:>13.2}");
                 let mut look = PgConnection::connect(&url).await?;
-                let rows: i64 = sqlx::query("select count(*) from predictions")
-                    .fetch_one(&mut look)
-                    .await?
-                    .get(0);
+                let rows: i64 = sqlx::query("select count(*) from predictions").fetch_one(&mut look).await?.get(0);
                 ensure!(rows == ROWS, "{rows} rows instead of {ROWS}");
             }
         }
@@ -107,9 +94,7 @@ fn rows(partition: i32, offsets: std::ops::Range<i64>) -> Vec<PredictionRow> {
 }
 
 async fn with_copy(store: Store, partition: i32, batch: i64, count: i64) -> Result<()> {
-    let claim = store
-        .claim(&stream(), partition, "write_rate", NextOffset(0))
-        .await?;
+    let claim = store.claim(&stream(), partition, "write_rate", NextOffset(0)).await?;
     for from in (0..count).step_by(batch as usize) {
         let write = Write {
             partition,
@@ -127,10 +112,7 @@ async fn with_copy(store: Store, partition: i32, batch: i64, count: i64) -> Resu
 
 async fn with_unnest(url: &str, partition: i32, batch: i64, count: i64) -> Result<()> {
     let store = Store::connect(url, 1).await?;
-    let Epoch(epoch) = store
-        .claim(&stream(), partition, "write_rate", NextOffset(0))
-        .await?
-        .epoch;
+    let Epoch(epoch) = store.claim(&stream(), partition, "write_rate", NextOffset(0)).await?.epoch;
     let mut connection = PgConnection::connect(url).await?;
     for from in (0..count).step_by(batch as usize) {
         let rows = rows(partition, from..from + batch);
@@ -187,10 +169,7 @@ fn server_time(server: u32) -> Result<f64> {
     let mut seconds = 0.0;
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
-        let Some(pid) = name
-            .to_str()
-            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-        else {
+        let Some(pid) = name.to_str().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else {
             continue;
         };
         // A process may end while we look.
@@ -210,17 +189,10 @@ fn processor_time(pid: &str) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let ticks: Result<Vec<f64>, _> = fields(&stat).skip(11).take(4).map(str::parse).collect();
     let ended = if pid == "self" { 2 } else { 4 };
-    Ok(ticks
-        .context("/proc is not what it was")?
-        .iter()
-        .take(ended)
-        .sum::<f64>()
-        / TICKS_PER_SECOND)
+    Ok(ticks.context("/proc is not what it was")?.iter().take(ended).sum::<f64>() / TICKS_PER_SECOND)
 }
 
 /// What follows the name in /proc/PID/stat: state, parent, ...
 fn fields(stat: &str) -> impl Iterator<Item = &str> {
-    stat.rsplit_once(')')
-        .map_or("", |(_, after)| after)
-        .split_ascii_whitespace()
+    stat.rsplit_once(')').map_or("", |(_, after)| after).split_ascii_whitespace()
 }

@@ -2,6 +2,8 @@
 
 mod error;
 mod local;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -34,10 +36,7 @@ pub struct CheckpointStore {
 impl CheckpointStore {
     /// Opens the store at a URL or path; touches nothing yet.
     pub fn open(url: &str) -> Result<Self, CheckpointStoreError> {
-        let unusable = |why: String| CheckpointStoreError::Address {
-            url: url.to_owned(),
-            why,
-        };
+        let unusable = |why: String| CheckpointStoreError::Address { url: url.to_owned(), why };
         let parsed = if url.contains("://") {
             Url::parse(url).map_err(|why| unusable(why.to_string()))?
         } else {
@@ -47,29 +46,18 @@ impl CheckpointStore {
         let (objects, prefix) = object_store::parse_url_opts(&parsed, options())
             .map_err(|why| unusable(reason_to_refuse(&parsed, &why)))?;
         let directory = if parsed.scheme() == "file" {
-            Some(
-                parsed
-                    .to_file_path()
-                    .map_err(|()| unusable("it is not a path on this machine".to_owned()))?,
-            )
+            Some(parsed.to_file_path().map_err(|()| unusable("it is not a path on this machine".to_owned()))?)
         } else {
             None
         };
-        Ok(Self {
-            objects: objects.into(),
-            url: parsed.as_str().trim_end_matches('/').to_owned(),
-            prefix,
-            directory,
-        })
+        Ok(Self { objects: objects.into(), url: parsed.as_str().trim_end_matches('/').to_owned(), prefix, directory })
     }
 
     /// Copies a checkpoint directory into the store and returns the URI to register. Publishing the same directory
     /// again changes nothing.
     pub async fn publish(&self, directory: &Path) -> Result<String, CheckpointStoreError> {
-        let not_a_checkpoint = |why: String| CheckpointStoreError::NotACheckpoint {
-            checkpoint: directory.display().to_string(),
-            why,
-        };
+        let not_a_checkpoint =
+            |why: String| CheckpointStoreError::NotACheckpoint { checkpoint: directory.display().to_string(), why };
         let manifest = tokio::fs::read(directory.join(MANIFEST))
             .await
             .map_err(|why| not_a_checkpoint(format!("{MANIFEST}: {why}")))?;
@@ -88,16 +76,12 @@ impl CheckpointStore {
                 .await
                 .map_err(|why| not_a_checkpoint(format!("{file}: {why}")))?;
             let mut to = BufWriter::new(self.objects.clone(), self.location(&name, file));
-            let failed =
-                |why| CheckpointStoreError::failed(format!("publishing {file} to {uri}"), why);
+            let failed = |why| CheckpointStoreError::failed(format!("publishing {file} to {uri}"), why);
             tokio::io::copy(&mut from, &mut to).await.map_err(failed)?;
             to.shutdown().await.map_err(failed)?;
         }
         self.persist(&name, &files).await?;
-        self.objects
-            .put(&self.location(&name, MANIFEST), manifest.into())
-            .await
-            .map_err(failed)?;
+        self.objects.put(&self.location(&name, MANIFEST), manifest.into()).await.map_err(failed)?;
         self.persist(&name, &[MANIFEST.to_owned()]).await?;
         Ok(uri)
     }
@@ -114,51 +98,28 @@ impl CheckpointStore {
         if finished.join(MANIFEST).exists() {
             return Ok(finished);
         }
-        let in_cache = |why| {
-            CheckpointStoreError::failed(format!("writing to the cache {}", cache.display()), why)
-        };
+        let in_cache = |why| CheckpointStoreError::failed(format!("writing to the cache {}", cache.display()), why);
         tokio::fs::create_dir_all(cache).await.map_err(in_cache)?;
-        let unfinished = tempfile::Builder::new()
-            .prefix(".fetching-")
-            .tempdir_in(cache)
-            .map_err(in_cache)?;
+        let unfinished = tempfile::Builder::new().prefix(".fetching-").tempdir_in(cache).map_err(in_cache)?;
 
         let manifest = self.download(name, MANIFEST, unfinished.path()).await?;
         let files = tokio::fs::read(&manifest).await.map_err(in_cache)?;
-        let files = file_names(&files).map_err(|why| CheckpointStoreError::NotACheckpoint {
-            checkpoint: uri.to_owned(),
-            why,
-        })?;
+        let files = file_names(&files)
+            .map_err(|why| CheckpointStoreError::NotACheckpoint { checkpoint: uri.to_owned(), why })?;
         for file in &files {
             self.download(name, file, unfinished.path()).await?;
         }
-        local::sync_directory(unfinished.path())
-            .await
-            .map_err(in_cache)?;
-        local::put_in_place(unfinished, &finished)
-            .await
-            .map_err(in_cache)?;
+        local::sync_directory(unfinished.path()).await.map_err(in_cache)?;
+        local::put_in_place(unfinished, &finished).await.map_err(in_cache)?;
         Ok(finished)
     }
 
-    async fn download(
-        &self,
-        name: &str,
-        file: &str,
-        directory: &Path,
-    ) -> Result<PathBuf, CheckpointStoreError> {
-        let failed =
-            |why| CheckpointStoreError::from_store(&format!("{}/{name}/{file}", self.url), why);
+    async fn download(&self, name: &str, file: &str, directory: &Path) -> Result<PathBuf, CheckpointStoreError> {
+        let failed = |why| CheckpointStoreError::from_store(&format!("{}/{name}/{file}", self.url), why);
         let path = directory.join(file);
-        let in_cache =
-            |why| CheckpointStoreError::failed(format!("writing {}", path.display()), why);
+        let in_cache = |why| CheckpointStoreError::failed(format!("writing {}", path.display()), why);
 
-        let mut from = self
-            .objects
-            .get(&self.location(name, file))
-            .await
-            .map_err(failed)?
-            .into_stream();
+        let mut from = self.objects.get(&self.location(name, file)).await.map_err(failed)?.into_stream();
         let mut to = tokio::fs::File::create(&path).await.map_err(in_cache)?;
         while let Some(bytes) = from.try_next().await.map_err(failed)? {
             to.write_all(&bytes).await.map_err(in_cache)?;
@@ -172,8 +133,7 @@ impl CheckpointStore {
         let Some(directory) = self.directory.as_ref().map(|store| store.join(name)) else {
             return Ok(());
         };
-        let failed =
-            |why| CheckpointStoreError::failed(format!("flushing {}", directory.display()), why);
+        let failed = |why| CheckpointStoreError::failed(format!("flushing {}", directory.display()), why);
         for file in files {
             local::sync(&directory.join(file)).await.map_err(failed)?;
         }
@@ -187,15 +147,8 @@ impl CheckpointStore {
 
 /// The hash at the end of a URI.
 fn name_of(uri: &str) -> Result<&str, CheckpointStoreError> {
-    let name = uri
-        .trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .unwrap_or_default();
-    let is_hash = name.len() == 64
-        && name
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let name = uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let is_hash = name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     match is_hash {
         true => Ok(name),
         false => Err(CheckpointStoreError::Address {
@@ -215,17 +168,13 @@ fn file_names(manifest: &[u8]) -> Result<Vec<String>, String> {
     struct File {
         name: String,
     }
-    let manifest: Manifest =
-        serde_json::from_slice(manifest).map_err(|why| format!("{MANIFEST}: {why}"))?;
+    let manifest: Manifest = serde_json::from_slice(manifest).map_err(|why| format!("{MANIFEST}: {why}"))?;
     let plain = |name: &str| {
         let mut components = Path::new(name).components();
         matches!((components.next(), components.next()), (Some(Component::Normal(only)), None) if only == name)
     };
     match manifest.files.iter().find(|file| !plain(&file.name)) {
-        Some(file) => Err(format!(
-            "{MANIFEST}: `{}` is not a plain file name",
-            file.name
-        )),
+        Some(file) => Err(format!("{MANIFEST}: `{}` is not a plain file name", file.name)),
         None => Ok(manifest.files.into_iter().map(|file| file.name).collect()),
     }
 }
@@ -243,9 +192,7 @@ fn options() -> impl Iterator<Item = (String, String)> {
 
 fn reason_to_refuse(url: &Url, why: &object_store::Error) -> String {
     match url.scheme() {
-        "s3" | "s3a" if !cfg!(feature = "s3") => {
-            "this program was built without the cargo feature `s3`".to_owned()
-        }
+        "s3" | "s3a" if !cfg!(feature = "s3") => "this program was built without the cargo feature `s3`".to_owned(),
         _ => why.to_string(),
     }
 }

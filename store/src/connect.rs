@@ -46,27 +46,19 @@ impl Store {
         let limited = unlimited.clone().options(LIMITS);
         // Not through the pool, which would hide the cause behind "timed out".
         open(&limited).await?.close().await.ok();
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE)
-            .connect_lazy_with(limited);
+        let pool =
+            PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).connect_lazy_with(limited);
         Ok(Self { pool, unlimited })
     }
 
     /// One round trip, for a health check.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.run(async |connection| Ok(connection.ping().await?))
-            .await
+        self.run(async |connection| Ok(connection.ping().await?)).await
     }
 
     /// The server's version as it says it, such as `15.4`.
     pub async fn server_version(&self) -> Result<String, StoreError> {
-        self.run(async |connection| {
-            Ok(sqlx::query_scalar("show server_version")
-                .fetch_one(connection)
-                .await?)
-        })
-        .await
+        self.run(async |connection| Ok(sqlx::query_scalar("show server_version").fetch_one(connection).await?)).await
     }
 
     /// Closes the connections, after what they do at the moment.
@@ -79,14 +71,9 @@ impl Store {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut lent = Lent {
-            connection: self.pool.acquire().await?,
-            settled: false,
-        };
+        let mut lent = Lent { connection: self.pool.acquire().await?, settled: false };
         let late = || StoreError::Unavailable(format!("no answer within {} s", ANSWER.as_secs()));
-        let done = timeout(ANSWER, work(&mut lent.connection))
-            .await
-            .unwrap_or_else(|_| Err(late()));
+        let done = timeout(ANSWER, work(&mut lent.connection)).await.unwrap_or_else(|_| Err(late()));
         lent.settled = done.is_ok();
         done
     }
@@ -117,22 +104,17 @@ async fn open(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     let server = format!("{}:{}", options.get_host(), options.get_port());
     match timeout(ACQUIRE, PgConnection::connect_with(options)).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(sqlx::Error::Io(why))) => Err(StoreError::Unavailable(format!(
-            "no server answers at {server}: {why}; is it running there?"
-        ))),
+        Ok(Err(sqlx::Error::Io(why))) => {
+            Err(StoreError::Unavailable(format!("no server answers at {server}: {why}; is it running there?")))
+        }
         Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(StoreError::Unavailable(format!(
-            "no answer from {server} within {} s",
-            ACQUIRE.as_secs()
-        ))),
+        Err(_) => Err(StoreError::Unavailable(format!("no answer from {server} within {} s", ACQUIRE.as_secs()))),
     }
 }
 
 fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(StoreError::Address(
-            "it does not begin with postgres://".to_owned(),
-        ));
+        return Err(StoreError::Address("it does not begin with postgres://".to_owned()));
     }
     PgConnectOptions::from_str(url).map_err(|error| match error {
         sqlx::Error::Configuration(why) => StoreError::Address(why.to_string()),

@@ -26,9 +26,7 @@ pub(crate) struct CopyRows {
 
 impl CopyRows {
     pub fn new() -> Self {
-        Self {
-            bytes: HEADER.to_vec(),
-        }
+        Self { bytes: HEADER.to_vec() }
     }
 
     /// What is waiting to be sent.
@@ -96,21 +94,15 @@ impl CopyRows {
     }
 
     pub fn reals(&mut self, values: &[f32]) {
-        self.array(REAL, values.len(), |rows| {
-            values.iter().for_each(|value| rows.real(*value))
-        });
+        self.array(REAL, values.len(), |rows| values.iter().for_each(|value| rows.real(*value)));
     }
 
     pub fn texts<'a>(&mut self, values: impl ExactSizeIterator<Item = &'a str>) {
-        self.array(TEXT, values.len(), |rows| {
-            values.for_each(|value| rows.text(value))
-        });
+        self.array(TEXT, values.len(), |rows| values.for_each(|value| rows.text(value)));
     }
 
     pub fn byteas<'a>(&mut self, values: impl ExactSizeIterator<Item = Option<&'a [u8]>>) {
-        self.array(BYTEA, values.len(), |rows| {
-            values.for_each(|value| rows.bytea(value))
-        });
+        self.array(BYTEA, values.len(), |rows| values.for_each(|value| rows.bytea(value)));
     }
 
     fn array(&mut self, element_type: i32, count: usize, elements: impl FnOnce(&mut Self)) {
@@ -146,7 +138,5 @@ impl CopyRows {
 }
 
 fn length(length: usize) -> [u8; 4] {
-    i32::try_from(length)
-        .expect("a value of two gigabytes past Kafka's own limit is a bug")
-        .to_be_bytes()
+    i32::try_from(length).expect("a value of two gigabytes past Kafka's own limit is a bug").to_be_bytes()
 }

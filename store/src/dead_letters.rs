@@ -69,10 +69,7 @@ pub struct RawRecord {
 
 impl Store {
     /// The dead letters that the filter lets through, newest first.
-    pub async fn dead_letters(
-        &self,
-        filter: &DeadLetterFilter,
-    ) -> Result<Vec<DeadLetter>, StoreError> {
+    pub async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetter>, StoreError> {
         self.run(async |connection| {
             let dead_letters = sqlx::query_as(
                 "select pipeline, cluster_id, topic, partition, kafka_offset, record_time, reason, detail,
@@ -148,15 +145,7 @@ struct RawRow {
 
 impl RawRow {
     fn into_record(self) -> RawRecord {
-        let headers = self
-            .header_names
-            .into_iter()
-            .zip(self.header_values)
-            .collect();
-        RawRecord {
-            key: self.key,
-            payload: self.payload,
-            headers,
-        }
+        let headers = self.header_names.into_iter().zip(self.header_values).collect();
+        RawRecord { key: self.key, payload: self.payload, headers }
     }
 }

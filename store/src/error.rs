@@ -6,9 +6,7 @@ use crate::models::Version;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL cannot be used.
-    #[error(
-        "the database URL is not usable: {0}; it should look like postgres://user:password@host:5432/database"
-    )]
+    #[error("the database URL is not usable: {0}; it should look like postgres://user:password@host:5432/database")]
     Address(String),
     /// The server is away, busy or restarting.
     #[error("Postgres is unavailable: {0}")]
@@ -70,18 +68,13 @@ impl From<sqlx::Error> for StoreError {
                     .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
                     .and_then(|error| error.detail())
                     .map_or_else(String::new, |detail| format!(" ({detail})"));
-                from_server(
-                    error.code().as_deref().unwrap_or_default(),
-                    format!("{}{detail}", error.message()),
-                )
+                from_server(error.code().as_deref().unwrap_or_default(), format!("{}{detail}", error.message()))
             }
             sqlx::Error::Io(why) => StoreError::Unavailable(format!("the connection broke: {why}")),
-            sqlx::Error::PoolTimedOut => {
-                StoreError::Unavailable("no connection could be had in time".to_owned())
+            sqlx::Error::PoolTimedOut => StoreError::Unavailable("no connection could be had in time".to_owned()),
+            sqlx::Error::Tls(why) => {
+                StoreError::Refused(format!("{why}: check sslmode and sslrootcert in the database URL"))
             }
-            sqlx::Error::Tls(why) => StoreError::Refused(format!(
-                "{why}: check sslmode and sslrootcert in the database URL"
-            )),
             error => StoreError::Failed(error.to_string()),
         }
     }
@@ -90,18 +83,14 @@ impl From<sqlx::Error> for StoreError {
 /// The server's own word. Codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 fn from_server(code: &str, message: String) -> StoreError {
     match code {
-        "28P01" | "28000" => StoreError::Refused(format!(
-            "{message}: check the user and the password in the database URL"
-        )),
-        "3D000" => StoreError::Refused(format!(
-            "{message}: create it with createdb, or name another in the database URL"
-        )),
-        "42501" => StoreError::Refused(format!(
-            "{message}: grant it to the role in the database URL"
-        )),
-        "42P01" | "42703" => StoreError::Unmigrated {
-            missing: vec![message],
-        },
+        "28P01" | "28000" => {
+            StoreError::Refused(format!("{message}: check the user and the password in the database URL"))
+        }
+        "3D000" => {
+            StoreError::Refused(format!("{message}: create it with createdb, or name another in the database URL"))
+        }
+        "42501" => StoreError::Refused(format!("{message}: grant it to the role in the database URL")),
+        "42P01" | "42703" => StoreError::Unmigrated { missing: vec![message] },
         // A lock not had in time; a server that only reads, as one does before or after it was the primary.
         "55P03" | "25006" | "25P03" => StoreError::Unavailable(message),
         _ => match code.get(..2) {
@@ -119,15 +108,11 @@ mod tests {
     #[test]
     fn what_passes_by_itself_is_transient_and_nothing_else_is() {
         let transient = |code| from_server(code, "message".to_owned()).is_transient();
-        for code in [
-            "08006", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01", "57P03",
-            "58030", "25006",
-        ] {
+        for code in ["08006", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01", "57P03", "58030", "25006"]
+        {
             assert!(transient(code), "{code} should be transient");
         }
-        for code in [
-            "28P01", "28000", "3D000", "42501", "42P01", "22P05", "23505", "XX001", "",
-        ] {
+        for code in ["28P01", "28000", "3D000", "42501", "42P01", "22P05", "23505", "XX001", ""] {
             assert!(!transient(code), "{code} should be final");
         }
     }

@@ -31,10 +31,7 @@ impl Step {
         stream: &Stream,
         counts: Counts,
     ) -> Result<bool, StoreError> {
-        assert!(
-            self.from < self.to,
-            "a position that does not grow is a bug: {self:?}"
-        );
+        assert!(self.from < self.to, "a position that does not grow is a bug: {self:?}");
         let moved = sqlx::query(
             "update positions
             set next_offset = $7, updated_at = now(),
@@ -59,11 +56,7 @@ impl Step {
 
     /// What it means that the step could not be taken: it was taken before, by a commit whose answer was lost; or this
     /// epoch is fenced.
-    pub async fn outcome(
-        &self,
-        connection: &mut PgConnection,
-        stream: &Stream,
-    ) -> Result<Outcome, StoreError> {
+    pub async fn outcome(&self, connection: &mut PgConnection, stream: &Stream) -> Result<Outcome, StoreError> {
         let position: Option<(i64, i64)> = sqlx::query_as(
             "select owner_epoch, next_offset from positions
             where pipeline = $1 and cluster_id = $2 and topic = $3 and partition = $4",
@@ -74,10 +67,6 @@ impl Step {
         .bind(self.partition)
         .fetch_optional(connection)
         .await?;
-        Ok(if position == Some((self.epoch.0, self.to.0)) {
-            Outcome::Written
-        } else {
-            Outcome::Fenced
-        })
+        Ok(if position == Some((self.epoch.0, self.to.0)) { Outcome::Written } else { Outcome::Fenced })
     }
 }

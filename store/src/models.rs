@@ -6,17 +6,7 @@ use crate::{Store, StoreError};
 
 /// The number of a registered checkpoint.
 #[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    serde::Serialize,
-    serde::Deserialize,
-    sqlx::Type,
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, sqlx::Type,
 )]
 #[serde(transparent)]
 #[sqlx(transparent)]
@@ -106,9 +96,7 @@ impl Store {
     /// Every registered model, newest first.
     pub async fn models(&self) -> Result<Vec<Model>, StoreError> {
         self.run(async |connection| {
-            Ok(sqlx::query_as("select * from models order by version desc")
-                .fetch_all(connection)
-                .await?)
+            Ok(sqlx::query_as("select * from models order by version desc").fetch_all(connection).await?)
         })
         .await
     }

@@ -25,9 +25,7 @@ impl Store {
         if_new: NextOffset,
     ) -> Result<Claim, StoreError> {
         self.run(async |connection| {
-            let process: i32 = sqlx::query_scalar("select pg_backend_pid()")
-                .fetch_one(&mut *connection)
-                .await?;
+            let process: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *connection).await?;
             let mut claim = pin!(claim(connection, stream, partition, owner, if_new));
             match timeout(COURTESY, &mut claim).await {
                 Ok(claim) => claim,
@@ -49,12 +47,7 @@ impl Store {
         to: NextOffset,
         reason: &str,
     ) -> Result<Outcome, StoreError> {
-        let step = Step {
-            partition: claim.partition,
-            epoch: claim.epoch,
-            from: claim.next_offset,
-            to,
-        };
+        let step = Step { partition: claim.partition, epoch: claim.epoch, from: claim.next_offset, to };
         self.run(async |connection| {
             let mut transaction = connection.begin().await?;
             if !step.take(&mut transaction, stream, Counts::default()).await? {
@@ -146,9 +139,5 @@ async fn claim(
     .bind(owner)
     .fetch_one(connection)
     .await?;
-    Ok(Claim {
-        partition,
-        epoch: Epoch(epoch),
-        next_offset: NextOffset(next_offset),
-    })
+    Ok(Claim { partition, epoch: Epoch(epoch), next_offset: NextOffset(next_offset) })
 }

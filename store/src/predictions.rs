@@ -58,12 +58,10 @@ impl Store {
     /// How many predictions of a pipeline there are, counted row by row.
     pub async fn count_predictions(&self, pipeline: &str) -> Result<i64, StoreError> {
         self.run(async |connection| {
-            Ok(
-                sqlx::query_scalar("select count(*) from predictions where pipeline = $1")
-                    .bind(pipeline)
-                    .fetch_one(connection)
-                    .await?,
-            )
+            Ok(sqlx::query_scalar("select count(*) from predictions where pipeline = $1")
+                .bind(pipeline)
+                .fetch_one(connection)
+                .await?)
         })
         .await
     }

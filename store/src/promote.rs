@@ -27,12 +27,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] where somebody else was quicker, [`StoreError::NoSuchModel`].
-    pub async fn promote(
-        &self,
-        version: Version,
-        why: &str,
-        expected: Option<Version>,
-    ) -> Result<(), StoreError> {
+    pub async fn promote(&self, version: Version, why: &str, expected: Option<Version>) -> Result<(), StoreError> {
         self.run(async |connection| {
             let mut transaction = connection.begin().await?;
             lock_deployments(&mut transaction).await?;
@@ -72,9 +67,7 @@ impl Store {
     /// Every deployment, newest first.
     pub async fn deployments(&self) -> Result<Vec<Deployment>, StoreError> {
         self.run(async |connection| {
-            Ok(sqlx::query_as("select * from deployments order by id desc")
-                .fetch_all(connection)
-                .await?)
+            Ok(sqlx::query_as("select * from deployments order by id desc").fetch_all(connection).await?)
         })
         .await
     }
@@ -82,26 +75,17 @@ impl Store {
 
 /// One change at a time; readers are not held up.
 async fn lock_deployments(transaction: &mut PgConnection) -> Result<(), StoreError> {
-    sqlx::query("lock table deployments in share row exclusive mode")
-        .execute(transaction)
-        .await?;
+    sqlx::query("lock table deployments in share row exclusive mode").execute(transaction).await?;
     Ok(())
 }
 
 pub(crate) async fn champion(connection: &mut PgConnection) -> Result<Option<Version>, StoreError> {
-    let version =
-        "select version from deployments where alias = 'champion' order by id desc limit 1";
-    Ok(sqlx::query_scalar(version)
-        .fetch_optional(connection)
-        .await?)
+    let version = "select version from deployments where alias = 'champion' order by id desc limit 1";
+    Ok(sqlx::query_scalar(version).fetch_optional(connection).await?)
 }
 
 /// The notification leaves with the commit, and is only a hint: consumers look for themselves too.
-async fn deploy(
-    transaction: &mut PgConnection,
-    version: Version,
-    why: &str,
-) -> Result<(), StoreError> {
+async fn deploy(transaction: &mut PgConnection, version: Version, why: &str) -> Result<(), StoreError> {
     let deployed = sqlx::query(
         "insert into deployments (alias, version, why)
         select 'champion', version, $2 from models where version = $1",
@@ -113,9 +97,6 @@ async fn deploy(
     if deployed.rows_affected() == 0 {
         return Err(StoreError::NoSuchModel(version));
     }
-    sqlx::query("select pg_notify('labelstream_models', $1)")
-        .bind(version.to_string())
-        .execute(transaction)
-        .await?;
+    sqlx::query("select pg_notify('labelstream_models', $1)").bind(version.to_string()).execute(transaction).await?;
     Ok(())
 }

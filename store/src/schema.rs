@@ -24,15 +24,10 @@ impl Store {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         // A connection of its own: what it holds when this fails, the lock among it, ends with it.
         let mut connection = self.open_unlimited().await?;
-        migrations()
-            .run(&mut connection)
-            .await
-            .map_err(|error| match error {
-                MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-                    error.into()
-                }
-                error => StoreError::Failed(error.to_string()),
-            })?;
+        migrations().run(&mut connection).await.map_err(|error| match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+            error => StoreError::Failed(error.to_string()),
+        })?;
         Ok(connection.close().await?)
     }
 
@@ -58,31 +53,20 @@ impl Store {
         if !missing.is_empty() {
             return Err(StoreError::Unmigrated { missing });
         }
-        match applied
-            .iter()
-            .filter(|version| !known.version_exists(**version))
-            .count()
-        {
+        match applied.iter().filter(|version| !known.version_exists(**version)).count() {
             0 => Ok(Schema::Current),
             by => Ok(Schema::Newer { by }),
         }
     }
 
     async fn encoding(&self) -> Result<String, StoreError> {
-        self.run(async |connection| {
-            Ok(sqlx::query_scalar("show server_encoding")
-                .fetch_one(connection)
-                .await?)
-        })
-        .await
+        self.run(async |connection| Ok(sqlx::query_scalar("show server_encoding").fetch_one(connection).await?)).await
     }
 
     async fn applied_migrations(&self) -> Result<BTreeSet<i64>, StoreError> {
         let applied = self
             .run(async |connection| {
-                Ok(sqlx::query_scalar("select version from _sqlx_migrations")
-                    .fetch_all(connection)
-                    .await?)
+                Ok(sqlx::query_scalar("select version from _sqlx_migrations").fetch_all(connection).await?)
             })
             .await;
         match applied {

@@ -70,10 +70,7 @@ impl Store {
     }
 }
 
-async fn partitions(
-    connection: &mut PgConnection,
-    pipeline: &str,
-) -> Result<Vec<PartitionStatus>, StoreError> {
+async fn partitions(connection: &mut PgConnection, pipeline: &str) -> Result<Vec<PartitionStatus>, StoreError> {
     let partitions = sqlx::query_as(
         "select *, owner_epoch as epoch from positions where pipeline = $1 order by cluster_id, topic, partition",
     );
@@ -81,11 +78,7 @@ async fn partitions(
 }
 
 /// Counts no further than anybody cares to wait for.
-async fn predictions_within(
-    connection: &mut PgConnection,
-    pipeline: &str,
-    seconds: f64,
-) -> Result<i64, StoreError> {
+async fn predictions_within(connection: &mut PgConnection, pipeline: &str, seconds: f64) -> Result<i64, StoreError> {
     let count = sqlx::query_scalar(
         "select count(*) from (
             select from predictions
@@ -93,11 +86,7 @@ async fn predictions_within(
             limit 10000000
         ) as recent",
     );
-    Ok(count
-        .bind(pipeline)
-        .bind(seconds)
-        .fetch_one(connection)
-        .await?)
+    Ok(count.bind(pipeline).bind(seconds).fetch_one(connection).await?)
 }
 
 async fn dead_letters_within(
@@ -110,9 +99,5 @@ async fn dead_letters_within(
         where pipeline = $1 and failed_at >= now() - make_interval(secs => $2)
         group by reason order by count(*) desc, reason",
     );
-    Ok(reasons
-        .bind(pipeline)
-        .bind(seconds)
-        .fetch_all(connection)
-        .await?)
+    Ok(reasons.bind(pipeline).bind(seconds).fetch_all(connection).await?)
 }

@@ -88,12 +88,7 @@ impl Store {
     /// [`StoreError::BadRow`] names the offset of a row that Postgres cannot hold; nothing was written.
     pub async fn write(&self, stream: &Stream, write: &Write) -> Result<Outcome, StoreError> {
         write.check();
-        let step = Step {
-            partition: write.partition,
-            epoch: write.epoch,
-            from: write.from,
-            to: write.to,
-        };
+        let step = Step { partition: write.partition, epoch: write.epoch, from: write.from, to: write.to };
         self.run(async |connection| {
             let mut transaction = connection.begin().await?;
             if !step.take(&mut transaction, stream, write.counts()).await? {
@@ -119,18 +114,11 @@ impl Write {
         let dead_letters = self.dead_letters.iter().map(|row| row.kafka_offset);
         for offset in predictions.chain(dead_letters) {
             let inside = self.from.0 <= offset && offset < self.to.0;
-            assert!(
-                inside,
-                "a record at offset {offset} outside {:?}..{:?} is a bug",
-                self.from, self.to
-            );
+            assert!(inside, "a record at offset {offset} outside {:?}..{:?} is a bug", self.from, self.to);
         }
         let counts = self.counts();
         let records = counts.predictions + counts.dead_letters + counts.tombstones;
-        assert!(
-            records <= self.to.0 - self.from.0,
-            "more records than offsets is a bug: {counts:?}"
-        );
+        assert!(records <= self.to.0 - self.from.0, "more records than offsets is a bug: {counts:?}");
     }
 
     fn counts(&self) -> Counts {
@@ -142,22 +130,12 @@ impl Write {
     }
 }
 
-async fn copy_predictions(
-    transaction: &mut PgConnection,
-    stream: &Stream,
-    write: &Write,
-) -> Result<(), StoreError> {
+async fn copy_predictions(transaction: &mut PgConnection, stream: &Stream, write: &Write) -> Result<(), StoreError> {
     let statement = "copy predictions (pipeline, cluster_id, topic, partition, kafka_offset, record_time, review_id, \
         text, created_at, attributes, label, score, scores, version) from stdin (format binary)";
     copy_rows(transaction, statement, &write.predictions, |to, row| {
         to.row(14);
-        put_record(
-            to,
-            stream,
-            write.partition,
-            row.kafka_offset,
-            row.record_time,
-        );
+        put_record(to, stream, write.partition, row.kafka_offset, row.record_time);
         to.text(&row.review_id);
         to.text(&row.text);
         to.timestamptz(row.created_at);
@@ -168,31 +146,15 @@ async fn copy_predictions(
         to.bigint(row.version.0);
     })
     .await
-    .map_err(|error| {
-        with_offset(
-            error,
-            "predictions",
-            write.predictions.iter().map(|row| row.kafka_offset),
-        )
-    })
+    .map_err(|error| with_offset(error, "predictions", write.predictions.iter().map(|row| row.kafka_offset)))
 }
 
-async fn copy_dead_letters(
-    transaction: &mut PgConnection,
-    stream: &Stream,
-    write: &Write,
-) -> Result<(), StoreError> {
+async fn copy_dead_letters(transaction: &mut PgConnection, stream: &Stream, write: &Write) -> Result<(), StoreError> {
     let statement = "copy dead_letters (pipeline, cluster_id, topic, partition, kafka_offset, record_time, reason, \
         detail, key, payload, header_names, header_values) from stdin (format binary)";
     copy_rows(transaction, statement, &write.dead_letters, |to, row| {
         to.row(12);
-        put_record(
-            to,
-            stream,
-            write.partition,
-            row.kafka_offset,
-            row.record_time,
-        );
+        put_record(to, stream, write.partition, row.kafka_offset, row.record_time);
         to.text(row.reason);
         to.text(&row.detail);
         to.bytea(row.key.as_deref());
@@ -201,13 +163,7 @@ async fn copy_dead_letters(
         to.byteas(row.headers.iter().map(|(_, value)| value.as_deref()));
     })
     .await
-    .map_err(|error| {
-        with_offset(
-            error,
-            "dead_letters",
-            write.dead_letters.iter().map(|row| row.kafka_offset),
-        )
-    })
+    .map_err(|error| with_offset(error, "dead_letters", write.dead_letters.iter().map(|row| row.kafka_offset)))
 }
 
 /// The columns that both tables begin with.
@@ -244,39 +200,20 @@ async fn copy_rows<Row>(
     encoded.end();
     copy.send(encoded.bytes()).await?;
     let copied = copy.finish().await?;
-    assert_eq!(
-        copied,
-        rows.len() as u64,
-        "rows lost on the way into a table are a bug"
-    );
+    assert_eq!(copied, rows.len() as u64, "rows lost on the way into a table are a bug");
     Ok(())
 }
 
 /// Names the record that the server could not take: it says the line, which counts the rows from one.
-fn with_offset(
-    error: sqlx::Error,
-    table: &'static str,
-    mut offsets: impl Iterator<Item = i64>,
-) -> StoreError {
+fn with_offset(error: sqlx::Error, table: &'static str, mut offsets: impl Iterator<Item = i64>) -> StoreError {
     let sqlx::Error::Database(database_error) = &error else {
         return error.into();
     };
     // Class 22 is a value that cannot be, class 54 one past a limit of the server: the row's own fault, both.
-    let own_fault = database_error
-        .code()
-        .is_some_and(|code| code.starts_with("22") || code.starts_with("54"));
-    let line = database_error
-        .try_downcast_ref::<PgDatabaseError>()
-        .and_then(|error| line(error.r#where()?, table));
-    match line
-        .filter(|_| own_fault)
-        .and_then(|line| offsets.nth(line.checked_sub(1)?))
-    {
-        Some(kafka_offset) => StoreError::BadRow {
-            table,
-            kafka_offset,
-            detail: database_error.message().to_owned(),
-        },
+    let own_fault = database_error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("54"));
+    let line = database_error.try_downcast_ref::<PgDatabaseError>().and_then(|error| line(error.r#where()?, table));
+    match line.filter(|_| own_fault).and_then(|line| offsets.nth(line.checked_sub(1)?)) {
+        Some(kafka_offset) => StoreError::BadRow { table, kafka_offset, detail: database_error.message().to_owned() },
         None => error.into(),
     }
 }
@@ -285,9 +222,5 @@ fn with_offset(
 fn line(context: &str, table: &str) -> Option<usize> {
     let (_, after) = context.split_once(&format!("COPY {table}"))?;
     let digits = after.trim_start_matches(|character: char| !character.is_ascii_digit());
-    digits
-        .split(|character: char| !character.is_ascii_digit())
-        .next()?
-        .parse()
-        .ok()
+    digits.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }

@@ -62,9 +62,7 @@ impl CheckpointStoreError {
         let message = with_causes(&why);
         match why {
             Store::NotFound { .. } => Self::NotFound(address.to_owned()),
-            Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
-                Self::Refused { what, why: message }
-            }
+            Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => Self::Refused { what, why: message },
             _ => Self::Failed { what, why: message },
         }
     }

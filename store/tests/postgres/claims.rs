@@ -7,25 +7,15 @@ use store::{Epoch, NextOffset, Outcome, Store};
 
 use crate::{claim, empty_database, offsets, predictions, reviews};
 
-const TAKE: &str =
-    "update positions set next_offset = 10 where owner_epoch = 1 and next_offset = 0";
+const TAKE: &str = "update positions set next_offset = 10 where owner_epoch = 1 and next_offset = 0";
 
 #[tokio::test]
 async fn a_claim_counts_up_and_keeps_the_position() {
     let (store, _) = crate::migrated().await;
-    let first = store
-        .claim(reviews(), 3, "a", NextOffset(12))
-        .await
-        .unwrap();
+    let first = store.claim(reviews(), 3, "a", NextOffset(12)).await.unwrap();
     assert_eq!((first.epoch, first.next_offset), (Epoch(1), NextOffset(12)));
-    let second = store
-        .claim(reviews(), 3, "b", NextOffset(99))
-        .await
-        .unwrap();
-    assert_eq!(
-        (second.epoch, second.next_offset),
-        (Epoch(2), NextOffset(12))
-    );
+    let second = store.claim(reviews(), 3, "b", NextOffset(99)).await.unwrap();
+    assert_eq!((second.epoch, second.next_offset), (Epoch(2), NextOffset(12)));
 }
 
 /// Between two statements the server's own timeout would do; in the middle of a `copy` none does.
@@ -36,32 +26,16 @@ async fn an_owner_frozen_in_the_middle_of_its_write_does_not_keep_the_partition(
     let mut frozen = PgConnection::connect(&url).await.unwrap();
     sqlx::raw_sql("begin").execute(&mut frozen).await.unwrap();
     sqlx::query(TAKE).execute(&mut frozen).await.unwrap();
-    let mut copy = frozen
-        .copy_in_raw("copy predictions from stdin (format binary)")
-        .await
-        .unwrap();
+    let mut copy = frozen.copy_in_raw("copy predictions from stdin (format binary)").await.unwrap();
     copy.send(&b"PGCOPY\n"[..]).await.unwrap();
 
     let started = Instant::now();
     let claim = claim(&store, "heir").await;
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "took {:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
     assert_eq!((claim.epoch, claim.next_offset), (Epoch(2), NextOffset(0)));
     let woken = copy.finish().await;
-    assert!(
-        woken.is_err(),
-        "the frozen owner's transaction should be gone"
-    );
-    assert_eq!(
-        store
-            .write(reviews(), &predictions(&claim, 4))
-            .await
-            .unwrap(),
-        Outcome::Written
-    );
+    assert!(woken.is_err(), "the frozen owner's transaction should be gone");
+    assert_eq!(store.write(reviews(), &predictions(&claim, 4)).await.unwrap(), Outcome::Written);
     assert_eq!(offsets(&mut look, "predictions").await, [0, 1, 2, 3]);
 }
 
@@ -74,10 +48,7 @@ async fn an_owner_that_is_only_slow_finishes_its_write_first() {
     sqlx::raw_sql("begin").execute(&mut slow).await.unwrap();
     sqlx::query(TAKE).execute(&mut slow).await.unwrap();
     let slow = async {
-        sqlx::raw_sql("select pg_sleep(4); commit")
-            .execute(&mut slow)
-            .await
-            .unwrap();
+        sqlx::raw_sql("select pg_sleep(4); commit").execute(&mut slow).await.unwrap();
     };
     let (claim, ()) = tokio::join!(claim(&store, "heir"), slow);
     assert_eq!((claim.epoch, claim.next_offset), (Epoch(2), NextOffset(10)));
@@ -87,20 +58,13 @@ async fn an_owner_that_is_only_slow_finishes_its_write_first() {
 async fn every_connection_sets_limits_to_what_a_frozen_client_holds() {
     let (store, mut look, _) = migrated_at().await;
     store.ping().await.unwrap();
-    let setting =
-        "select setting from pg_settings where name = 'idle_in_transaction_session_timeout'";
-    let here: String = sqlx::query(setting)
+    let setting = "select setting from pg_settings where name = 'idle_in_transaction_session_timeout'";
+    let here: String = sqlx::query(setting).fetch_one(&mut look).await.unwrap().get(0);
+    assert_eq!(here, "0");
+    let named: i64 = sqlx::query_scalar("select count(*) from pg_stat_activity where application_name = 'labelstream'")
         .fetch_one(&mut look)
         .await
-        .unwrap()
-        .get(0);
-    assert_eq!(here, "0");
-    let named: i64 = sqlx::query_scalar(
-        "select count(*) from pg_stat_activity where application_name = 'labelstream'",
-    )
-    .fetch_one(&mut look)
-    .await
-    .unwrap();
+        .unwrap();
     assert!(named > 0);
 }
 

@@ -11,73 +11,29 @@ async fn a_filter_lets_through_what_it_says() {
     let claim = claim(&store, "a").await;
     let mut dead_letters: Vec<_> = (0..6).map(dead_letter).collect();
     dead_letters[4].reason = "empty_text";
-    let write = Write {
-        to: NextOffset(6),
-        dead_letters,
-        ..predictions(&claim, 0)
-    };
-    assert_eq!(
-        store.write(reviews(), &write).await.unwrap(),
-        Outcome::Written
-    );
+    let write = Write { to: NextOffset(6), dead_letters, ..predictions(&claim, 0) };
+    assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
 
     let found = async |filter: DeadLetterFilter| {
         let rows = store.dead_letters(&filter).await.unwrap();
-        rows.into_iter()
-            .map(|row| row.id.kafka_offset)
-            .collect::<Vec<_>>()
+        rows.into_iter().map(|row| row.id.kafka_offset).collect::<Vec<_>>()
     };
     let all = DeadLetterFilter::default();
     assert_eq!(found(all.clone()).await, [5, 4, 3, 2, 1, 0]);
-    assert_eq!(
-        found(DeadLetterFilter {
-            limit: Some(2),
-            ..all.clone()
-        })
-        .await,
-        [5, 4]
-    );
+    assert_eq!(found(DeadLetterFilter { limit: Some(2), ..all.clone() }).await, [5, 4]);
     let reason = Some("empty_text".to_owned());
-    assert_eq!(
-        found(DeadLetterFilter {
-            reason,
-            ..all.clone()
-        })
-        .await,
-        [4]
-    );
+    assert_eq!(found(DeadLetterFilter { reason, ..all.clone() }).await, [4]);
     let topic = Some("other".to_owned());
-    assert!(
-        found(DeadLetterFilter {
-            topic,
-            ..all.clone()
-        })
-        .await
-        .is_empty()
-    );
+    assert!(found(DeadLetterFilter { topic, ..all.clone() }).await.is_empty());
     let since = Some(Utc::now() + Duration::hours(1));
-    assert!(
-        found(DeadLetterFilter {
-            since,
-            ..all.clone()
-        })
-        .await
-        .is_empty()
-    );
+    assert!(found(DeadLetterFilter { since, ..all.clone() }).await.is_empty());
 
     let rows = store.dead_letters(&all).await.unwrap();
     assert_eq!(rows[0].payload_bytes, Some(11));
     store.mark_replayed(&rows[0].id).await.unwrap();
-    let unreplayed = DeadLetterFilter {
-        unreplayed: true,
-        ..all.clone()
-    };
+    let unreplayed = DeadLetterFilter { unreplayed: true, ..all.clone() };
     assert_eq!(found(unreplayed).await, [4, 3, 2, 1, 0]);
-    assert!(
-        store.dead_letters(&all).await.unwrap()[0]
-            .replayed_at
-            .is_some()
-    );
+    assert!(store.dead_letters(&all).await.unwrap()[0].replayed_at.is_some());
 
     let status = store.status("labelstream").await.unwrap();
     let reasons = [("not_json".to_owned(), 5), ("empty_text".to_owned(), 1)];

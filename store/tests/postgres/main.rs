@@ -20,8 +20,7 @@ use sqlx::{Connection, PgConnection};
 use store::{Claim, DeadLetterRow, NextOffset, PredictionRow, Store, Stream, Version, Write};
 
 /// Ends with the test process.
-static SERVER: LazyLock<stack::Postgres> =
-    LazyLock::new(|| stack::Postgres::start().expect("a private Postgres"));
+static SERVER: LazyLock<stack::Postgres> = LazyLock::new(|| stack::Postgres::start().expect("a private Postgres"));
 
 /// An empty database; returns its address.
 fn empty_database() -> String {
@@ -48,10 +47,7 @@ fn reviews() -> &'static Stream {
 }
 
 async fn claim(store: &Store, owner: &str) -> Claim {
-    store
-        .claim(reviews(), 0, owner, NextOffset(0))
-        .await
-        .unwrap()
+    store.claim(reviews(), 0, owner, NextOffset(0)).await.unwrap()
 }
 
 /// A write of the claim's partition from its position to `to` with a prediction at every offset.
@@ -90,18 +86,12 @@ fn dead_letter(kafka_offset: i64) -> DeadLetterRow {
         detail: "expected value at line 1 column 1".to_owned(),
         key: Some(b"key".to_vec()),
         payload: Some(b"\xff\x00 not json".to_vec()),
-        headers: vec![
-            ("trace".to_owned(), Some(vec![0, 255])),
-            ("empty".to_owned(), None),
-        ],
+        headers: vec![("trace".to_owned(), Some(vec![0, 255])), ("empty".to_owned(), None)],
     }
 }
 
 /// The offsets of a table of records, in order.
 async fn offsets(connection: &mut PgConnection, table: &str) -> Vec<i64> {
     let offsets = format!("select kafka_offset from {table} order by partition, kafka_offset");
-    sqlx::query_scalar(sqlx::AssertSqlSafe(offsets))
-        .fetch_all(connection)
-        .await
-        .unwrap()
+    sqlx::query_scalar(sqlx::AssertSqlSafe(offsets)).fetch_all(connection).await.unwrap()
 }

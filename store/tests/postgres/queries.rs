@@ -16,10 +16,7 @@ async fn labeled_reviews_shows_the_newest_prediction_and_the_newest_label() {
             row.review_id = "r-1".to_owned();
             row.label = label.into();
         }
-        assert_eq!(
-            store.write(reviews(), &write).await.unwrap(),
-            Outcome::Written
-        );
+        assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
         claim.next_offset = NextOffset(to);
     }
     sqlx::raw_sql(
@@ -40,15 +37,7 @@ async fn labeled_reviews_shows_the_newest_prediction_and_the_newest_label() {
             .unwrap();
     let newest = ("r-1", "好评", Some("差评"), Some("second of two"));
     let text = |text: Option<&str>| text.map(str::to_owned);
-    assert_eq!(
-        rows,
-        [(
-            newest.0.to_owned(),
-            newest.1.to_owned(),
-            text(newest.2),
-            text(newest.3)
-        )]
-    );
+    assert_eq!(rows, [(newest.0.to_owned(), newest.1.to_owned(), text(newest.2), text(newest.3))]);
 }
 
 #[tokio::test]
@@ -59,14 +48,8 @@ async fn the_questions_people_ask_are_answered_from_an_index() {
     for row in &mut write.predictions {
         row.score = 0.5 + (row.kafka_offset * 7_919 % 50_000) as f32 / 100_000.0;
     }
-    let write = Write {
-        predictions: write.predictions,
-        ..predictions(&claim, 50_000)
-    };
-    assert_eq!(
-        store.write(reviews(), &write).await.unwrap(),
-        Outcome::Written
-    );
+    let write = Write { predictions: write.predictions, ..predictions(&claim, 50_000) };
+    assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
     // As if they had come one a minute.
     sqlx::raw_sql(
         "create table spread as select * from predictions;
@@ -82,44 +65,27 @@ async fn the_questions_people_ask_are_answered_from_an_index() {
     .await
     .unwrap();
     for (question, index) in [
-        (
-            "select * from predictions where review_id = 'r-77'",
-            "predictions_by_review",
-        ),
-        (
-            "select * from predictions where score < 0.75 order by score limit 20",
-            "predictions_least_certain",
-        ),
+        ("select * from predictions where review_id = 'r-77'", "predictions_by_review"),
+        ("select * from predictions where score < 0.75 order by score limit 20", "predictions_least_certain"),
         (
             "select label, count(*) from predictions
             where classified_at >= '2026-01-20' and classified_at < '2026-01-21' group by label",
             "predictions_by_day",
         ),
-        (
-            "select label, count(*) from predictions where version = 3 group by label",
-            "predictions_by_day",
-        ),
+        ("select label, count(*) from predictions where version = 3 group by label", "predictions_by_day"),
         (
             "select * from predictions where topic = 'reviews' and partition = 0 and kafka_offset between 70 and 90",
             "predictions_pkey",
         ),
-        (
-            "select * from labeled_reviews where review_id = 'r-77'",
-            "predictions_by_review",
-        ),
+        ("select * from labeled_reviews where review_id = 'r-77'", "predictions_by_review"),
     ] {
         let plan = plan(&mut look, question).await;
-        assert!(
-            plan.contains(index) && !plan.contains("Seq Scan on predictions"),
-            "{question}:\n{plan}"
-        );
+        assert!(plan.contains(index) && !plan.contains("Seq Scan on predictions"), "{question}:\n{plan}");
     }
 }
 
 async fn plan(connection: &mut PgConnection, question: &str) -> String {
-    let lines: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("explain {question}")))
-        .fetch_all(connection)
-        .await
-        .unwrap();
+    let lines: Vec<String> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(format!("explain {question}"))).fetch_all(connection).await.unwrap();
     lines.join("\n")
 }

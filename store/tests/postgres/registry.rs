@@ -25,32 +25,17 @@ async fn champion(store: &Store) -> Option<Version> {
 async fn a_registered_model_is_found_as_it_was_given() {
     let (store, _) = migrated().await;
     let first = store.register_model(&checkpoint(1)).await.unwrap();
-    let child = NewModel {
-        parent: Some(first),
-        ..checkpoint(2)
-    };
+    let child = NewModel { parent: Some(first), ..checkpoint(2) };
     let second = store.register_model(&child).await.unwrap();
     let model = store.model(second).await.unwrap();
     assert_eq!(model.status, ModelStatus::Registered);
-    assert_eq!(
-        (model.uri, model.manifest_sha256),
-        (child.uri, child.manifest_sha256)
-    );
+    assert_eq!((model.uri, model.manifest_sha256), (child.uri, child.manifest_sha256));
     assert_eq!((model.labels, model.metrics), (child.labels, child.metrics));
     assert_eq!(model.parent, Some(first));
-    let versions: Vec<_> = store
-        .models()
-        .await
-        .unwrap()
-        .iter()
-        .map(|model| model.version)
-        .collect();
+    let versions: Vec<_> = store.models().await.unwrap().iter().map(|model| model.version).collect();
     assert_eq!(versions, [second, first]);
     let error = store.model(Version(99)).await.unwrap_err();
-    assert!(
-        matches!(error, StoreError::NoSuchModel(Version(99))),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::NoSuchModel(Version(99))), "{error}");
 }
 
 #[tokio::test]
@@ -68,24 +53,12 @@ async fn a_champion_is_made_only_in_the_place_of_the_expected_one() {
     let second = store.register_model(&checkpoint(2)).await.unwrap();
     assert_eq!(champion(&store).await, None);
 
-    let error = store
-        .promote(first, "too early", Some(second))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, StoreError::Conflict { champion: None, .. }),
-        "{error}"
-    );
+    let error = store.promote(first, "too early", Some(second)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict { champion: None, .. }), "{error}");
     store.promote(first, "the first", None).await.unwrap();
     let error = store.promote(second, "too late", None).await.unwrap_err();
-    assert!(
-        matches!(error, StoreError::Conflict { champion: Some(v), .. } if v == first),
-        "{error}"
-    );
-    let error = store
-        .promote(Version(99), "nobody", Some(first))
-        .await
-        .unwrap_err();
+    assert!(matches!(error, StoreError::Conflict { champion: Some(v), .. } if v == first), "{error}");
+    let error = store.promote(Version(99), "nobody", Some(first)).await.unwrap_err();
     assert!(matches!(error, StoreError::NoSuchModel(_)), "{error}");
     assert_eq!(champion(&store).await, Some(first));
 }
@@ -99,21 +72,13 @@ async fn of_many_who_promote_at_once_one_wins() {
     for number in 1..=8 {
         let version = store.register_model(&checkpoint(number)).await.unwrap();
         let store = store.clone();
-        rivals.push(tokio::spawn(async move {
-            store.promote(version, "race", Some(first)).await
-        }));
+        rivals.push(tokio::spawn(async move { store.promote(version, "race", Some(first)).await }));
     }
     let ends = futures::future::join_all(rivals).await;
-    let won = ends
-        .iter()
-        .filter(|end| end.as_ref().unwrap().is_ok())
-        .count();
+    let won = ends.iter().filter(|end| end.as_ref().unwrap().is_ok()).count();
     assert_eq!(won, 1);
     for end in ends {
-        assert!(matches!(
-            end.unwrap(),
-            Ok(()) | Err(StoreError::Conflict { .. })
-        ));
+        assert!(matches!(end.unwrap(), Ok(()) | Err(StoreError::Conflict { .. })));
     }
     assert_eq!(store.deployments().await.unwrap().len(), 2);
 }
@@ -130,23 +95,11 @@ async fn a_rollback_brings_back_the_champion_before() {
     assert!(matches!(error, StoreError::NothingToRollBackTo), "{error}");
     store.promote(second, "better", Some(first)).await.unwrap();
     // Promoted again, it is still the same champion: going back means another version.
-    store
-        .promote(second, "better still", Some(second))
-        .await
-        .unwrap();
+    store.promote(second, "better still", Some(second)).await.unwrap();
     assert_eq!(store.rollback("worse after all").await.unwrap(), first);
     assert_eq!(champion(&store).await, Some(first));
-    let why: Vec<_> = store
-        .deployments()
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|row| row.why)
-        .collect();
-    assert_eq!(
-        why,
-        ["worse after all", "better still", "better", "the first"]
-    );
+    let why: Vec<_> = store.deployments().await.unwrap().into_iter().map(|row| row.why).collect();
+    assert_eq!(why, ["worse after all", "better still", "better", "the first"]);
 }
 
 #[tokio::test]
@@ -158,10 +111,7 @@ async fn a_promotion_is_heard_of() {
     listener.listen("labelstream_models").await.unwrap();
     let version = store.register_model(&checkpoint(1)).await.unwrap();
     store.promote(version, "the first", None).await.unwrap();
-    assert_eq!(
-        listener.recv().await.unwrap().payload(),
-        version.to_string()
-    );
+    assert_eq!(listener.recv().await.unwrap().payload(), version.to_string());
 }
 
 #[tokio::test]
@@ -181,13 +131,7 @@ async fn labels_and_deployments_cannot_be_changed_afterwards() {
         "delete from deployments",
         "truncate deployments",
     ] {
-        let error = sqlx::raw_sql(statement)
-            .execute(&mut look)
-            .await
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("append-only"),
-            "{statement}: {error}"
-        );
+        let error = sqlx::raw_sql(statement).execute(&mut look).await.unwrap_err();
+        assert!(error.to_string().contains("append-only"), "{statement}: {error}");
     }
 }

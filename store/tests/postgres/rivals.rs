@@ -20,14 +20,8 @@ const RIVALS: u64 = 6;
 /// What becomes of the record at an offset is the record's own doing, whoever reads it.
 fn write(claim: &Claim, records: Range<i64>) -> Write {
     let mut write = predictions(claim, records.end);
-    write
-        .predictions
-        .retain(|row| !is_bad(row.kafka_offset) && !is_tombstone(row.kafka_offset));
-    write.dead_letters = records
-        .clone()
-        .filter(|offset| is_bad(*offset))
-        .map(dead_letter)
-        .collect();
+    write.predictions.retain(|row| !is_bad(row.kafka_offset) && !is_tombstone(row.kafka_offset));
+    write.dead_letters = records.clone().filter(|offset| is_bad(*offset)).map(dead_letter).collect();
     write.tombstones = records.filter(|offset| is_tombstone(*offset)).count() as u64;
     write
 }
@@ -68,23 +62,12 @@ async fn rivals_who_crash_at_any_moment_lose_and_repeat_nothing() {
             }
         }
     };
-    timeout(Duration::from_secs(120), all_done)
-        .await
-        .expect("somebody waits for ever");
+    timeout(Duration::from_secs(120), all_done).await.expect("somebody waits for ever");
 
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let counts = [
-        &tally.written,
-        &tally.fenced,
-        &tally.crashed,
-        &tally.transient,
-    ]
-    .map(count);
+    let counts = [&tally.written, &tally.fenced, &tally.crashed, &tally.transient].map(count);
     println!("written, fenced, crashed, transient errors: {counts:?}");
-    assert!(
-        counts.iter().all(|count| *count > 20),
-        "not much of a fight: {counts:?}"
-    );
+    assert!(counts.iter().all(|count| *count > 20), "not much of a fight: {counts:?}");
     check(&mut look).await;
 }
 
@@ -162,26 +145,13 @@ async fn cut_a_connection(look: &mut PgConnection) {
 async fn check(look: &mut PgConnection) {
     for partition in 0..PARTITIONS {
         for (table, belongs) in [
-            (
-                "predictions",
-                (|offset| !is_bad(offset) && !is_tombstone(offset)) as fn(i64) -> bool,
-            ),
+            ("predictions", (|offset| !is_bad(offset) && !is_tombstone(offset)) as fn(i64) -> bool),
             ("dead_letters", is_bad),
         ] {
-            let query = format!(
-                "select kafka_offset from {table} where partition = $1 order by kafka_offset"
-            );
-            let offsets: Vec<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
-                .bind(partition)
-                .fetch_all(&mut *look)
-                .await
-                .unwrap();
-            assert_eq!(
-                offsets,
-                (0..RECORDS)
-                    .filter(|offset| belongs(*offset))
-                    .collect::<Vec<_>>()
-            );
+            let query = format!("select kafka_offset from {table} where partition = $1 order by kafka_offset");
+            let offsets: Vec<i64> =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(query)).bind(partition).fetch_all(&mut *look).await.unwrap();
+            assert_eq!(offsets, (0..RECORDS).filter(|offset| belongs(*offset)).collect::<Vec<_>>());
         }
         let (position, sum): (i64, i64) = sqlx::query_as(
             "select next_offset, predictions + dead_letters + tombstones from positions where partition = $1",
@@ -192,12 +162,11 @@ async fn check(look: &mut PgConnection) {
         .unwrap();
         assert_eq!((position, sum), (RECORDS, RECORDS));
     }
-    let deadlocks: i64 = sqlx::query_scalar(
-        "select deadlocks from pg_stat_database where datname = current_database()",
-    )
-    .fetch_one(look)
-    .await
-    .unwrap();
+    let deadlocks: i64 =
+        sqlx::query_scalar("select deadlocks from pg_stat_database where datname = current_database()")
+            .fetch_one(look)
+            .await
+            .unwrap();
     assert_eq!(deadlocks, 0);
 }
 

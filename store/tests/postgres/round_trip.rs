@@ -29,13 +29,7 @@ async fn every_prediction_is_read_back_as_it_was_written() {
     let year = |year| Some(Utc.with_ymd_and_hms(year, 1, 2, 3, 4, 5).unwrap());
     let rows = [
         ("", year(1970), r#"{}"#, 0.0, vec![]),
-        (
-            "很快，好吃 👍🏽 \u{10ffff}",
-            year(2300),
-            r#"{"城市": "上海", "n": [1, null, 1e-7]}"#,
-            1.0,
-            vec![1.0],
-        ),
+        ("很快，好吃 👍🏽 \u{10ffff}", year(2300), r#"{"城市": "上海", "n": [1, null, 1e-7]}"#, 1.0, vec![1.0]),
         (
             "\t\r\n\\N \\. ' \" \u{1} \u{7f} \u{feff}",
             year(1900),
@@ -43,46 +37,30 @@ async fn every_prediction_is_read_back_as_it_was_written() {
             f32::INFINITY,
             vec![f32::NEG_INFINITY],
         ),
-        (
-            "\u{301}e\u{301}",
-            year(9999),
-            r#"{"a": {"b": {"c": []}}}"#,
-            f32::MIN_POSITIVE,
-            vec![-0.0, f32::MAX],
-        ),
+        ("\u{301}e\u{301}", year(9999), r#"{"a": {"b": {"c": []}}}"#, f32::MIN_POSITIVE, vec![-0.0, f32::MAX]),
         (&"长".repeat(400_000), None, "null", 0.5, vec![0.1; 100]),
     ];
     let written: Vec<_> = rows
         .into_iter()
         .zip(0..)
-        .map(
-            |((text, time, attributes, score, scores), kafka_offset)| PredictionRow {
-                kafka_offset,
-                record_time: time,
-                review_id: text.chars().take(5_000).collect(),
-                text: text.to_owned(),
-                created_at: time.map(|time| time + chrono::Duration::microseconds(1)),
-                attributes: time.map(|_| attributes.to_owned()),
-                label: Arc::from("'; drop table predictions; --"),
-                score,
-                scores,
-                version: Version(i64::MAX),
-            },
-        )
+        .map(|((text, time, attributes, score, scores), kafka_offset)| PredictionRow {
+            kafka_offset,
+            record_time: time,
+            review_id: text.chars().take(5_000).collect(),
+            text: text.to_owned(),
+            created_at: time.map(|time| time + chrono::Duration::microseconds(1)),
+            attributes: time.map(|_| attributes.to_owned()),
+            label: Arc::from("'; drop table predictions; --"),
+            score,
+            scores,
+            version: Version(i64::MAX),
+        })
         .collect();
-    let write = Write {
-        predictions: written.clone(),
-        ..predictions(&claim, 5)
-    };
-    assert_eq!(
-        store.write(reviews(), &write).await.unwrap(),
-        Outcome::Written
-    );
+    let write = Write { predictions: written.clone(), ..predictions(&claim, 5) };
+    assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
 
-    let read: Vec<Row> = sqlx::query_as("select * from predictions order by kafka_offset")
-        .fetch_all(&mut look)
-        .await
-        .unwrap();
+    let read: Vec<Row> =
+        sqlx::query_as("select * from predictions order by kafka_offset").fetch_all(&mut look).await.unwrap();
     let expected: Vec<Row> = written
         .into_iter()
         .map(|row| Row {
@@ -91,9 +69,7 @@ async fn every_prediction_is_read_back_as_it_was_written() {
             review_id: row.review_id,
             text: row.text,
             created_at: row.created_at,
-            attributes: row
-                .attributes
-                .map(|json| serde_json::from_str(&json).unwrap()),
+            attributes: row.attributes.map(|json| serde_json::from_str(&json).unwrap()),
             label: row.label.to_string(),
             score: row.score,
             scores: row.scores,
@@ -110,12 +86,7 @@ async fn every_dead_letter_is_read_back_byte_for_byte() {
     let every_byte: Vec<u8> = (0..=255).collect();
     let dead_letters = vec![
         dead_letter(0),
-        DeadLetterRow {
-            key: None,
-            payload: None,
-            headers: vec![],
-            ..dead_letter(1)
-        },
+        DeadLetterRow { key: None, payload: None, headers: vec![], ..dead_letter(1) },
         DeadLetterRow {
             key: Some(vec![]),
             payload: Some(every_byte.repeat(8_192)),
@@ -128,27 +99,13 @@ async fn every_dead_letter_is_read_back_byte_for_byte() {
             ..dead_letter(2)
         },
     ];
-    let write = Write {
-        to: NextOffset(3),
-        predictions: vec![],
-        dead_letters: dead_letters.clone(),
-        ..predictions(&claim, 3)
-    };
-    assert_eq!(
-        store.write(reviews(), &write).await.unwrap(),
-        Outcome::Written
-    );
+    let write =
+        Write { to: NextOffset(3), predictions: vec![], dead_letters: dead_letters.clone(), ..predictions(&claim, 3) };
+    assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
     for row in dead_letters {
-        let id = DeadLetterId {
-            stream: reviews().clone(),
-            partition: 0,
-            kafka_offset: row.kafka_offset,
-        };
+        let id = DeadLetterId { stream: reviews().clone(), partition: 0, kafka_offset: row.kafka_offset };
         let raw = store.raw_record(&id).await.unwrap().unwrap();
-        assert_eq!(
-            (raw.key, raw.payload, raw.headers),
-            (row.key, row.payload, row.headers)
-        );
+        assert_eq!((raw.key, raw.payload, raw.headers), (row.key, row.payload, row.headers));
     }
 }
 
@@ -161,14 +118,10 @@ async fn a_batch_of_many_megabytes_arrives_whole() {
     for (length, row) in write.predictions.iter_mut().enumerate() {
         row.text = "评".repeat(length);
     }
-    assert_eq!(
-        store.write(reviews(), &write).await.unwrap(),
-        Outcome::Written
-    );
-    let lengths: Vec<i32> =
-        sqlx::query_scalar("select length(text) from predictions order by kafka_offset")
-            .fetch_all(&mut look)
-            .await
-            .unwrap();
+    assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
+    let lengths: Vec<i32> = sqlx::query_scalar("select length(text) from predictions order by kafka_offset")
+        .fetch_all(&mut look)
+        .await
+        .unwrap();
     assert_eq!(lengths, (0..3_000).collect::<Vec<_>>());
 }

@@ -9,15 +9,9 @@ use crate::{empty_database, migrated};
 async fn an_unmigrated_database_says_what_it_lacks_and_what_to_do() {
     let store = Store::connect(&empty_database(), 1).await.unwrap();
     let error = store.check_schema().await.unwrap_err();
-    assert!(
-        matches!(error, StoreError::Unmigrated { .. }) && !error.is_transient(),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Unmigrated { .. }) && !error.is_transient(), "{error}");
     let said = error.to_string();
-    assert!(
-        said.contains("0001 streams") && said.contains("labelstream migrate"),
-        "{said}"
-    );
+    assert!(said.contains("0001 streams") && said.contains("labelstream migrate"), "{said}");
     // Whoever does not ask first learns it too.
     let error = store.champion().await.unwrap_err();
     assert!(matches!(error, StoreError::Unmigrated { .. }), "{error}");

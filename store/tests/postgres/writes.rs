@@ -5,29 +5,14 @@ use store::{Claim, Epoch, NextOffset, Outcome, Store, StoreError, Write};
 use crate::{claim, dead_letter, migrated, offsets, prediction, predictions, reviews};
 
 async fn position(store: &Store) -> store::PartitionStatus {
-    store
-        .status("labelstream")
-        .await
-        .unwrap()
-        .partitions
-        .remove(0)
+    store.status("labelstream").await.unwrap().partitions.remove(0)
 }
 
 #[tokio::test]
 async fn a_write_leaves_its_rows_and_the_position_behind_them() {
     let (store, mut look) = migrated().await;
-    let claim = store
-        .claim(reviews(), 0, "a", NextOffset(40))
-        .await
-        .unwrap();
-    assert_eq!(
-        claim,
-        Claim {
-            partition: 0,
-            epoch: Epoch(1),
-            next_offset: NextOffset(40)
-        }
-    );
+    let claim = store.claim(reviews(), 0, "a", NextOffset(40)).await.unwrap();
+    assert_eq!(claim, Claim { partition: 0, epoch: Epoch(1), next_offset: NextOffset(40) });
     let write = Write {
         from: NextOffset(40),
         to: NextOffset(50),
@@ -36,40 +21,21 @@ async fn a_write_leaves_its_rows_and_the_position_behind_them() {
         tombstones: 3,
         ..predictions(&claim, 40)
     };
-    assert_eq!(
-        store.write(reviews(), &write).await.unwrap(),
-        Outcome::Written
-    );
+    assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
     assert_eq!(offsets(&mut look, "predictions").await, [40, 44]);
     assert_eq!(offsets(&mut look, "dead_letters").await, [41, 49]);
     let position = position(&store).await;
     assert_eq!(position.next_offset, NextOffset(50));
-    assert_eq!(
-        (
-            position.predictions,
-            position.dead_letters,
-            position.tombstones
-        ),
-        (2, 2, 3)
-    );
+    assert_eq!((position.predictions, position.dead_letters, position.tombstones), (2, 2, 3));
 }
 
 #[tokio::test]
 async fn a_write_repeated_after_an_unknown_outcome_writes_nothing_twice() {
     let (store, mut look) = migrated().await;
     let write = predictions(&claim(&store, "a").await, 10);
-    assert_eq!(
-        store.write(reviews(), &write).await.unwrap(),
-        Outcome::Written
-    );
-    assert_eq!(
-        store.write(reviews(), &write).await.unwrap(),
-        Outcome::Written
-    );
-    assert_eq!(
-        offsets(&mut look, "predictions").await,
-        (0..10).collect::<Vec<_>>()
-    );
+    assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
+    assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
+    assert_eq!(offsets(&mut look, "predictions").await, (0..10).collect::<Vec<_>>());
     assert_eq!(position(&store).await.predictions, 10);
 }
 
@@ -78,28 +44,10 @@ async fn an_older_claim_writes_nothing() {
     let (store, mut look) = migrated().await;
     let old = claim(&store, "a").await;
     let new = claim(&store, "b").await;
-    assert_eq!(
-        store
-            .write(reviews(), &predictions(&old, 10))
-            .await
-            .unwrap(),
-        Outcome::Fenced
-    );
-    assert_eq!(
-        store
-            .write(reviews(), &predictions(&new, 10))
-            .await
-            .unwrap(),
-        Outcome::Written
-    );
+    assert_eq!(store.write(reviews(), &predictions(&old, 10)).await.unwrap(), Outcome::Fenced);
+    assert_eq!(store.write(reviews(), &predictions(&new, 10)).await.unwrap(), Outcome::Written);
     // The position is where the old one wanted it, but it was not the old one who moved it.
-    assert_eq!(
-        store
-            .write(reviews(), &predictions(&old, 10))
-            .await
-            .unwrap(),
-        Outcome::Fenced
-    );
+    assert_eq!(store.write(reviews(), &predictions(&old, 10)).await.unwrap(), Outcome::Fenced);
     assert_eq!(offsets(&mut look, "predictions").await.len(), 10);
 }
 
@@ -107,17 +55,8 @@ async fn an_older_claim_writes_nothing() {
 async fn a_write_that_does_not_begin_at_the_position_is_fenced() {
     let (store, mut look) = migrated().await;
     let claim = claim(&store, "a").await;
-    let ahead = Claim {
-        next_offset: NextOffset(5),
-        ..claim
-    };
-    assert_eq!(
-        store
-            .write(reviews(), &predictions(&ahead, 10))
-            .await
-            .unwrap(),
-        Outcome::Fenced
-    );
+    let ahead = Claim { next_offset: NextOffset(5), ..claim };
+    assert_eq!(store.write(reviews(), &predictions(&ahead, 10)).await.unwrap(), Outcome::Fenced);
     assert!(offsets(&mut look, "predictions").await.is_empty());
 }
 
@@ -125,26 +64,11 @@ async fn a_write_that_does_not_begin_at_the_position_is_fenced() {
 async fn a_record_that_stands_already_stops_the_write_loudly() {
     let (store, mut look) = migrated().await;
     let claim = claim(&store, "a").await;
-    assert_eq!(
-        store
-            .write(reviews(), &predictions(&claim, 10))
-            .await
-            .unwrap(),
-        Outcome::Written
-    );
+    assert_eq!(store.write(reviews(), &predictions(&claim, 10)).await.unwrap(), Outcome::Written);
     // Somebody moved the position by hand.
-    sqlx::query("update positions set next_offset = 0")
-        .execute(&mut look)
-        .await
-        .unwrap();
-    let error = store
-        .write(reviews(), &predictions(&claim, 20))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, StoreError::Failed(_)) && !error.is_transient(),
-        "{error}"
-    );
+    sqlx::query("update positions set next_offset = 0").execute(&mut look).await.unwrap();
+    let error = store.write(reviews(), &predictions(&claim, 20)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Failed(_)) && !error.is_transient(), "{error}");
     assert_eq!(position(&store).await.next_offset, NextOffset(0));
 }
 
@@ -158,10 +82,7 @@ async fn streams_that_differ_in_one_word_never_meet() {
     for stream in &streams {
         let claim = store.claim(stream, 0, "a", NextOffset(0)).await.unwrap();
         assert_eq!(claim.epoch, Epoch(1));
-        assert_eq!(
-            store.write(stream, &predictions(&claim, 3)).await.unwrap(),
-            Outcome::Written
-        );
+        assert_eq!(store.write(stream, &predictions(&claim, 3)).await.unwrap(), Outcome::Written);
     }
     assert_eq!(offsets(&mut look, "predictions").await.len(), 12);
 }
@@ -175,22 +96,10 @@ async fn a_gap_moves_the_position_once_and_stays_on_record() {
         assert_eq!(gap.await.unwrap(), Outcome::Written);
     }
     let gaps: Vec<(i64, i64, String)> =
-        sqlx::query_as("select from_offset, to_offset, reason from gaps")
-            .fetch_all(&mut look)
-            .await
-            .unwrap();
+        sqlx::query_as("select from_offset, to_offset, reason from gaps").fetch_all(&mut look).await.unwrap();
     assert_eq!(gaps, [(0, 7, "below the low watermark".to_owned())]);
-    let claim = Claim {
-        next_offset: NextOffset(7),
-        ..claim
-    };
-    assert_eq!(
-        store
-            .write(reviews(), &predictions(&claim, 9))
-            .await
-            .unwrap(),
-        Outcome::Written
-    );
+    let claim = Claim { next_offset: NextOffset(7), ..claim };
+    assert_eq!(store.write(reviews(), &predictions(&claim, 9)).await.unwrap(), Outcome::Written);
     assert_eq!(offsets(&mut look, "predictions").await, [7, 8]);
 }
 
@@ -201,25 +110,10 @@ async fn only_the_owner_may_record_a_gap_or_a_halt() {
     let new = claim(&store, "b").await;
     let gap = store.record_gap(reviews(), &old, NextOffset(7), "lost");
     assert_eq!(gap.await.unwrap(), Outcome::Fenced);
-    assert_eq!(
-        store
-            .record_halt(reviews(), 0, old.epoch, "broken")
-            .await
-            .unwrap(),
-        Outcome::Fenced
-    );
+    assert_eq!(store.record_halt(reviews(), 0, old.epoch, "broken").await.unwrap(), Outcome::Fenced);
     assert_eq!(position(&store).await.last_error, None);
-    assert_eq!(
-        store
-            .record_halt(reviews(), 0, new.epoch, "broken")
-            .await
-            .unwrap(),
-        Outcome::Written
-    );
+    assert_eq!(store.record_halt(reviews(), 0, new.epoch, "broken").await.unwrap(), Outcome::Written);
     assert_eq!(position(&store).await.last_error.as_deref(), Some("broken"));
-    let gaps: i64 = sqlx::query_scalar("select count(*) from gaps")
-        .fetch_one(&mut look)
-        .await
-        .unwrap();
+    let gaps: i64 = sqlx::query_scalar("select count(*) from gaps").fetch_one(&mut look).await.unwrap();
     assert_eq!(gaps, 0);
 }
