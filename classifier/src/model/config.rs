@@ -36,8 +36,8 @@ pub struct ModelConfig {
     pub classifier_dropout: Option<f64>,
     /// Class names in the order of the logits.
     pub labels: Labels,
-    /// All fields as they stood in the file.
-    fields: Map<String, Value>,
+    /// All fields as they stood in the file, to be saved again; those above overrule them.
+    pub fields: Map<String, Value>,
 }
 
 /// The activation functions that HuggingFace BERT checkpoints name.
@@ -136,10 +136,7 @@ impl ModelConfig {
     pub fn to_json(&self) -> String {
         let mut fields = self.fields.clone();
         let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-        set(
-            "architectures",
-            vec!["BertForSequenceClassification"].into(),
-        );
+        set("architectures", vec!["BertForSequenceClassification"].into());
         set("model_type", "bert".into());
         set("vocab_size", self.vocab_size.into());
         set("hidden_size", self.hidden_size.into());
@@ -147,18 +144,12 @@ impl ModelConfig {
         set("num_attention_heads", self.num_attention_heads.into());
         set("intermediate_size", self.intermediate_size.into());
         set("hidden_act", serde_json::json!(self.hidden_act));
-        set(
-            "max_position_embeddings",
-            self.max_position_embeddings.into(),
-        );
+        set("max_position_embeddings", self.max_position_embeddings.into());
         set("type_vocab_size", self.type_vocab_size.into());
         set("layer_norm_eps", self.layer_norm_eps.into());
         set("initializer_range", self.initializer_range.into());
         set("hidden_dropout_prob", self.hidden_dropout_prob.into());
-        set(
-            "attention_probs_dropout_prob",
-            self.attention_probs_dropout_prob.into(),
-        );
+        set("attention_probs_dropout_prob", self.attention_probs_dropout_prob.into());
         set("classifier_dropout", self.classifier_dropout.into());
         let names = self.labels.names().iter();
         set(
@@ -170,71 +161,36 @@ impl ModelConfig {
                 .collect::<Map<_, _>>()
                 .into(),
         );
-        set(
-            "label2id",
-            names
-                .enumerate()
-                .map(|(id, name)| (name.clone(), id.into()))
-                .collect::<Map<_, _>>()
-                .into(),
-        );
+        set("label2id", names.enumerate().map(|(id, name)| (name.clone(), id.into())).collect::<Map<_, _>>().into());
         // Parameters are saved as f32, whatever they were read as; newer transformers say `dtype`, older ones `torch_dtype`.
-        let dtype = if fields.contains_key("torch_dtype") {
-            "torch_dtype"
-        } else {
-            "dtype"
-        };
+        let dtype = if fields.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
         fields.insert(dtype.to_owned(), "float32".into());
         fields.remove("num_labels");
-        let mut json = serde_json::to_string_pretty(&fields)
-            .expect("a map of JSON values has a text: anything else is a bug");
+        let mut json =
+            serde_json::to_string_pretty(&fields).expect("a map of JSON values has a text: anything else is a bug");
         json.push('\n');
         json
     }
 
     fn check(&self, known: &KnownFields) -> Result<(), ConfigError> {
-        let unsupported = |field, value: String, expected| {
-            Err(ConfigError::Unsupported {
-                field,
-                value,
-                expected,
-            })
-        };
-        if known
-            .model_type
-            .as_deref()
-            .is_some_and(|kind| kind != "bert")
-        {
+        let unsupported = |field, value: String, expected| Err(ConfigError::Unsupported { field, value, expected });
+        if known.model_type.as_deref().is_some_and(|kind| kind != "bert") {
             let value = known.model_type.clone().unwrap_or_default();
             return unsupported("model_type", value, "only bert is supported");
         }
-        if known
-            .position_embedding_type
-            .as_deref()
-            .is_some_and(|kind| kind != "absolute")
-        {
+        if known.position_embedding_type.as_deref().is_some_and(|kind| kind != "absolute") {
             let value = known.position_embedding_type.clone().unwrap_or_default();
-            return unsupported(
-                "position_embedding_type",
-                value,
-                "only absolute positions are supported",
-            );
+            return unsupported("position_embedding_type", value, "only absolute positions are supported");
+        }
+        if known.problem_type.as_deref().is_some_and(|kind| kind != "single_label_classification") {
+            let value = known.problem_type.clone().unwrap_or_default();
+            return unsupported("problem_type", value, "only one class a text is supported");
         }
         if known.is_decoder {
-            return unsupported(
-                "is_decoder",
-                "true".to_owned(),
-                "only encoders are supported",
-            );
+            return unsupported("is_decoder", "true".to_owned(), "only encoders are supported");
         }
-        if self.num_attention_heads == 0
-            || !self.hidden_size.is_multiple_of(self.num_attention_heads)
-        {
-            return unsupported(
-                "num_attention_heads",
-                self.num_attention_heads.to_string(),
-                "must divide hidden_size",
-            );
+        if self.num_attention_heads == 0 || !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            return unsupported("num_attention_heads", self.num_attention_heads.to_string(), "must divide hidden_size");
         }
         for (field, size) in [
             ("vocab_size", self.vocab_size),
@@ -256,18 +212,11 @@ impl ModelConfig {
         }
         for (field, probability) in [
             ("hidden_dropout_prob", self.hidden_dropout_prob),
-            (
-                "attention_probs_dropout_prob",
-                self.attention_probs_dropout_prob,
-            ),
+            ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
             ("classifier_dropout", self.classifier_dropout.unwrap_or(0.0)),
         ] {
             if !(0.0..1.0).contains(&probability) {
-                return unsupported(
-                    field,
-                    probability.to_string(),
-                    "must be at least 0 and below 1",
-                );
+                return unsupported(field, probability.to_string(), "must be at least 0 and below 1");
             }
         }
         Ok(())
@@ -298,6 +247,7 @@ struct KnownFields {
     attention_probs_dropout_prob: f64,
     classifier_dropout: Option<f64>,
     position_embedding_type: Option<String>,
+    problem_type: Option<String>,
     #[serde(default)]
     is_decoder: bool,
     num_labels: Option<usize>,
@@ -311,10 +261,7 @@ impl KnownFields {
             return Ok(Labels::unnamed(self.num_labels.unwrap_or(2)));
         };
         let name = |id: usize| {
-            id2label.get(&id.to_string()).map(|name| {
-                name.as_str()
-                    .map_or_else(|| name.to_string(), str::to_owned)
-            })
+            id2label.get(&id.to_string()).map(|name| name.as_str().map_or_else(|| name.to_string(), str::to_owned))
         };
         let names: Option<Vec<String>> = (0..id2label.len()).map(name).collect();
         match names {
