@@ -26,12 +26,12 @@ pub(crate) fn epoch(samples: &[Sample], batch_size: usize, random: &mut Random) 
     batches
 }
 
-/// Hides a share of the tokens between `[CLS]` and `[SEP]`.
-pub(crate) fn mask(ids: &mut [u32], mask_id: u32, share: f64, random: &mut Random) {
+/// Hides a share of the tokens between `[CLS]` and `[SEP]` behind another.
+pub(crate) fn mask(ids: &mut [u32], hidden: u32, share: f64, random: &mut Random) {
     let end = ids.len().saturating_sub(1);
     for id in ids.iter_mut().take(end).skip(1) {
         if random.chance(share) {
-            *id = mask_id;
+            *id = hidden;
         }
     }
 }

@@ -79,7 +79,8 @@ impl Checkpoints {
     fn remove_old(&mut self) -> Result<()> {
         let best = self.best.as_ref().map(|best| best.step);
         let surplus = self.saved.len().saturating_sub(self.settings.save_limit);
-        let (old, kept): (Vec<_>, Vec<_>) = self.saved.iter().enumerate().partition(|(index, step)| *index < surplus && Some(**step) != best);
+        let (old, kept): (Vec<_>, Vec<_>) =
+            self.saved.iter().enumerate().partition(|(index, step)| *index < surplus && Some(**step) != best);
         for (_, step) in old {
             let directory = self.directory(*step);
             fs::remove_dir_all(&directory).with_context(|| format!("{}: cannot be removed", directory.display()))?;

@@ -88,16 +88,10 @@ impl Classes {
                 written.len(),
                 listed(&written)
             );
-            return Ok(Self {
-                names: written.clone(),
-                written,
-            });
+            return Ok(Self { names: written.clone(), written });
         };
         let distinct: BTreeSet<&String> = names.iter().collect();
-        ensure!(
-            names.len() >= 2 && distinct.len() == names.len(),
-            "--labels must name two or more different classes"
-        );
+        ensure!(names.len() >= 2 && distinct.len() == names.len(), "--labels must name two or more different classes");
         if integers && !written.iter().all(|label| names.contains(label)) {
             ensure!(
                 written.len() == names.len(),
@@ -109,18 +103,12 @@ impl Classes {
         } else {
             written = names.to_vec();
         }
-        Ok(Self {
-            names: names.to_vec(),
-            written,
-        })
+        Ok(Self { names: names.to_vec(), written })
     }
 
     /// The classes of a model; integers in a file are the indices of its classes.
     pub fn of_model(names: &[String]) -> Self {
-        Self {
-            names: names.to_vec(),
-            written: (0..names.len()).map(|index| index.to_string()).collect(),
-        }
+        Self { names: names.to_vec(), written: (0..names.len()).map(|index| index.to_string()).collect() }
     }
 
     /// Names of the classes, in order.
@@ -137,16 +125,9 @@ impl Classes {
         let label = row.label.trim();
         let position = |names: &[String]| names.iter().position(|name| name == label);
         let Some(class) = position(&self.names).or_else(|| position(&self.written)) else {
-            bail!(
-                "line {}: {label:?} is no class; the classes are {}",
-                row.line,
-                listed(&self.names)
-            );
+            bail!("line {}: {label:?} is no class; the classes are {}", row.line, listed(&self.names));
         };
-        Ok(Example {
-            text: row.text.clone(),
-            label: class,
-        })
+        Ok(Example { text: row.text.clone(), label: class })
     }
 }
 
@@ -189,47 +170,28 @@ pub fn read_rows(input: impl Read, columns: &Columns) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn find_column(
-    headers: &csv::StringRecord,
-    told: Option<&str>,
-    usual: &[&str],
-    what: &str,
-) -> Result<usize> {
+fn find_column(headers: &csv::StringRecord, told: Option<&str>, usual: &[&str], what: &str) -> Result<usize> {
     let wanted = told.map_or(usual.to_vec(), |name| vec![name]);
     for name in &wanted {
-        let found = headers
-            .iter()
-            .position(|header| header.trim().eq_ignore_ascii_case(name));
+        let found = headers.iter().position(|header| header.trim().eq_ignore_ascii_case(name));
         if let Some(index) = found {
             return Ok(index);
         }
     }
     let headers: Vec<String> = headers.iter().map(str::to_owned).collect();
-    bail!(
-        "no column {}; the columns are {}: name it with --{what}-column",
-        wanted.join(" or "),
-        listed(&headers)
-    )
+    bail!("no column {}; the columns are {}: name it with --{what}-column", wanted.join(" or "), listed(&headers))
 }
 
 /// The csv crate's errors in words that help whoever made the file.
 fn explain(error: csv::Error) -> anyhow::Error {
     let line = |position: &Option<csv::Position>| {
-        position.as_ref().map_or_else(
-            || "line 1".to_owned(),
-            |position| format!("line {}", position.line()),
-        )
+        position.as_ref().map_or_else(|| "line 1".to_owned(), |position| format!("line {}", position.line()))
     };
     match error.kind() {
-        csv::ErrorKind::Utf8 { pos, .. } => anyhow::anyhow!(
-            "{}: not UTF-8; save the file as UTF-8 (a table from Excel is often GB18030)",
-            line(pos)
-        ),
-        csv::ErrorKind::UnequalLengths {
-            pos,
-            expected_len,
-            len,
-        } => anyhow::anyhow!(
+        csv::ErrorKind::Utf8 { pos, .. } => {
+            anyhow::anyhow!("{}: not UTF-8; save the file as UTF-8 (a table from Excel is often GB18030)", line(pos))
+        }
+        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => anyhow::anyhow!(
             "{}: {len} fields where the header has {expected_len}; is a text with commas not quoted?",
             line(pos)
         ),
@@ -279,10 +241,7 @@ mod tests {
     #[test]
     fn columns_are_found_by_the_usual_names_or_as_told() {
         assert_eq!(read(b"id,Text,LABEL\n1,x,0\n").unwrap()[0].text, "x");
-        let columns = Columns {
-            text: Some("comment".to_owned()),
-            label: Some("stars".to_owned()),
-        };
+        let columns = Columns { text: Some("comment".to_owned()), label: Some("stars".to_owned()) };
         let told = read_rows(&b"comment,stars,text\nx,5,y\n"[..], &columns).unwrap();
         assert_eq!((told[0].text.as_str(), told[0].label.as_str()), ("x", "5"));
     }

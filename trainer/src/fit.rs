@@ -100,7 +100,13 @@ pub struct Summary {
 ///
 /// # Errors
 /// Settings, data or a base that do not fit; an `out` that exists; a loss that is no number any more.
-pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<Summary> {
+pub fn fit(
+    settings: &Settings,
+    dataset: &Dataset,
+    base: &Base,
+    out: &Path,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Summary> {
     settings.check()?;
     let started = Instant::now();
     let mut checkpoints = Checkpoints::new(out, settings)?;
@@ -120,7 +126,8 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
         for group in batches.chunks(settings.accumulation_steps) {
             let step_started = Instant::now();
             let examples = group.iter().map(Vec::len).sum();
-            let batches: Vec<_> = group.iter().map(|batch| start.batch(batch, settings.token_masking, &mut random)).collect();
+            let batches: Vec<_> =
+                group.iter().map(|batch| start.batch(batch, settings.token_masking, &mut random)).collect();
             let (loss, gradients) = accumulate(settings, &start.checkpoint, &parameters, &batches, step)?;
             let norm = gradients.norm(settings.threads)?;
             ensure!(

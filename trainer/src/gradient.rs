@@ -24,9 +24,12 @@ pub(crate) fn of_batch(
     let shards = if is_cpu { threads.min(samples.len()) } else { 1 };
     // Neighbours are of similar length, so dealing them out in turn gives shards of similar work.
     let shard = |number: usize| samples.iter().skip(number).step_by(shards).collect::<Vec<_>>();
-    let results = parallel::map(threads, (0..shards).collect(), |_| 1, |number| {
-        of_shard(model, parameters, &shard(number), dropout.shard(number), scale)
-    })?;
+    let results = parallel::map(
+        threads,
+        (0..shards).collect(),
+        |_| 1,
+        |number| of_shard(model, parameters, &shard(number), dropout.shard(number), scale),
+    )?;
     let mut results = results.into_iter();
     let (mut loss, mut gradients) = results.next().context("a batch without samples is a bug")?;
     for (shard_loss, shard_gradients) in results {
@@ -79,29 +82,45 @@ fn cross_entropy_sum(logits: &Tensor, labels: &Tensor) -> candle_core::Result<Te
 }
 
 impl Gradients {
+    /// Gradients that were computed elsewhere.
+    #[cfg(test)]
+    pub(crate) fn new(gradients: Vec<Tensor>) -> Self {
+        Self(gradients)
+    }
+
     /// Adds others in place.
     pub(crate) fn add(&mut self, others: Self, threads: usize) -> Result<()> {
         let pairs: Vec<_> = self.0.iter_mut().zip(others.0).collect();
-        parallel::map(threads, pairs, |(sum, _)| sum.elem_count(), |(sum, other)| {
-            if sum.device().is_cpu() {
-                sum.inplace_op2(&other, &AddInPlace)?;
-            } else {
-                *sum = (&*sum + other)?;
-            }
-            Ok(())
-        })?;
+        parallel::map(
+            threads,
+            pairs,
+            |(sum, _)| sum.elem_count(),
+            |(sum, other)| {
+                if sum.device().is_cpu() {
+                    sum.inplace_op2(&other, &AddInPlace)?;
+                } else {
+                    *sum = (&*sum + other)?;
+                }
+                Ok(())
+            },
+        )?;
         Ok(())
     }
 
     /// The length of all gradients as one vector; summed by parameter in the order of their names.
     pub(crate) fn norm(&self, threads: usize) -> Result<f64> {
-        let squares = parallel::map(threads, self.0.iter().collect(), |gradient| gradient.elem_count(), |gradient| {
-            if gradient.device().is_cpu() {
-                Ok(read(gradient, sum_of_squares)?)
-            } else {
-                Ok(f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?))
-            }
-        })?;
+        let squares = parallel::map(
+            threads,
+            self.0.iter().collect(),
+            |gradient| gradient.elem_count(),
+            |gradient| {
+                if gradient.device().is_cpu() {
+                    Ok(read(gradient, sum_of_squares)?)
+                } else {
+                    Ok(f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?))
+                }
+            },
+        )?;
         Ok(squares.iter().sum::<f64>().sqrt())
     }
 
@@ -133,9 +152,7 @@ pub(crate) fn read<R>(tensor: &Tensor, look: impl FnOnce(&[f32]) -> R) -> candle
 }
 
 pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
-    let Some((start, end)) = layout.contiguous_offsets() else {
-        bail!("a gradient or parameter must be contiguous")
-    };
+    let Some((start, end)) = layout.contiguous_offsets() else { bail!("a gradient or parameter must be contiguous") };
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
 
@@ -153,7 +170,13 @@ impl InplaceOp2 for AddInPlace {
         "add-in-place"
     }
 
-    fn cpu_fwd(&self, sum: &mut CpuStorage, sum_layout: &Layout, other: &CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+    fn cpu_fwd(
+        &self,
+        sum: &mut CpuStorage,
+        sum_layout: &Layout,
+        other: &CpuStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<()> {
         for (sum, other) in slice_mut(sum, sum_layout)?.iter_mut().zip(slice(other, layout)?) {
             *sum += other;
         }

@@ -47,17 +47,12 @@ impl Evaluation {
         for (&truth, &predicted) in truth.iter().zip(predicted) {
             confusion[truth][predicted] += 1;
         }
-        let per_class: Vec<ClassReport> = labels
-            .iter()
-            .enumerate()
-            .map(|(class, label)| class_report(label, class, &confusion))
-            .collect();
+        let per_class: Vec<ClassReport> =
+            labels.iter().enumerate().map(|(class, label)| class_report(label, class, &confusion)).collect();
         let seen: Vec<f64> = per_class
             .iter()
             .enumerate()
-            .filter(|(class, report)| {
-                report.support > 0 || confusion.iter().any(|row| row[*class] > 0)
-            })
+            .filter(|(class, report)| report.support > 0 || confusion.iter().any(|row| row[*class] > 0))
             .map(|(_, report)| report.f1)
             .collect();
         let right: usize = (0..labels.len()).map(|class| confusion[class][class]).sum();
@@ -86,21 +81,13 @@ fn class_report(label: &str, class: usize, confusion: &[Vec<usize>]) -> ClassRep
 }
 
 fn share(part: usize, whole: usize) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 / whole as f64
-    }
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 impl fmt::Display for Evaluation {
     /// A table for people.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            out,
-            "accuracy {:.4}   macro-F1 {:.4}   texts {}",
-            self.accuracy, self.macro_f1, self.examples
-        )?;
+        writeln!(out, "accuracy {:.4}   macro-F1 {:.4}   texts {}", self.accuracy, self.macro_f1, self.examples)?;
         writeln!(out, "\nprecision  recall     F1  support  label")?;
         for class in &self.per_class {
             writeln!(
@@ -145,10 +132,7 @@ mod tests {
         assert_eq!(precision, [2.0 / 3.0, 0.5, 1.0]);
         let recall: Vec<f64> = evaluation.per_class.iter().map(|c| c.recall).collect();
         assert_eq!(recall, [2.0 / 3.0, 1.0, 0.6]);
-        assert_eq!(
-            evaluation.confusion,
-            [vec![2, 1, 0], vec![0, 2, 0], vec![1, 1, 3]]
-        );
+        assert_eq!(evaluation.confusion, [vec![2, 1, 0], vec![0, 2, 0], vec![1, 1, 3]]);
     }
 
     #[test]

@@ -62,10 +62,15 @@ impl AdamW {
         };
         let decayed = Factors { decay: 1.0 - learning_rate * self.weight_decay, ..factors };
         let pairs: Vec<_> = self.states.iter_mut().zip(gradients.iter()).collect();
-        parallel::map(threads, pairs, |(_, gradient)| gradient.elem_count(), |(state, gradient)| {
-            let is_matrix = gradient.rank() >= 2;
-            state.step(gradient, if is_matrix { decayed } else { factors })
-        })?;
+        parallel::map(
+            threads,
+            pairs,
+            |(_, gradient)| gradient.elem_count(),
+            |(state, gradient)| {
+                let is_matrix = gradient.rank() >= 2;
+                state.step(gradient, if is_matrix { decayed } else { factors })
+            },
+        )?;
         Ok(())
     }
 }
@@ -91,7 +96,8 @@ impl State {
                 *first = ((&*first * BETA_1)? + (&gradient * (1.0 - BETA_1))?)?;
                 *second = ((&*second * BETA_2)? + (gradient.sqr()? * (1.0 - BETA_2))?)?;
                 let root = ((second.sqrt()? * factors.second)? + EPSILON)?;
-                let moved = ((self.variable.as_detached_tensor() * factors.decay)? - ((&*first / root)? * factors.rate)?)?;
+                let moved =
+                    ((self.variable.as_detached_tensor() * factors.decay)? - ((&*first / root)? * factors.rate)?)?;
                 self.variable.set(&moved)?;
             }
         }
@@ -110,7 +116,13 @@ impl InplaceOp2 for Step<'_> {
         "adamw"
     }
 
-    fn cpu_fwd(&self, parameter: &mut CpuStorage, parameter_layout: &Layout, gradient: &CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+    fn cpu_fwd(
+        &self,
+        parameter: &mut CpuStorage,
+        parameter_layout: &Layout,
+        gradient: &CpuStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<()> {
         let parameter = slice_mut(parameter, parameter_layout)?;
         let gradient = slice(gradient, layout)?;
         let mut moments = self.moments.lock().expect("nobody else holds the moments: anything else is a bug");
@@ -126,5 +138,82 @@ impl InplaceOp2 for Step<'_> {
             *parameter = *parameter * decay - rate * *first / (second.sqrt() * correction + epsilon);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+    use std::collections::BTreeMap;
+
+    fn parameters() -> Parameters {
+        let tensors = [
+            ("bias", Tensor::new(&[0.5f32, -1.0], &Device::Cpu).unwrap()),
+            ("weight", Tensor::new(&[[0.5f32, -1.0], [2.0, 0.0]], &Device::Cpu).unwrap()),
+        ];
+        let tensors: BTreeMap<String, Tensor> =
+            tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+        Parameters::new(tensors).trainable().unwrap()
+    }
+
+    fn values(parameters: &Parameters, name: &str) -> Vec<f32> {
+        parameters.get(name).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn gradients(factor: f32) -> Gradients {
+        let bias = Tensor::new(&[-factor, 1e-3 * factor], &Device::Cpu).unwrap();
+        let weight = Tensor::new(&[[0.1 * factor, -0.2 * factor], [0.0, 3.0 * factor]], &Device::Cpu).unwrap();
+        Gradients::new(vec![bias, weight])
+    }
+
+    fn assert_close(values: &[f32], expected: &[f32]) {
+        assert!(values.iter().zip(expected).all(|(value, expected)| (value - expected).abs() < 1e-4), "{values:?}");
+    }
+
+    /// ```python
+    /// import torch
+    /// w = torch.nn.Parameter(torch.tensor([[0.5, -1.0], [2.0, 0.0]])); b = torch.nn.Parameter(torch.tensor([0.5, -1.0]))
+    /// o = torch.optim.AdamW([{"params": [w], "weight_decay": 0.1}, {"params": [b], "weight_decay": 0.0}], lr=0.1)
+    /// for k in range(3):
+    ///     w.grad = torch.tensor([[0.1, -0.2], [0.0, 3.0]]) * (k + 1); b.grad = torch.tensor([-1.0, 1e-3]) * (k + 1); o.step()
+    /// print(w, b)
+    /// ```
+    #[test]
+    fn three_steps_are_those_of_torch() {
+        let parameters = parameters();
+        let mut optimizer = AdamW::new(&parameters, 0.1).unwrap();
+        for factor in [1.0, 2.0, 3.0] {
+            optimizer.step(&gradients(factor), 0.1, 1.0, 2).unwrap();
+        }
+        assert_close(&values(&parameters, "weight"), &[0.1958, -0.6809, 1.9406, -0.2894]);
+        assert_close(&values(&parameters, "bias"), &[0.7923, -1.2923]);
+    }
+
+    #[test]
+    fn the_composed_step_for_other_devices_is_the_fused_one() {
+        let (fused, composed) = (parameters(), parameters());
+        let mut fused_optimizer = AdamW::new(&fused, 0.1).unwrap();
+        let mut composed_optimizer = AdamW::new(&composed, 0.1).unwrap();
+        for state in &mut composed_optimizer.states {
+            let zeros = state.variable.zeros_like().unwrap();
+            state.moments = Moments::Tensors { first: zeros.clone(), second: zeros };
+        }
+        for factor in [1.0, -2.0, 0.5] {
+            fused_optimizer.step(&gradients(factor), 0.1, 0.7, 1).unwrap();
+            composed_optimizer.step(&gradients(factor), 0.1, 0.7, 1).unwrap();
+        }
+        for name in ["bias", "weight"] {
+            assert_close(&values(&fused, name), &values(&composed, name));
+        }
+    }
+
+    #[test]
+    fn only_matrices_decay() {
+        let parameters = parameters();
+        let mut optimizer = AdamW::new(&parameters, 0.5).unwrap();
+        optimizer.step(&gradients(0.0), 0.1, 1.0, 1).unwrap();
+        assert_close(&values(&parameters, "weight"), &[0.475, -0.95, 1.9, 0.0]);
+        assert_close(&values(&parameters, "bias"), &[0.5, -1.0]);
     }
 }

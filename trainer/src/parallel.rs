@@ -21,7 +21,9 @@ pub(crate) fn map<T: Send, R: Send>(
     }
     let work = &work;
     let mut results = std::thread::scope(|scope| {
-        let run = |lane: Vec<(usize, T)>| move || lane.into_iter().map(|(index, item)| Ok((index, work(item)?))).collect::<Result<Vec<_>>>();
+        let run = |lane: Vec<(usize, T)>| {
+            move || lane.into_iter().map(|(index, item)| Ok((index, work(item)?))).collect::<Result<Vec<_>>>()
+        };
         let mut lanes = lanes.into_iter().map(|(_, lane)| lane).filter(|lane| !lane.is_empty());
         let own = lanes.next().map(run);
         let others: Vec<_> = lanes.map(|lane| scope.spawn(run(lane))).collect();

@@ -44,10 +44,7 @@ mod tests {
     fn the_generator_is_splitmix64() {
         let mut random = Random::new(1_234_567);
         let values: Vec<u64> = (0..3).map(|_| random.next()).collect();
-        assert_eq!(
-            values,
-            [6457827717110365317, 3203168211198807973, 9817491932198370423]
-        );
+        assert_eq!(values, [6457827717110365317, 3203168211198807973, 9817491932198370423]);
     }
 
     #[test]

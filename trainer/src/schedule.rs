@@ -23,10 +23,7 @@ mod tests {
     #[test]
     fn the_schedule_is_that_of_transformers() {
         let values: Vec<f64> = (0..11).map(|step| linear(step, 2, 10)).collect();
-        assert_eq!(
-            values,
-            [0.0, 0.5, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0]
-        );
+        assert_eq!(values, [0.0, 0.5, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0]);
     }
 
     #[test]

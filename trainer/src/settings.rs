@@ -38,7 +38,8 @@ pub struct Settings {
     pub max_length: usize,
     /// Dropout, where it shall differ from the base's configuration.
     pub dropout: Option<f64>,
-    /// Share of the input tokens hidden behind `[MASK]` in training, so that no single word decides.
+    /// Share of the input tokens that become `[UNK]` in training, so that no single word decides. It is also what teaches a
+    /// new model, whose vocabulary has every character of the training texts, what to make of characters that it never saw.
     pub token_masking: f64,
     /// Steps between evaluations; `None`: at the end of each epoch.
     pub eval_steps: Option<usize>,

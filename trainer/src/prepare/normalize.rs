@@ -7,10 +7,8 @@ use unicode_normalization::UnicodeNormalization;
 ///
 /// Nothing that the model would see is changed, because the stream's texts come to it as they were written.
 pub fn normalize(text: &str) -> String {
-    let visible: String = text
-        .nfc()
-        .filter(|character| character.is_whitespace() || !is_invisible(*character))
-        .collect();
+    let visible: String =
+        text.nfc().filter(|character| character.is_whitespace() || !is_invisible(*character)).collect();
     visible.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -189,11 +187,6 @@ mod tests {
         #[test]
         fn cleaning_never_panics(text in "[<>@a-z./:&; \u{4e00}-\u{4e10}]{0,60}") {
             clean(&text);
-        }
-
-        #[test]
-        fn keys_are_keys_of_themselves(text in ".{0,40}") {
-            prop_assert_eq!(key(&key(&text)), key(&text));
         }
     }
 }

@@ -24,7 +24,8 @@ fn many(count: usize) -> Vec<Row> {
 
 #[test]
 fn rows_without_text_or_label_are_dropped_and_counted() {
-    let prepared = prepare(rows(&[("1", "good"), ("1", " \t"), ("", "bad"), ("0", "\u{200b}")]), &Options::default()).unwrap();
+    let prepared =
+        prepare(rows(&[("1", "good"), ("1", " \t"), ("", "bad"), ("0", "\u{200b}")]), &Options::default()).unwrap();
     assert_eq!((prepared.report.without_text, prepared.report.without_label, prepared.report.kept), (2, 1, 1));
 }
 
@@ -98,7 +99,8 @@ fn what_is_written_reads_back() {
 
 fn near_copies() -> impl Strategy<Value = Vec<Row>> {
     let text = ("[a-c好坏Ａ]{0,3}", "[ !！,.，。]{0,2}", "[a-cA-C吃]{0,2}");
-    let row = (text, 0..3u8).prop_map(|((start, middle, end), label)| (format!("{start}{middle}{end}"), label.to_string()));
+    let row =
+        (text, 0..3u8).prop_map(|((start, middle, end), label)| (format!("{start}{middle}{end}"), label.to_string()));
     prop::collection::vec(row, 1..120).prop_map(|pairs| {
         let row = |(index, (text, label))| Row { line: index as u64 + 2, text, label };
         pairs.into_iter().enumerate().map(row).collect()
