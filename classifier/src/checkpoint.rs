@@ -48,15 +48,11 @@ impl Checkpoint {
         let config = read_config(directory)?;
         if config.labels.len() < 2 {
             let file = directory.join("config.json");
-            return Err(CheckpointError::damaged(
-                &file,
-                "id2label has fewer than two classes",
-            ));
+            return Err(CheckpointError::damaged(&file, "id2label has fewer than two classes"));
         }
         let weights = Weights::open(directory)?;
         if !weights.has("classifier.weight") {
-            let problem =
-                "missing: an encoder without a classification head must be fine-tuned first";
+            let problem = "missing: an encoder without a classification head must be fine-tuned first";
             return Err(weights.error("classifier.weight", problem));
         }
         let tokenizer = open_tokenizer(directory, &config)?;
@@ -65,11 +61,7 @@ impl Checkpoint {
             Ok((name, tensor))
         });
         let parameters = Parameters::new(tensors.collect::<Result<_, _>>()?);
-        Ok(Self {
-            config,
-            parameters,
-            tokenizer,
-        })
+        Ok(Self { config, parameters, tokenizer })
     }
 
     /// Writes the directory: into a temporary one beside it, synced, renamed. `extra` goes into the manifest (a round, metrics).
@@ -97,18 +89,10 @@ impl Base {
         let config = read_config(directory)?;
         let weights = Weights::open(directory)?;
         let same_names = config.labels.len() == labels.len()
-            && config
-                .labels
-                .names()
-                .iter()
-                .all(|name| labels.index(name).is_some());
+            && config.labels.names().iter().all(|name| labels.index(name).is_some());
         let nameless = config.labels.len() == labels.len() && config.labels.are_unnamed();
         let keeps_head = weights.has("classifier.weight") && (same_names || nameless);
-        let config = if same_names {
-            config
-        } else {
-            config.with_labels(labels.clone())
-        };
+        let config = if same_names { config } else { config.with_labels(labels.clone()) };
         let tokenizer = open_tokenizer(directory, &config)?;
 
         let mut initialised = Vec::new();
@@ -129,14 +113,7 @@ impl Base {
             tensors.insert(name, tensor);
         }
         let parameters = Parameters::new(tensors);
-        Ok(Self {
-            checkpoint: Checkpoint {
-                config,
-                parameters,
-                tokenizer,
-            },
-            initialised,
-        })
+        Ok(Self { checkpoint: Checkpoint { config, parameters, tokenizer }, initialised })
     }
 }
 

@@ -26,21 +26,14 @@ impl Prediction {
     /// The most probable class and its probability; the first of equals.
     pub fn best(&self) -> (usize, f32) {
         let scores = self.scores.iter().copied().enumerate();
-        scores.fold((0, f32::NEG_INFINITY), |best, (index, score)| {
-            if score > best.1 { (index, score) } else { best }
-        })
+        scores.fold((0, f32::NEG_INFINITY), |best, (index, score)| if score > best.1 { (index, score) } else { best })
     }
 
     fn from_logits(logits: &[f32]) -> Self {
         let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let powers: Vec<f32> = logits
-            .iter()
-            .map(|logit| (logit - greatest).exp())
-            .collect();
+        let powers: Vec<f32> = logits.iter().map(|logit| (logit - greatest).exp()).collect();
         let sum: f32 = powers.iter().sum();
-        Self {
-            scores: powers.iter().map(|power| power / sum).collect(),
-        }
+        Self { scores: powers.iter().map(|power| power / sum).collect() }
     }
 }
 
@@ -60,14 +53,8 @@ impl Classifier {
     /// # Errors
     /// Whatever is missing, damaged or does not fit, by file and tensor.
     pub fn open(directory: &Path, device: &Device) -> std::result::Result<Self, CheckpointError> {
-        let Checkpoint {
-            config,
-            parameters,
-            tokenizer,
-        } = Checkpoint::open(directory)?;
-        let on_device = parameters
-            .to_device(device)
-            .and_then(|parameters| Self::new(&config, &parameters, tokenizer));
+        let Checkpoint { config, parameters, tokenizer } = Checkpoint::open(directory)?;
+        let on_device = parameters.to_device(device).and_then(|parameters| Self::new(&config, &parameters, tokenizer));
         on_device.map_err(|error| CheckpointError::damaged(directory, error))
     }
 
@@ -76,11 +63,7 @@ impl Classifier {
     ///
     /// # Errors
     /// Parameters that do not fit the configuration.
-    pub fn new(
-        config: &ModelConfig,
-        parameters: &Parameters,
-        tokenizer: Tokenizer,
-    ) -> Result<Self> {
+    pub fn new(config: &ModelConfig, parameters: &Parameters, tokenizer: Tokenizer) -> Result<Self> {
         Ok(Self {
             tokenizer,
             model: BertClassifier::new(config, &parameters.detached())?,
@@ -102,10 +85,7 @@ impl Classifier {
 
     /// The same classifier with texts truncated to `tokens`, between 2 and what the model has positions for.
     pub fn with_max_length(self, tokens: usize) -> Self {
-        Self {
-            max_length: tokens.clamp(2, self.positions),
-            ..self
-        }
+        Self { max_length: tokens.clamp(2, self.positions), ..self }
     }
 
     /// Labels any number of texts of any mix of lengths, in order, on all cores.
@@ -124,18 +104,9 @@ impl Classifier {
         let length = |text: usize| texts[text].as_ref().len();
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(|text| std::cmp::Reverse(length(*text)));
-        let shards = shards(
-            &order,
-            length,
-            self.budget(order.iter().copied().map(length).sum()),
-        );
+        let shards = shards(&order, length, self.budget(order.iter().copied().map(length).sum()));
         let classify_shard = |shard: &&[usize]| {
-            let batch = TokenBatch::new(
-                &shard
-                    .iter()
-                    .map(|text| texts[*text].as_ref())
-                    .collect::<Vec<_>>(),
-            );
+            let batch = TokenBatch::new(&shard.iter().map(|text| texts[*text].as_ref()).collect::<Vec<_>>());
             self.model.forward(&batch, None)?.to_vec2::<f32>()
         };
         let logits = if self.model.device().is_cpu() {
@@ -156,12 +127,7 @@ impl Classifier {
     /// # Errors
     /// As [`classify`](Self::classify).
     pub fn count_tokens<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<usize>> {
-        Ok(self
-            .tokenizer
-            .encode_batch(texts, self.max_length)?
-            .iter()
-            .map(Vec::len)
-            .collect())
+        Ok(self.tokenizer.encode_batch(texts, self.max_length)?.iter().map(Vec::len).collect())
     }
 
     /// A forward pass over a fixed text: finite scores that sum to 1.
@@ -169,8 +135,7 @@ impl Classifier {
     /// # Errors
     /// Anything else.
     pub fn canary(&self) -> Result<()> {
-        for Prediction { scores } in self.classify(&["送得很快，味道不错。 Fast and good!"])?
-        {
+        for Prediction { scores } in self.classify(&["送得很快，味道不错。 Fast and good!"])? {
             let sum: f32 = scores.iter().sum();
             if scores.iter().any(|score| !score.is_finite()) || (sum - 1.0).abs() > 1e-3 {
                 bail!("the model answers a fixed text with scores {scores:?}");
@@ -181,20 +146,12 @@ impl Classifier {
 
     /// Tokens a shard: as many as suit the device, fewer where some cores would otherwise have none.
     fn budget(&self, tokens: usize) -> usize {
-        if self.model.device().is_cpu() {
-            CPU_TOKENS.min(tokens.div_ceil(parallel::cores()))
-        } else {
-            GPU_TOKENS
-        }
+        if self.model.device().is_cpu() { CPU_TOKENS.min(tokens.div_ceil(parallel::cores())) } else { GPU_TOKENS }
     }
 }
 
 /// Cuts texts, longest first, into runs of about `budget` tokens; a text longer than that is a run of its own.
-fn shards<'a>(
-    order: &'a [usize],
-    length: impl Fn(usize) -> usize,
-    budget: usize,
-) -> Vec<&'a [usize]> {
+fn shards<'a>(order: &'a [usize], length: impl Fn(usize) -> usize, budget: usize) -> Vec<&'a [usize]> {
     let mut shards = Vec::new();
     let (mut start, mut tokens) = (0, 0);
     for (end, text) in order.iter().enumerate() {
@@ -218,22 +175,12 @@ mod tests {
 
     #[test]
     fn the_best_class_is_the_first_of_the_most_probable() {
-        assert_eq!(
-            Prediction {
-                scores: vec![0.2, 0.4, 0.4]
-            }
-            .best(),
-            (1, 0.4)
-        );
+        assert_eq!(Prediction { scores: vec![0.2, 0.4, 0.4] }.best(), (1, 0.4));
     }
 
     #[test]
     fn scores_sum_to_one_whatever_the_logits() {
-        for logits in [
-            vec![0.0, 0.0],
-            vec![1e4, -1e4],
-            vec![-300.0, -301.0, -299.0],
-        ] {
+        for logits in [vec![0.0, 0.0], vec![1e4, -1e4], vec![-300.0, -301.0, -299.0]] {
             let sum: f32 = Prediction::from_logits(&logits).scores.iter().sum();
             assert!((sum - 1.0).abs() < 1e-6, "{logits:?}: {sum}");
         }

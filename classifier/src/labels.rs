@@ -16,10 +16,7 @@ impl Labels {
     }
 
     /// How many classes there are.
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "a model has at least one class"
-    )]
+    #[expect(clippy::len_without_is_empty, reason = "a model has at least one class")]
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -35,9 +35,7 @@ pub(crate) fn map<Job: Sync, Output: Send>(
     };
     let done = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(take_jobs)).collect();
-        let results = workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        let results = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
         results.collect::<Result<Vec<_>>>()
     })?;
     let mut done: Vec<_> = done.into_iter().flatten().collect();
@@ -66,17 +64,8 @@ mod tests {
     fn a_failed_job_fails_the_call() {
         let jobs: Vec<usize> = (0..50).collect();
         let failing = |job: &usize| {
-            if *job == 31 {
-                candle_core::bail!("job 31")
-            } else {
-                Ok(*job)
-            }
+            if *job == 31 { candle_core::bail!("job 31") } else { Ok(*job) }
         };
-        assert!(
-            map(&jobs, failing)
-                .unwrap_err()
-                .to_string()
-                .contains("job 31")
-        );
+        assert!(map(&jobs, failing).unwrap_err().to_string().contains("job 31"));
     }
 }

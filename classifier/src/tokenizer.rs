@@ -44,22 +44,11 @@ impl Tokenizer {
     ///
     /// # Errors
     /// A tokenizer that cannot represent a text at all (a vocabulary without its unknown token).
-    pub fn encode_batch<T: AsRef<str> + Sync>(
-        &self,
-        texts: &[T],
-        max_length: usize,
-    ) -> Result<Vec<Vec<u32>>> {
+    pub fn encode_batch<T: AsRef<str> + Sync>(&self, texts: &[T], max_length: usize) -> Result<Vec<Vec<u32>>> {
         let chunks: Vec<&[T]> = texts.chunks(TEXTS_AT_ONCE).collect();
-        let encode_chunk = |chunk: &&[T]| {
-            chunk
-                .iter()
-                .map(|text| self.encode(text.as_ref(), max_length))
-                .collect::<Result<Vec<_>>>()
-        };
-        Ok(parallel::map(&chunks, encode_chunk)?
-            .into_iter()
-            .flatten()
-            .collect())
+        let encode_chunk =
+            |chunk: &&[T]| chunk.iter().map(|text| self.encode(text.as_ref(), max_length)).collect::<Result<Vec<_>>>();
+        Ok(parallel::map(&chunks, encode_chunk)?.into_iter().flatten().collect())
     }
 
     /// The number of rows that a word embedding needs for this vocabulary.
@@ -82,10 +71,8 @@ impl Tokenizer {
     }
 
     fn encode(&self, text: &str, max_length: usize) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(|error| Error::Msg(format!("tokenizer: {error}")))?;
+        let encoding =
+            self.inner.encode_fast(text, false).map_err(|error| Error::Msg(format!("tokenizer: {error}")))?;
         let kept = encoding.len().min(max_length.saturating_sub(2));
         let mut ids = Vec::with_capacity(kept + 2);
         ids.push(self.ends[0]);

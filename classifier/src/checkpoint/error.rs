@@ -52,16 +52,10 @@ pub enum CheckpointError {
 
 impl CheckpointError {
     pub(crate) fn damaged(file: &Path, problem: impl Display) -> Self {
-        Self::Damaged {
-            file: file.to_owned(),
-            problem: problem.to_string(),
-        }
+        Self::Damaged { file: file.to_owned(), problem: problem.to_string() }
     }
 
     pub(crate) fn file(file: &Path, source: io::Error) -> Self {
-        Self::File {
-            file: file.to_owned(),
-            source,
-        }
+        Self::File { file: file.to_owned(), source }
     }
 }

@@ -64,37 +64,21 @@ impl Manifest {
     pub fn verify(directory: &Path) -> Result<Self, CheckpointError> {
         let file = directory.join(NAME);
         let text = fs::read(&file).map_err(|source| CheckpointError::file(&file, source))?;
-        let manifest: Self = serde_json::from_slice(&text)
-            .map_err(|error| CheckpointError::damaged(&file, error))?;
+        let manifest: Self = serde_json::from_slice(&text).map_err(|error| CheckpointError::damaged(&file, error))?;
         for expected in &manifest.files {
             let mut parts = Path::new(&expected.name).components();
-            if !matches!(
-                (parts.next(), parts.next()),
-                (Some(Component::Normal(_)), None)
-            ) {
-                return Err(CheckpointError::damaged(
-                    &file,
-                    format!("{:?} is not the name of a file", expected.name),
-                ));
+            if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+                return Err(CheckpointError::damaged(&file, format!("{:?} is not the name of a file", expected.name)));
             }
             let found = measure(directory, &expected.name)?;
             let problem = if found.size != expected.size {
-                format!(
-                    "has {} bytes, the manifest says {}",
-                    found.size, expected.size
-                )
+                format!("has {} bytes, the manifest says {}", found.size, expected.size)
             } else if found.sha256 != expected.sha256 {
-                format!(
-                    "has SHA-256 {}, the manifest says {}",
-                    found.sha256, expected.sha256
-                )
+                format!("has SHA-256 {}, the manifest says {}", found.sha256, expected.sha256)
             } else {
                 continue;
             };
-            return Err(CheckpointError::damaged(
-                &directory.join(&expected.name),
-                problem,
-            ));
+            return Err(CheckpointError::damaged(&directory.join(&expected.name), problem));
         }
         Ok(manifest)
     }
@@ -111,11 +95,7 @@ impl Manifest {
 fn measure(directory: &Path, name: &str) -> Result<ManifestFile, CheckpointError> {
     let file = directory.join(name);
     let (size, sha256) = hash(&file).map_err(|source| CheckpointError::file(&file, source))?;
-    Ok(ManifestFile {
-        name: name.to_owned(),
-        size,
-        sha256,
-    })
+    Ok(ManifestFile { name: name.to_owned(), size, sha256 })
 }
 
 fn hash(file: &Path) -> io::Result<(u64, String)> {

@@ -16,9 +16,7 @@ pub(super) fn save(
     extra: Map<String, Value>,
 ) -> Result<Manifest, CheckpointError> {
     if directory.exists() {
-        return Err(CheckpointError::Exists {
-            directory: directory.to_owned(),
-        });
+        return Err(CheckpointError::Exists { directory: directory.to_owned() });
     }
     let partial = Partial::create(directory)?;
     write_config(checkpoint, &partial.path)?;
@@ -31,15 +29,13 @@ pub(super) fn save(
 
 fn write_config(checkpoint: &Checkpoint, directory: &Path) -> Result<(), CheckpointError> {
     let file = directory.join("config.json");
-    fs::write(&file, checkpoint.config.to_json())
-        .map_err(|source| CheckpointError::file(&file, source))
+    fs::write(&file, checkpoint.config.to_json()).map_err(|source| CheckpointError::file(&file, source))
 }
 
 fn write_weights(checkpoint: &Checkpoint, directory: &Path) -> Result<(), CheckpointError> {
     let file = directory.join("model.safetensors");
     let tensors = checkpoint.parameters.iter();
-    let on_cpu = tensors
-        .map(|(name, tensor)| Ok((name, tensor.detach().to_device(&Device::Cpu)?.contiguous()?)));
+    let on_cpu = tensors.map(|(name, tensor)| Ok((name, tensor.detach().to_device(&Device::Cpu)?.contiguous()?)));
     let on_cpu: candle_core::Result<Vec<(&str, Tensor)>> = on_cpu.collect();
     let on_cpu = on_cpu.map_err(|error| CheckpointError::damaged(&file, error))?;
     // transformers refuses a file that does not say from which framework it is.
@@ -86,9 +82,7 @@ impl Partial {
         };
         finish().map_err(|source| match source.kind() {
             // Somebody else finished the same directory first.
-            io::ErrorKind::DirectoryNotEmpty => CheckpointError::Exists {
-                directory: target.to_owned(),
-            },
+            io::ErrorKind::DirectoryNotEmpty => CheckpointError::Exists { directory: target.to_owned() },
             _ => CheckpointError::file(target, source),
         })
     }

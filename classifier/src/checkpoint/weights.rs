@@ -29,39 +29,23 @@ impl Weights {
         let safetensors = directory.join("model.safetensors");
         let pickle = directory.join("pytorch_model.bin");
         let (file, source) = if safetensors.exists() {
-            let bytes = fs::read(&safetensors)
-                .map_err(|error| CheckpointError::file(&safetensors, error))?;
-            let tensors = BufferedSafetensors::new(bytes)
-                .map_err(|error| CheckpointError::damaged(&safetensors, error))?;
+            let bytes = fs::read(&safetensors).map_err(|error| CheckpointError::file(&safetensors, error))?;
+            let tensors =
+                BufferedSafetensors::new(bytes).map_err(|error| CheckpointError::damaged(&safetensors, error))?;
             (safetensors, Source::Safetensors(tensors))
         } else if pickle.exists() {
-            let tensors = PthTensors::new(&pickle, None)
-                .map_err(|error| CheckpointError::damaged(&pickle, error))?;
+            let tensors = PthTensors::new(&pickle, None).map_err(|error| CheckpointError::damaged(&pickle, error))?;
             (pickle, Source::Pickle(tensors))
         } else {
-            let missing = io::Error::new(
-                io::ErrorKind::NotFound,
-                "not found, nor is pytorch_model.bin beside it",
-            );
+            let missing = io::Error::new(io::ErrorKind::NotFound, "not found, nor is pytorch_model.bin beside it");
             return Err(CheckpointError::file(&safetensors, missing));
         };
         let names = match &source {
-            Source::Safetensors(tensors) => tensors
-                .tensors()
-                .into_iter()
-                .map(|(name, _)| name)
-                .collect::<Vec<_>>(),
+            Source::Safetensors(tensors) => tensors.tensors().into_iter().map(|(name, _)| name).collect::<Vec<_>>(),
             Source::Pickle(tensors) => tensors.tensor_infos().keys().cloned().collect(),
         };
-        let names = names
-            .into_iter()
-            .map(|name| (our_name(&name), name))
-            .collect();
-        Ok(Self {
-            file,
-            source,
-            names,
-        })
+        let names = names.into_iter().map(|name| (our_name(&name), name)).collect();
+        Ok(Self { file, source, names })
     }
 
     /// Whether there is a tensor that we call by this name.
@@ -71,14 +55,9 @@ impl Weights {
 
     /// The tensor as f32, checked: its shape is as expected and every number is finite.
     pub fn read(&self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
-        let stored = self
-            .names
-            .get(name)
-            .ok_or_else(|| self.error(name, "missing"))?;
+        let stored = self.names.get(name).ok_or_else(|| self.error(name, "missing"))?;
         let tensor = match &self.source {
-            Source::Safetensors(tensors) => {
-                tensors.get(stored).and_then(|view| view.load(&Device::Cpu))
-            }
+            Source::Safetensors(tensors) => tensors.get(stored).and_then(|view| view.load(&Device::Cpu)),
             Source::Pickle(tensors) => match tensors.get(stored) {
                 Ok(Some(tensor)) => Ok(tensor),
                 Ok(None) => return Err(self.error(stored, "missing")),
@@ -87,24 +66,14 @@ impl Weights {
         };
         let tensor = tensor.map_err(|error| self.error(stored, error))?;
         if tensor.dims() != shape {
-            let problem = format!(
-                "has shape {:?}, the configuration says {shape:?}",
-                tensor.dims()
-            );
+            let problem = format!("has shape {:?}, the configuration says {shape:?}", tensor.dims());
             return Err(self.error(stored, problem));
         }
         if !tensor.dtype().is_float() {
-            return Err(self.error(
-                stored,
-                format!("has type {:?}, not floating point", tensor.dtype()),
-            ));
+            return Err(self.error(stored, format!("has type {:?}, not floating point", tensor.dtype())));
         }
         let checked = tensor.to_dtype(DType::F32).and_then(|tensor| {
-            let finite = tensor
-                .flatten_all()?
-                .to_vec1::<f32>()?
-                .iter()
-                .all(|value| value.is_finite());
+            let finite = tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|value| value.is_finite());
             Ok((tensor.contiguous()?, finite))
         });
         match checked {
@@ -116,11 +85,7 @@ impl Weights {
 
     /// An error about one tensor of this file.
     pub fn error(&self, tensor: &str, problem: impl Display) -> CheckpointError {
-        CheckpointError::Tensor {
-            file: self.file.clone(),
-            tensor: tensor.to_owned(),
-            problem: problem.to_string(),
-        }
+        CheckpointError::Tensor { file: self.file.clone(), tensor: tensor.to_owned(), problem: problem.to_string() }
     }
 }
 
@@ -133,12 +98,6 @@ fn our_name(stored: &str) -> String {
         Some((layer, "beta")) => format!("{layer}.bias"),
         _ => name.to_owned(),
     };
-    let is_encoder = ["embeddings.", "encoder.", "pooler."]
-        .iter()
-        .any(|part| name.starts_with(part));
-    if is_encoder {
-        format!("bert.{name}")
-    } else {
-        name
-    }
+    let is_encoder = ["embeddings.", "encoder.", "pooler."].iter().any(|part| name.starts_with(part));
+    if is_encoder { format!("bert.{name}") } else { name }
 }

@@ -23,10 +23,7 @@ impl TokenBatch {
             ids.extend_from_slice(text.as_ref());
             starts.push(ids.len());
         }
-        Self {
-            ids: ids.into(),
-            starts: starts.into(),
-        }
+        Self { ids: ids.into(), starts: starts.into() }
     }
 
     /// How many texts there are.

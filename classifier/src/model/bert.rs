@@ -28,16 +28,13 @@ impl BertClassifier {
                 bail!("parameter {name} has shape {found:?}, the configuration says {shape:?}");
             }
         }
-        let layers =
-            (0..config.num_hidden_layers).map(|number| Layer::new(number, config, parameters));
+        let layers = (0..config.num_hidden_layers).map(|number| Layer::new(number, config, parameters));
         Ok(Self {
             embeddings: Embeddings::new(config, parameters)?,
             layers: layers.collect::<Result<_>>()?,
             pooler: Linear::new("bert.pooler.dense", parameters)?,
             classifier: Linear::new("classifier", parameters)?,
-            classifier_dropout: config
-                .classifier_dropout
-                .unwrap_or(config.hidden_dropout_prob),
+            classifier_dropout: config.classifier_dropout.unwrap_or(config.hidden_dropout_prob),
         })
     }
 
@@ -54,13 +51,9 @@ impl BertClassifier {
             hidden = layer.forward(&hidden, &texts, dropout)?;
         }
         let first_tokens: Arc<[u32]> = batch.ranges().map(|range| range.start as u32).collect();
-        let pooled = self
-            .pooler
-            .forward(&ops::lookup(&hidden, &first_tokens)?)?
-            .tanh()?;
-        let mask = dropout.and_then(|dropout| {
-            dropout.site(self.layers.len() + 1, Site::Output, self.classifier_dropout)
-        });
+        let pooled = self.pooler.forward(&ops::lookup(&hidden, &first_tokens)?)?.tanh()?;
+        let mask =
+            dropout.and_then(|dropout| dropout.site(self.layers.len() + 1, Site::Output, self.classifier_dropout));
         self.classifier.forward(&ops::dropout(&pooled, mask)?)
     }
 
@@ -89,11 +82,7 @@ struct Embeddings {
 
 impl Embeddings {
     fn new(config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
-        let table = |name: &str| {
-            parameters
-                .get(&format!("bert.embeddings.{name}.weight"))
-                .cloned()
-        };
+        let table = |name: &str| parameters.get(&format!("bert.embeddings.{name}.weight")).cloned();
         Ok(Self {
             words: table("word_embeddings")?,
             positions: table("position_embeddings")?,
@@ -103,19 +92,11 @@ impl Embeddings {
         })
     }
 
-    fn forward(
-        &self,
-        batch: &TokenBatch,
-        texts: &Texts,
-        dropout: Option<&Dropout>,
-    ) -> Result<Tensor> {
+    fn forward(&self, batch: &TokenBatch, texts: &Texts, dropout: Option<&Dropout>) -> Result<Tensor> {
         let words = ops::lookup(&self.words, batch.ids())?;
         let places = ops::lookup_positions(&self.positions, &self.types, texts)?;
         let normal = self.norm.forward(&words, &places, None)?;
-        ops::dropout(
-            &normal,
-            dropout.and_then(|dropout| dropout.site(0, Site::Output, self.dropout)),
-        )
+        ops::dropout(&normal, dropout.and_then(|dropout| dropout.site(0, Site::Output, self.dropout)))
     }
 }
 
@@ -160,32 +141,16 @@ impl Layer {
     }
 
     fn forward(&self, hidden: &Tensor, texts: &Texts, dropout: Option<&Dropout>) -> Result<Tensor> {
-        let mask = |site, probability| {
-            dropout.and_then(|dropout| dropout.site(self.number, site, probability))
-        };
-        let (query, key, value) = (
-            self.query.forward(hidden)?,
-            self.key.forward(hidden)?,
-            self.value.forward(hidden)?,
-        );
-        let context = ops::attention(
-            &query,
-            &key,
-            &value,
-            texts,
-            self.heads,
-            mask(Site::Attention, self.attention_dropout),
-        )?;
+        let mask = |site, probability| dropout.and_then(|dropout| dropout.site(self.number, site, probability));
+        let (query, key, value) = (self.query.forward(hidden)?, self.key.forward(hidden)?, self.value.forward(hidden)?);
+        let context =
+            ops::attention(&query, &key, &value, texts, self.heads, mask(Site::Attention, self.attention_dropout))?;
         let attended = self.attention_output.forward(&context)?;
-        let attended = self.attention_norm.forward(
-            &attended,
-            hidden,
-            mask(Site::AttentionOutput, self.hidden_dropout),
-        )?;
+        let attended =
+            self.attention_norm.forward(&attended, hidden, mask(Site::AttentionOutput, self.hidden_dropout))?;
         let inner = ops::activate(&self.intermediate.forward(&attended)?, self.activation)?;
         let outer = self.output.forward(&inner)?;
-        self.output_norm
-            .forward(&outer, &attended, mask(Site::Output, self.hidden_dropout))
+        self.output_norm.forward(&outer, &attended, mask(Site::Output, self.hidden_dropout))
     }
 }
 
@@ -218,20 +183,11 @@ struct Norm {
 impl Norm {
     fn new(name: &str, config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
         let Linear { weight, bias } = Linear::new(name, parameters)?;
-        Ok(Self {
-            weight,
-            bias,
-            epsilon: config.layer_norm_eps,
-        })
+        Ok(Self { weight, bias, epsilon: config.layer_norm_eps })
     }
 
     /// LayerNorm of the sum, with dropout on the branch.
-    fn forward(
-        &self,
-        branch: &Tensor,
-        residual: &Tensor,
-        mask: Option<ops::Mask>,
-    ) -> Result<Tensor> {
+    fn forward(&self, branch: &Tensor, residual: &Tensor, mask: Option<ops::Mask>) -> Result<Tensor> {
         let affine = Tensor::stack(&[&self.weight, &self.bias], 0)?;
         ops::add_norm(branch, residual, &affine, self.epsilon, mask)
     }

@@ -13,16 +13,12 @@ pub struct Dropout {
 impl Dropout {
     /// The masks of step `step` of the run with this seed.
     pub fn new(seed: u64, step: u64) -> Self {
-        Self {
-            key: mix(mix(seed) ^ step),
-        }
+        Self { key: mix(mix(seed) ^ step) }
     }
 
     /// The masks for one of several shards of the same step: shards are numbered from 0 and must not share masks.
     pub fn shard(self, number: usize) -> Self {
-        Self {
-            key: mix(self.key ^ (number as u64).wrapping_add(0x5851_f42d_4c95_7f2d)),
-        }
+        Self { key: mix(self.key ^ (number as u64).wrapping_add(0x5851_f42d_4c95_7f2d)) }
     }
 
     /// The mask at one place in the network, dropping with `probability`; `None` where nothing would be dropped.

@@ -20,9 +20,7 @@ impl Parameters {
     /// # Errors
     /// If there is none.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
-        self.0
-            .get(name)
-            .ok_or_else(|| candle_core::Error::Msg(format!("no parameter named {name}")))
+        self.0.get(name).ok_or_else(|| candle_core::Error::Msg(format!("no parameter named {name}")))
     }
 
     /// All tensors, sorted by name.
@@ -43,12 +41,7 @@ impl Parameters {
 
     /// The same storage without gradient tracking: a model over it keeps no graph.
     pub fn detached(&self) -> Self {
-        Self(
-            self.0
-                .iter()
-                .map(|(name, tensor)| (name.clone(), tensor.detach()))
-                .collect(),
-        )
+        Self(self.0.iter().map(|(name, tensor)| (name.clone(), tensor.detach())).collect())
     }
 
     /// A copy on its own storage, which later training does not change.
@@ -62,10 +55,7 @@ impl Parameters {
     }
 
     fn map(&self, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
-        let changed = self
-            .0
-            .iter()
-            .map(|(name, tensor)| Ok((name.clone(), change(tensor)?)));
+        let changed = self.0.iter().map(|(name, tensor)| Ok((name.clone(), change(tensor)?)));
         Ok(Self(changed.collect::<Result<_>>()?))
     }
 }
@@ -83,24 +73,15 @@ pub fn initialise(config: &ModelConfig, seed: u64) -> Result<Parameters> {
 }
 
 /// The initial value of one parameter: a function of its name and the seed alone, so a new head is the same whatever else is new.
-pub(crate) fn initial(
-    name: &str,
-    shape: &[usize],
-    config: &ModelConfig,
-    seed: u64,
-) -> Result<Tensor> {
+pub(crate) fn initial(name: &str, shape: &[usize], config: &ModelConfig, seed: u64) -> Result<Tensor> {
     let count = shape.iter().product();
     let values = if name.ends_with(".bias") {
         vec![0.0; count]
     } else if name.ends_with("LayerNorm.weight") {
         vec![1.0; count]
     } else {
-        let key = name
-            .bytes()
-            .fold(mix(seed), |key, byte| mix(key ^ u64::from(byte)));
-        (0..count as u64)
-            .map(|element| (normal(key, element) * config.initializer_range) as f32)
-            .collect()
+        let key = name.bytes().fold(mix(seed), |key, byte| mix(key ^ u64::from(byte)));
+        (0..count as u64).map(|element| (normal(key, element) * config.initializer_range) as f32).collect()
     };
     Tensor::from_vec(values, shape, &Device::Cpu)
 }
@@ -114,10 +95,7 @@ pub(crate) fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
         ("position", config.max_position_embeddings),
         ("token_type", config.type_vocab_size),
     ] {
-        shapes.insert(
-            format!("bert.embeddings.{name}_embeddings.weight"),
-            vec![rows, hidden],
-        );
+        shapes.insert(format!("bert.embeddings.{name}_embeddings.weight"), vec![rows, hidden]);
     }
     let mut linear = |name: &str, outputs: usize, inputs: usize| {
         shapes.insert(format!("{name}.weight"), vec![outputs, inputs]);
@@ -125,12 +103,7 @@ pub(crate) fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
     };
     for layer in 0..config.num_hidden_layers {
         let name = |part: &str| format!("bert.encoder.layer.{layer}.{part}");
-        for part in [
-            "attention.self.query",
-            "attention.self.key",
-            "attention.self.value",
-            "attention.output.dense",
-        ] {
+        for part in ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"] {
             linear(&name(part), hidden, hidden);
         }
         linear(&name("intermediate.dense"), inner, hidden);
@@ -139,8 +112,7 @@ pub(crate) fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
     linear("bert.pooler.dense", hidden, hidden);
     linear("classifier", config.labels.len(), hidden);
     let layers = (0..config.num_hidden_layers).flat_map(|layer| {
-        ["attention.output", "output"]
-            .map(|part| format!("bert.encoder.layer.{layer}.{part}.LayerNorm"))
+        ["attention.output", "output"].map(|part| format!("bert.encoder.layer.{layer}.{part}.LayerNorm"))
     });
     for norm in layers.chain(["bert.embeddings.LayerNorm".to_owned()]) {
         shapes.insert(format!("{norm}.weight"), vec![hidden]);

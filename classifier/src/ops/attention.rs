@@ -23,14 +23,8 @@ pub(crate) fn attention(
     if let Some(padded) = &texts.padded {
         return composed::attention(query, key, value, padded, &texts.starts, heads, mask);
     }
-    let operation = Attention {
-        starts: texts.starts.clone(),
-        heads,
-        mask,
-    };
-    query
-        .contiguous()?
-        .apply_op3(&key.contiguous()?, &value.contiguous()?, operation)
+    let operation = Attention { starts: texts.starts.clone(), heads, mask };
+    query.contiguous()?.apply_op3(&key.contiguous()?, &value.contiguous()?, operation)
 }
 
 /// The number of the first attention probability of each text: what dropout masks count by. A text of `n` tokens has `heads · n²`.
@@ -67,10 +61,7 @@ struct Head {
 impl Attention {
     fn heads(&self, width: usize) -> impl Iterator<Item = Head> {
         let size = width / self.heads;
-        let texts = self
-            .starts
-            .windows(2)
-            .zip(first_scores(&self.starts, self.heads));
+        let texts = self.starts.windows(2).zip(first_scores(&self.starts, self.heads));
         texts.flat_map(move |(pair, first_score)| {
             let (start, length) = (pair[0], pair[1] - pair[0]);
             (0..self.heads).map(move |head| Head {
@@ -85,11 +76,7 @@ impl Attention {
     }
 
     fn longest(&self) -> usize {
-        self.starts
-            .windows(2)
-            .map(|pair| pair[1] - pair[0])
-            .max()
-            .unwrap_or(0)
+        self.starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
     }
 }
 
@@ -105,11 +92,7 @@ impl Head {
 
     /// The same as the place for a product.
     fn output<'a>(&self, whole: &'a mut [f32]) -> Output<'a> {
-        Output {
-            values: &mut whole[self.range()],
-            row_stride: self.width,
-            add: false,
-        }
+        Output { values: &mut whole[self.range()], row_stride: self.width, add: false }
     }
 
     /// A (length, length) matrix in scratch memory.
@@ -123,11 +106,7 @@ impl Head {
             1.0 / (self.size as f32).sqrt(),
             self.part(query),
             self.part(key).transposed(),
-            Output {
-                values: scores,
-                row_stride: self.length,
-                add: false,
-            },
+            Output { values: scores, row_stride: self.length, add: false },
         );
         softmax(scores, self.length);
     }
@@ -147,11 +126,8 @@ impl CustomOp3 for Attention {
         value: &CpuStorage,
         value_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (query, key, value) = (
-            values(query, query_layout)?,
-            values(key, key_layout)?,
-            values(value, value_layout)?,
-        );
+        let (query, key, value) =
+            (values(query, query_layout)?, values(key, key_layout)?, values(value, value_layout)?);
         let (_, width) = query_layout.shape().dims2()?;
         let mut context = vec![0.0; query.len()];
         let mut scratch = vec![0.0; self.longest().pow(2)];
@@ -161,12 +137,7 @@ impl CustomOp3 for Attention {
             if let Some(mask) = &self.mask {
                 drop_out(scores, head.first_score, mask);
             }
-            multiply(
-                1.0,
-                head.square(scores),
-                head.part(value),
-                head.output(&mut context),
-            );
+            multiply(1.0, head.square(scores), head.part(value), head.output(&mut context));
         }
         Ok((CpuStorage::F32(context), query_layout.shape().clone()))
     }
@@ -201,39 +172,20 @@ impl CustomOp3 for Attention {
                 drop_out(dropped, head.first_score, mask);
             }
             let context_gradient = head.part(&context_gradient);
-            multiply(
-                1.0,
-                head.square(dropped).transposed(),
-                context_gradient,
-                head.output(&mut value_gradient),
-            );
+            multiply(1.0, head.square(dropped).transposed(), context_gradient, head.output(&mut value_gradient));
             multiply(
                 1.0,
                 context_gradient,
                 head.part(&value).transposed(),
-                Output {
-                    values: gradient,
-                    row_stride: head.length,
-                    add: false,
-                },
+                Output { values: gradient, row_stride: head.length, add: false },
             );
             if let Some(mask) = &self.mask {
                 drop_out(gradient, head.first_score, mask);
             }
             softmax_backward(probabilities, gradient, head.length);
             let scale = 1.0 / (head.size as f32).sqrt();
-            multiply(
-                scale,
-                head.square(gradient),
-                head.part(&key),
-                head.output(&mut query_gradient),
-            );
-            multiply(
-                scale,
-                head.square(gradient).transposed(),
-                head.part(&query),
-                head.output(&mut key_gradient),
-            );
+            multiply(scale, head.square(gradient), head.part(&key), head.output(&mut query_gradient));
+            multiply(scale, head.square(gradient).transposed(), head.part(&query), head.output(&mut key_gradient));
         }
         Ok((
             Some(tensor(query_gradient, shape)?),

@@ -26,9 +26,7 @@ pub(super) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
 }
 
 pub(super) fn dropout(x: &Tensor, mask: Mask) -> Result<Tensor> {
-    let factors: Vec<f32> = (0..x.elem_count())
-        .map(|element| mask.factor(element))
-        .collect();
+    let factors: Vec<f32> = (0..x.elem_count()).map(|element| mask.factor(element)).collect();
     x * Tensor::from_vec(factors, x.shape(), x.device())?
 }
 
@@ -46,20 +44,14 @@ pub(super) fn add_norm(
     let x = (branch + residual)?;
     let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let deviation = (x.sqr()?.mean_keepdim(D::Minus1)? + epsilon)?.sqrt()?;
-    x.broadcast_div(&deviation)?
-        .broadcast_mul(&affine.get(0)?)?
-        .broadcast_add(&affine.get(1)?)
+    x.broadcast_div(&deviation)?.broadcast_mul(&affine.get(0)?)?.broadcast_add(&affine.get(1)?)
 }
 
 pub(super) fn lookup(table: &Tensor, rows: &Arc<[u32]>) -> Result<Tensor> {
     table.index_select(&Tensor::new(&**rows, table.device())?, 0)
 }
 
-pub(super) fn lookup_positions(
-    positions: &Tensor,
-    types: &Tensor,
-    rows: &Arc<[u32]>,
-) -> Result<Tensor> {
+pub(super) fn lookup_positions(positions: &Tensor, types: &Tensor, rows: &Arc<[u32]>) -> Result<Tensor> {
     lookup(positions, rows)?.broadcast_add(&types.get(0)?)
 }
 
@@ -76,32 +68,21 @@ pub(super) fn attention(
     let size = width / heads;
     let by_head = |packed: &Tensor| {
         let rows = packed.index_select(&padded.from_packed, 0)?;
-        rows.reshape((padded.texts, padded.longest, heads, size))?
-            .transpose(1, 2)?
-            .contiguous()
+        rows.reshape((padded.texts, padded.longest, heads, size))?.transpose(1, 2)?.contiguous()
     };
     let (query, key, value) = (by_head(query)?, by_head(key)?, by_head(value)?);
     let scores = (query.matmul(&key.t()?.contiguous()?)? * (1.0 / (size as f64).sqrt()))?;
     let scores = scores.broadcast_add(&padded.penalty)?;
-    let powers = scores
-        .broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?
-        .exp()?;
+    let powers = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
     let probabilities = powers.broadcast_div(&powers.sum_keepdim(D::Minus1)?)?;
     let probabilities = match mask {
         Some(mask) => {
-            (&probabilities
-                * padded_factors(mask, padded, starts, heads)?
-                    .to_device(probabilities.device())?)?
+            (&probabilities * padded_factors(mask, padded, starts, heads)?.to_device(probabilities.device())?)?
         }
         None => probabilities,
     };
-    let context = probabilities
-        .matmul(&value)?
-        .transpose(1, 2)?
-        .contiguous()?;
-    context
-        .reshape((padded.texts * padded.longest, width))?
-        .index_select(&padded.to_packed, 0)
+    let context = probabilities.matmul(&value)?.transpose(1, 2)?.contiguous()?;
+    context.reshape((padded.texts * padded.longest, width))?.index_select(&padded.to_packed, 0)
 }
 
 /// The factors of the attention probabilities, numbered as the packed form numbers them, in the padded form.
@@ -120,9 +101,5 @@ fn padded_factors(mask: Mask, padded: &Padded, starts: &[usize], heads: usize) -
             }
         }
     }
-    Tensor::from_vec(
-        factors,
-        (padded.texts, heads, longest, longest),
-        &candle_core::Device::Cpu,
-    )
+    Tensor::from_vec(factors, (padded.texts, heads, longest, longest), &candle_core::Device::Cpu)
 }

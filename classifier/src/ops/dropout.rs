@@ -33,11 +33,7 @@ impl Mask {
         hash = (hash ^ (hash >> 11)).wrapping_mul(0xac4c_1b51);
         hash = (hash ^ (hash >> 15)).wrapping_mul(0x3184_8bab);
         hash ^= hash >> 14;
-        if hash < self.threshold {
-            0.0
-        } else {
-            self.scale
-        }
+        if hash < self.threshold { 0.0 } else { self.scale }
     }
 }
 
@@ -100,8 +96,7 @@ mod tests {
 
     #[test]
     fn masks_of_different_keys_agree_only_by_chance() {
-        let drops =
-            |key| (0..100_000).map(move |element| Mask::new(key, 0.5).factor(element) == 0.0);
+        let drops = |key| (0..100_000).map(move |element| Mask::new(key, 0.5).factor(element) == 0.0);
         for key in [1_u64, 1 << 32, 1 << 40] {
             let same = drops(0).zip(drops(key)).filter(|(a, b)| a == b).count();
             assert!((same as f64 / 1e5 - 0.5).abs() < 0.01, "{key}: {same}");

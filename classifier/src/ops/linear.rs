@@ -9,8 +9,7 @@ pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tenso
     if !x.device().is_cpu() {
         return composed::linear(x, weight, bias);
     }
-    x.contiguous()?
-        .apply_op3(&weight.contiguous()?, &bias.contiguous()?, Linear)
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Linear)
 }
 
 struct Linear;
@@ -40,11 +39,7 @@ impl CustomOp3 for Linear {
             1.0,
             Matrix::new(values(x, x_layout)?, rows, inputs),
             Matrix::new(values(weight, weight_layout)?, outputs, inputs).transposed(),
-            Output {
-                values: &mut y,
-                row_stride: outputs,
-                add: true,
-            },
+            Output { values: &mut y, row_stride: outputs, add: true },
         );
         Ok((CpuStorage::F32(y), (rows, outputs).into()))
     }
@@ -68,22 +63,14 @@ impl CustomOp3 for Linear {
             1.0,
             y_gradient_matrix,
             Matrix::new(&read(weight)?, outputs, inputs),
-            Output {
-                values: &mut x_gradient,
-                row_stride: inputs,
-                add: false,
-            },
+            Output { values: &mut x_gradient, row_stride: inputs, add: false },
         );
         let mut weight_gradient = vec![0.0; outputs * inputs];
         multiply(
             1.0,
             y_gradient_matrix.transposed(),
             Matrix::new(&read(x)?, rows, inputs),
-            Output {
-                values: &mut weight_gradient,
-                row_stride: inputs,
-                add: false,
-            },
+            Output { values: &mut weight_gradient, row_stride: inputs, add: false },
         );
         let mut bias_gradient = vec![0.0; outputs];
         sum_rows(&y_gradient, &mut bias_gradient);

@@ -19,25 +19,16 @@ pub(crate) fn lookup(table: &Tensor, rows: &Arc<[u32]>) -> Result<Tensor> {
 }
 
 /// For each token the embedding of its position in its text, plus that of token type 0.
-pub(crate) fn lookup_positions(
-    positions: &Tensor,
-    types: &Tensor,
-    texts: &Texts,
-) -> Result<Tensor> {
+pub(crate) fn lookup_positions(positions: &Tensor, types: &Tensor, texts: &Texts) -> Result<Tensor> {
     let rows = texts.positions();
-    let (count, longest) = (
-        positions.dim(0)?,
-        rows.iter().max().map_or(0, |last| *last as usize + 1),
-    );
+    let (count, longest) = (positions.dim(0)?, rows.iter().max().map_or(0, |last| *last as usize + 1));
     if longest > count {
         bail!("a text of {longest} tokens is too long for a model with {count} positions");
     }
     if !positions.device().is_cpu() {
         return composed::lookup_positions(positions, types, &rows);
     }
-    positions
-        .contiguous()?
-        .apply_op2(&types.contiguous()?, LookupPositions { rows })
+    positions.contiguous()?.apply_op2(&types.contiguous()?, LookupPositions { rows })
 }
 
 struct Lookup {
@@ -62,12 +53,7 @@ impl CustomOp1 for Lookup {
     fn bwd(&self, table: &Tensor, _found: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let gradient = gradient.contiguous()?;
         let mut table_gradient = vec![0.0; table.elem_count()];
-        add_rows(
-            &mut table_gradient,
-            &self.rows,
-            &read(&gradient)?,
-            table.dim(1)?,
-        );
+        add_rows(&mut table_gradient, &self.rows, &read(&gradient)?, table.dim(1)?);
         Ok(Some(tensor(table_gradient, table.shape())?))
     }
 }
@@ -94,12 +80,7 @@ impl CustomOp2 for LookupPositions {
         let mut found = Vec::with_capacity(self.rows.len() * width);
         for row in &*self.rows {
             let position = &positions[*row as usize * width..][..width];
-            found.extend(
-                position
-                    .iter()
-                    .zip(first_type)
-                    .map(|(position, kind)| position + kind),
-            );
+            found.extend(position.iter().zip(first_type).map(|(position, kind)| position + kind));
         }
         Ok((CpuStorage::F32(found), (self.rows.len(), width).into()))
     }
@@ -118,16 +99,8 @@ impl CustomOp2 for LookupPositions {
         add_rows(&mut positions_gradient, &self.rows, &gradient, width);
         let mut types_gradient = vec![0.0; types.elem_count()];
         let every_token_is_of_type_0 = vec![0; self.rows.len()];
-        add_rows(
-            &mut types_gradient,
-            &every_token_is_of_type_0,
-            &gradient,
-            width,
-        );
-        Ok((
-            Some(tensor(positions_gradient, positions.shape())?),
-            Some(tensor(types_gradient, types.shape())?),
-        ))
+        add_rows(&mut types_gradient, &every_token_is_of_type_0, &gradient, width);
+        Ok((Some(tensor(positions_gradient, positions.shape())?), Some(tensor(types_gradient, types.shape())?)))
     }
 }
 

@@ -22,13 +22,7 @@ impl<'a> Matrix<'a> {
 
     /// Rows that start every `row_stride` values.
     pub fn strided(values: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
-        Self {
-            values,
-            rows,
-            columns,
-            row_stride,
-            column_stride: 1,
-        }
+        Self { values, rows, columns, row_stride, column_stride: 1 }
     }
 
     /// The same values with rows and columns exchanged.
@@ -57,23 +51,11 @@ pub(super) fn multiply(factor: f32, left: Matrix, right: Matrix, output: Output)
     assert_eq!(depth, right.rows, "inner sizes of a product");
     assert!(columns <= output.row_stride, "rows of a product overlap");
     for (length, needed) in [
-        (
-            left.values.len(),
-            span(rows, left.row_stride, depth, left.column_stride),
-        ),
-        (
-            right.values.len(),
-            span(depth, right.row_stride, columns, right.column_stride),
-        ),
-        (
-            output.values.len(),
-            span(rows, output.row_stride, columns, 1),
-        ),
+        (left.values.len(), span(rows, left.row_stride, depth, left.column_stride)),
+        (right.values.len(), span(depth, right.row_stride, columns, right.column_stride)),
+        (output.values.len(), span(rows, output.row_stride, columns, 1)),
     ] {
-        assert!(
-            needed <= length,
-            "a matrix of {needed} values in a slice of {length}"
-        );
+        assert!(needed <= length, "a matrix of {needed} values in a slice of {length}");
     }
     // SAFETY: the assertions above hold every index `row * row_stride + column * column_stride` of the three matrices
     // inside their slices, and the output is borrowed mutably, so it overlaps neither operand.

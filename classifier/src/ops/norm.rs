@@ -18,13 +18,8 @@ pub(crate) fn add_norm(
     if !branch.device().is_cpu() {
         return composed::add_norm(branch, residual, affine, epsilon, mask);
     }
-    let operation = AddNorm {
-        epsilon: epsilon as f32,
-        mask,
-    };
-    branch
-        .contiguous()?
-        .apply_op3(&residual.contiguous()?, &affine.contiguous()?, operation)
+    let operation = AddNorm { epsilon: epsilon as f32, mask };
+    branch.contiguous()?.apply_op3(&residual.contiguous()?, &affine.contiguous()?, operation)
 }
 
 struct AddNorm {
@@ -47,12 +42,7 @@ impl CustomOp3 for AddNorm {
         affine_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let mut y = values(branch, branch_layout)?.to_vec();
-        normalise(
-            &mut y,
-            values(residual, residual_layout)?,
-            values(affine, affine_layout)?,
-            self,
-        );
+        normalise(&mut y, values(residual, residual_layout)?, values(affine, affine_layout)?, self);
         Ok((CpuStorage::F32(y), branch_layout.shape().clone()))
     }
 

@@ -11,8 +11,7 @@ use crate::model::Activation;
 fn variable(key: u64, shape: &[usize]) -> Var {
     let count = shape.iter().product::<usize>() as u64;
     let value = |element: u64| {
-        let mut z = (element + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            ^ key.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mut z = (element + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ key.wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z >> 40) as f32 / 2f32.powi(23) - 1.0
     };
@@ -31,14 +30,9 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f32) {
     assert_eq!(found.dims(), expected.dims(), "{what}");
     let (found, expected) = (values(found), values(expected));
-    let scale = expected
-        .iter()
-        .fold(1.0_f32, |scale, value| scale.max(value.abs()));
+    let scale = expected.iter().fold(1.0_f32, |scale, value| scale.max(value.abs()));
     for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        assert!(
-            (found - expected).abs() <= tolerance * scale,
-            "{what} at {index}: {found}, expected {expected}"
-        );
+        assert!((found - expected).abs() <= tolerance * scale, "{what} at {index}: {found}, expected {expected}");
     }
 }
 
@@ -49,63 +43,31 @@ fn check(
     fused: impl Fn(&[Tensor]) -> Result<Tensor>,
     composed: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) {
-    let tensors: Vec<Tensor> = operands
-        .iter()
-        .map(|operand| operand.as_tensor().clone())
-        .collect();
+    let tensors: Vec<Tensor> = operands.iter().map(|operand| operand.as_tensor().clone()).collect();
     let (found, expected) = (fused(&tensors).unwrap(), composed(&tensors).unwrap());
     assert_close("result", &found, &expected, 1e-5);
     let found = weighted_sum(&found).unwrap().backward().unwrap();
     let expected = weighted_sum(&expected).unwrap().backward().unwrap();
     for (number, operand) in operands.iter().enumerate() {
-        let gradient = found
-            .get(operand)
-            .unwrap_or_else(|| panic!("no gradient of operand {number}"));
-        assert_close(
-            &format!("gradient of operand {number}"),
-            gradient,
-            expected.get(operand).unwrap(),
-            2e-5,
-        );
+        let gradient = found.get(operand).unwrap_or_else(|| panic!("no gradient of operand {number}"));
+        assert_close(&format!("gradient of operand {number}"), gradient, expected.get(operand).unwrap(), 2e-5);
         differences(operands, number, gradient, &composed);
     }
 }
 
 /// Compares some entries of a gradient with central differences.
-fn differences(
-    operands: &[Var],
-    number: usize,
-    gradient: &Tensor,
-    operation: &impl Fn(&[Tensor]) -> Result<Tensor>,
-) {
+fn differences(operands: &[Var], number: usize, gradient: &Tensor, operation: &impl Fn(&[Tensor]) -> Result<Tensor>) {
     const STEP: f32 = 1e-2;
-    let (shape, start, gradient) = (
-        operands[number].dims(),
-        values(&operands[number]),
-        values(gradient),
-    );
+    let (shape, start, gradient) = (operands[number].dims(), values(&operands[number]), values(gradient));
     for element in (0..start.len()).step_by(start.len().div_ceil(7)) {
         let sum_at = |offset: f32| {
-            let mut tensors: Vec<Tensor> = operands
-                .iter()
-                .map(|operand| operand.as_detached_tensor())
-                .collect();
+            let mut tensors: Vec<Tensor> = operands.iter().map(|operand| operand.as_detached_tensor()).collect();
             let mut moved = start.clone();
             moved[element] += offset;
             tensors[number] = Tensor::from_vec(moved, shape, &Device::Cpu).unwrap();
-            let result = operation(&tensors)
-                .unwrap()
-                .to_dtype(candle_core::DType::F64)
-                .unwrap();
-            let weights = variable(99, result.dims())
-                .to_dtype(candle_core::DType::F64)
-                .unwrap();
-            (result * weights)
-                .unwrap()
-                .sum_all()
-                .unwrap()
-                .to_scalar::<f64>()
-                .unwrap()
+            let result = operation(&tensors).unwrap().to_dtype(candle_core::DType::F64).unwrap();
+            let weights = variable(99, result.dims()).to_dtype(candle_core::DType::F64).unwrap();
+            (result * weights).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap()
         };
         let slope = ((sum_at(STEP) - sum_at(-STEP)) / f64::from(2.0 * STEP)) as f32;
         let tolerance = 5e-3 * (1.0 + slope.abs());
@@ -124,26 +86,14 @@ fn mask() -> Option<Mask> {
 /// Texts of all kinds of lengths: one token, less and more than a vector register, more than two.
 fn texts(padded: bool) -> Texts {
     let starts: Arc<[usize]> = [0, 1, 6, 23, 60, 62].into();
-    if padded {
-        Texts::with_padded(&starts, &Device::Cpu).unwrap()
-    } else {
-        Texts::new(&starts, &Device::Cpu).unwrap()
-    }
+    if padded { Texts::with_padded(&starts, &Device::Cpu).unwrap() } else { Texts::new(&starts, &Device::Cpu).unwrap() }
 }
 
 #[test]
 fn linear_agrees_with_its_reference() {
     for (rows, inputs, outputs) in [(1, 3, 2), (37, 32, 19), (5, 64, 128)] {
-        let operands = [
-            variable(1, &[rows, inputs]),
-            variable(2, &[outputs, inputs]),
-            variable(3, &[outputs]),
-        ];
-        check(
-            &operands,
-            |t| linear(&t[0], &t[1], &t[2]),
-            |t| composed::linear(&t[0], &t[1], &t[2]),
-        );
+        let operands = [variable(1, &[rows, inputs]), variable(2, &[outputs, inputs]), variable(3, &[outputs])];
+        check(&operands, |t| linear(&t[0], &t[1], &t[2]), |t| composed::linear(&t[0], &t[1], &t[2]));
     }
 }
 
@@ -162,22 +112,14 @@ fn activations_agree_with_their_references() {
 #[test]
 fn dropout_agrees_with_its_reference() {
     let mask = mask().unwrap();
-    check(
-        &[variable(5, &[13, 21])],
-        |t| dropout(&t[0], Some(mask)),
-        |t| composed::dropout(&t[0], mask),
-    );
+    check(&[variable(5, &[13, 21])], |t| dropout(&t[0], Some(mask)), |t| composed::dropout(&t[0], mask));
 }
 
 #[test]
 fn add_norm_agrees_with_its_reference_with_and_without_dropout() {
     for mask in [None, mask()] {
         for width in [8, 32, 50] {
-            let operands = [
-                variable(6, &[9, width]),
-                variable(7, &[9, width]),
-                variable(8, &[2, width]),
-            ];
+            let operands = [variable(6, &[9, width]), variable(7, &[9, width]), variable(8, &[2, width])];
             check(
                 &operands,
                 |t| add_norm(&t[0], &t[1], &t[2], 1e-5, mask),
@@ -191,11 +133,7 @@ fn add_norm_agrees_with_its_reference_with_and_without_dropout() {
 fn attention_agrees_with_its_padded_reference_with_and_without_dropout() {
     for mask in [None, mask()] {
         for heads in [1, 4] {
-            let operands = [
-                variable(9, &[62, 24]),
-                variable(10, &[62, 24]),
-                variable(11, &[62, 24]),
-            ];
+            let operands = [variable(9, &[62, 24]), variable(10, &[62, 24]), variable(11, &[62, 24])];
             check(
                 &operands,
                 |t| attention(&t[0], &t[1], &t[2], &texts(false), heads, mask),
@@ -208,11 +146,7 @@ fn attention_agrees_with_its_padded_reference_with_and_without_dropout() {
 #[test]
 fn lookups_agree_with_their_references() {
     let rows: Arc<[u32]> = [3, 0, 3, 6, 3].into();
-    check(
-        &[variable(12, &[7, 18])],
-        |t| lookup(&t[0], &rows),
-        |t| composed::lookup(&t[0], &rows),
-    );
+    check(&[variable(12, &[7, 18])], |t| lookup(&t[0], &rows), |t| composed::lookup(&t[0], &rows));
     let operands = [variable(13, &[40, 18]), variable(14, &[2, 18])];
     let positions = texts(false).positions();
     check(
@@ -227,17 +161,9 @@ fn a_row_that_a_table_does_not_have_is_an_error() {
     let table = variable(15, &[4, 8]);
     let error = lookup(&table, &[1, 4].into()).unwrap_err().to_string();
     assert!(error.contains("row 4 of a table with 4 rows"), "{error}");
-    let error = lookup_positions(
-        &variable(16, &[36, 8]),
-        &variable(17, &[2, 8]),
-        &texts(false),
-    )
-    .unwrap_err()
-    .to_string();
-    assert!(
-        error.contains("a text of 37 tokens is too long for a model with 36 positions"),
-        "{error}"
-    );
+    let error =
+        lookup_positions(&variable(16, &[36, 8]), &variable(17, &[2, 8]), &texts(false)).unwrap_err().to_string();
+    assert!(error.contains("a text of 37 tokens is too long for a model with 36 positions"), "{error}");
 }
 
 #[test]

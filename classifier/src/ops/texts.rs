@@ -24,32 +24,19 @@ pub(crate) struct Padded {
 
 impl Texts {
     pub fn new(starts: &Arc<[usize]>, device: &Device) -> Result<Self> {
-        let padded = if device.is_cpu() {
-            None
-        } else {
-            Some(Padded::new(starts, device)?)
-        };
-        Ok(Self {
-            starts: starts.clone(),
-            padded,
-        })
+        let padded = if device.is_cpu() { None } else { Some(Padded::new(starts, device)?) };
+        Ok(Self { starts: starts.clone(), padded })
     }
 
     /// The same with the padded form on any device, for tests of the composed operations.
     #[cfg(test)]
     pub fn with_padded(starts: &Arc<[usize]>, device: &Device) -> Result<Self> {
-        Ok(Self {
-            starts: starts.clone(),
-            padded: Some(Padded::new(starts, device)?),
-        })
+        Ok(Self { starts: starts.clone(), padded: Some(Padded::new(starts, device)?) })
     }
 
     /// The position of each token in its text.
     pub fn positions(&self) -> Arc<[u32]> {
-        self.starts
-            .windows(2)
-            .flat_map(|pair| 0..(pair[1] - pair[0]) as u32)
-            .collect()
+        self.starts.windows(2).flat_map(|pair| 0..(pair[1] - pair[0]) as u32).collect()
     }
 }
 
@@ -75,8 +62,7 @@ impl Padded {
             longest,
             from_packed: Tensor::from_vec(from_packed, texts * longest, device)?,
             to_packed: Tensor::from_vec(to_packed, tokens, device)?,
-            penalty: Tensor::from_vec(penalty, (texts, 1, 1, longest), device)?
-                .to_dtype(DType::F32)?,
+            penalty: Tensor::from_vec(penalty, (texts, 1, 1, longest), device)?.to_dtype(DType::F32)?,
         })
     }
 }

@@ -8,9 +8,7 @@ use serde_json::{Map, json};
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::{
-    NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
-};
+use tokenizers::{NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use super::Tokenizer;
 use super::files::{SPECIAL, bert};
@@ -28,12 +26,9 @@ pub(super) fn learn<T: AsRef<str>>(texts: &[T], limit: usize) -> Tokenizer {
     let all = special.chain(learned).take(limit.max(SPECIAL.len()));
     // As the lines of a `vocab.txt`.
     let lines: Vec<String> = all.collect();
-    let vocabulary = WordPiece::read_bytes(lines.join("\n").as_bytes())
-        .expect("lines of characters are a vocabulary");
-    let model = WordPiece::builder()
-        .vocab(vocabulary)
-        .build()
-        .expect("a WordPiece without files has nothing to fail on");
+    let vocabulary = WordPiece::read_bytes(lines.join("\n").as_bytes()).expect("lines of characters are a vocabulary");
+    let model =
+        WordPiece::builder().vocab(vocabulary).build().expect("a WordPiece without files has nothing to fail on");
     let settings = Map::from_iter([
         ("do_lower_case".to_owned(), json!(true)),
         ("tokenize_chinese_chars".to_owned(), json!(true)),
@@ -47,20 +42,12 @@ pub(super) fn learn<T: AsRef<str>>(texts: &[T], limit: usize) -> Tokenizer {
 fn count(text: &str, counts: &mut HashMap<String, u64>) {
     let mut normalized = NormalizedString::from(text);
     let normalizer = BertNormalizer::new(true, true, None, true);
-    normalizer
-        .normalize(&mut normalized)
-        .expect("BERT's normalizer accepts every text");
+    normalizer.normalize(&mut normalized).expect("BERT's normalizer accepts every text");
     let mut words = PreTokenizedString::from(normalized);
-    BertPreTokenizer
-        .pre_tokenize(&mut words)
-        .expect("BERT's splitter accepts every text");
+    BertPreTokenizer.pre_tokenize(&mut words).expect("BERT's splitter accepts every text");
     for (word, _, _) in words.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
         for (position, character) in word.chars().enumerate() {
-            let entry = if position == 0 {
-                character.to_string()
-            } else {
-                format!("##{character}")
-            };
+            let entry = if position == 0 { character.to_string() } else { format!("##{character}") };
             *counts.entry(entry).or_insert(0) += 1;
         }
     }
@@ -88,21 +75,14 @@ mod tests {
         let texts = ["好好好吃吃差", "好"];
         let tokenizer = Tokenizer::from_characters(&texts, 7);
         assert_eq!(tokenizer.vocab_size(), 7);
-        assert_eq!(
-            tokenizer.encode_batch(&["好吃差"], 512).unwrap(),
-            [[2, 5, 6, 1, 3]]
-        );
+        assert_eq!(tokenizer.encode_batch(&["好吃差"], 512).unwrap(), [[2, 5, 6, 1, 3]]);
         assert_eq!(Tokenizer::from_characters(&texts, 0).vocab_size(), 5);
     }
 
     #[test]
     fn the_same_texts_give_the_same_vocabulary() {
         let texts = ["各一次的字一样多", "abc cba 一二三"];
-        let ids = || {
-            Tokenizer::from_characters(&texts, 12)
-                .encode_batch(&texts, 64)
-                .unwrap()
-        };
+        let ids = || Tokenizer::from_characters(&texts, 12).encode_batch(&texts, 64).unwrap();
         let first = ids();
         assert!((0..20).all(|_| ids() == first));
     }

@@ -33,26 +33,18 @@ pub(super) fn open(directory: &Path) -> Result<Tokenizer, CheckpointError> {
     let json = directory.join("tokenizer.json");
     let vocabulary = directory.join("vocab.txt");
     if json.exists() {
-        let tokenizer = tokenizers::Tokenizer::from_file(&json)
-            .map_err(|error| CheckpointError::damaged(&json, error))?;
+        let tokenizer =
+            tokenizers::Tokenizer::from_file(&json).map_err(|error| CheckpointError::damaged(&json, error))?;
         complete(tokenizer, settings).map_err(|problem| CheckpointError::damaged(&json, problem))
     } else if vocabulary.exists() {
-        let bytes =
-            fs::read(&vocabulary).map_err(|source| CheckpointError::file(&vocabulary, source))?;
+        let bytes = fs::read(&vocabulary).map_err(|source| CheckpointError::file(&vocabulary, source))?;
         let unknown = special(&settings, "unk_token", "[UNK]");
-        let model = WordPiece::read_bytes(&bytes).and_then(|entries| {
-            WordPiece::builder()
-                .vocab(entries)
-                .unk_token(unknown)
-                .build()
-        });
+        let model = WordPiece::read_bytes(&bytes)
+            .and_then(|entries| WordPiece::builder().vocab(entries).unk_token(unknown).build());
         let model = model.map_err(|error| CheckpointError::damaged(&vocabulary, error))?;
         bert(model, settings).map_err(|problem| CheckpointError::damaged(&vocabulary, problem))
     } else {
-        let source = io::Error::new(
-            io::ErrorKind::NotFound,
-            "not found, nor is vocab.txt beside it",
-        );
+        let source = io::Error::new(io::ErrorKind::NotFound, "not found, nor is vocab.txt beside it");
         Err(CheckpointError::File { file: json, source })
     }
 }
@@ -67,19 +59,13 @@ pub(super) fn bert(model: WordPiece, settings: Map<String, Value>) -> Result<Tok
         setting("do_lower_case").unwrap_or(true),
     );
     let mut tokenizer = tokenizers::Tokenizer::new(model);
-    tokenizer
-        .with_normalizer(Some(normalizer))
-        .map_err(|error| error.to_string())?;
+    tokenizer.with_normalizer(Some(normalizer)).map_err(|error| error.to_string())?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.with_decoder(Some(WordPieceDecoder::default()));
     let tokens = SPECIAL.map(|(name, default)| special(&settings, name, default));
-    let known = tokens
-        .into_iter()
-        .filter(|token| tokenizer.token_to_id(token).is_some());
+    let known = tokens.into_iter().filter(|token| tokenizer.token_to_id(token).is_some());
     let known: Vec<AddedToken> = known.map(|token| AddedToken::from(token, true)).collect();
-    tokenizer
-        .add_special_tokens(known)
-        .map_err(|error| error.to_string())?;
+    tokenizer.add_special_tokens(known).map_err(|error| error.to_string())?;
     let mut tokenizer = complete(tokenizer, settings)?;
     // For other programs that open the saved file: here the ends are added by hand.
     let end = |index: usize| {
@@ -92,34 +78,20 @@ pub(super) fn bert(model: WordPiece, settings: Map<String, Value>) -> Result<Tok
 }
 
 /// Overrules the file's own padding and truncation, and looks the special tokens up.
-fn complete(
-    mut tokenizer: tokenizers::Tokenizer,
-    settings: Map<String, Value>,
-) -> Result<Tokenizer, String> {
+fn complete(mut tokenizer: tokenizers::Tokenizer, settings: Map<String, Value>) -> Result<Tokenizer, String> {
     tokenizer.with_padding(None);
-    tokenizer
-        .with_truncation(None)
-        .map_err(|error| error.to_string())?;
+    tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
     let id = |name: &str, default: &str| {
         let token = special(&settings, name, default);
-        tokenizer
-            .token_to_id(&token)
-            .ok_or_else(|| format!("the vocabulary has no {token}"))
+        tokenizer.token_to_id(&token).ok_or_else(|| format!("the vocabulary has no {token}"))
     };
     let ends = [id("cls_token", "[CLS]")?, id("sep_token", "[SEP]")?];
-    Ok(Tokenizer {
-        inner: Arc::new(tokenizer),
-        ends,
-        settings,
-    })
+    Ok(Tokenizer { inner: Arc::new(tokenizer), ends, settings })
 }
 
 pub(super) fn save(tokenizer: &Tokenizer, directory: &Path) -> Result<(), CheckpointError> {
     let json = directory.join("tokenizer.json");
-    let text = tokenizer
-        .inner
-        .to_string(true)
-        .map_err(|error| CheckpointError::damaged(&json, error))?;
+    let text = tokenizer.inner.to_string(true).map_err(|error| CheckpointError::damaged(&json, error))?;
     write(directory, "tokenizer.json", &text)?;
     if let ModelWrapper::WordPiece(_) = tokenizer.inner.get_model() {
         write(directory, "vocab.txt", &vocabulary(tokenizer))?;
@@ -140,25 +112,19 @@ pub(super) fn save(tokenizer: &Tokenizer, directory: &Path) -> Result<(), Checkp
     ] {
         settings.remove(stale);
     }
-    settings
-        .entry("tokenizer_class")
-        .or_insert_with(|| json!("BertTokenizer"));
+    settings.entry("tokenizer_class").or_insert_with(|| json!("BertTokenizer"));
     for (name, default) in SPECIAL {
         settings.entry(name).or_insert_with(|| json!(default));
     }
-    let settings = serde_json::to_string_pretty(&settings)
-        .expect("a map of JSON values has a text: anything else is a bug");
+    let settings =
+        serde_json::to_string_pretty(&settings).expect("a map of JSON values has a text: anything else is a bug");
     write(directory, SETTINGS_FILE, &settings)
 }
 
 /// The lines of `vocab.txt`: entry `i` on line `i`.
 fn vocabulary(tokenizer: &Tokenizer) -> String {
-    let mut entries: Vec<(u32, String)> = tokenizer
-        .inner
-        .get_vocab(false)
-        .into_iter()
-        .map(|(token, id)| (id, token))
-        .collect();
+    let mut entries: Vec<(u32, String)> =
+        tokenizer.inner.get_vocab(false).into_iter().map(|(token, id)| (id, token)).collect();
     entries.sort_unstable();
     let mut text = String::new();
     for (id, token) in entries {
@@ -174,9 +140,7 @@ fn vocabulary(tokenizer: &Tokenizer) -> String {
 fn read_settings(directory: &Path) -> Result<Map<String, Value>, CheckpointError> {
     let file = directory.join(SETTINGS_FILE);
     match fs::read_to_string(&file) {
-        Ok(text) => {
-            serde_json::from_str(&text).map_err(|error| CheckpointError::damaged(&file, error))
-        }
+        Ok(text) => serde_json::from_str(&text).map_err(|error| CheckpointError::damaged(&file, error)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Map::new()),
         Err(source) => Err(CheckpointError::File { file, source }),
     }
