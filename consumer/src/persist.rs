@@ -65,12 +65,17 @@ impl Labeled {
 pub(crate) struct Positions(Mutex<BTreeMap<i32, (Epoch, NextOffset)>>);
 
 impl Positions {
-    /// Notes a position, unless a newer claim has been noted.
-    pub fn note(&self, partition: i32, epoch: Epoch, position: NextOffset) {
+    /// A partition is read from here on, under this claim.
+    pub fn claimed(&self, partition: i32, epoch: Epoch, position: NextOffset) {
         let mut positions = self.0.lock().expect("no holder panics");
-        let entry = positions.entry(partition).or_insert((epoch, position));
-        if entry.0 <= epoch {
-            *entry = (epoch, position);
+        positions.insert(partition, (epoch, position));
+    }
+
+    /// A write is committed. One that was still on its way when its partition went to others is not noted.
+    fn written(&self, partition: i32, epoch: Epoch, position: NextOffset) {
+        let mut positions = self.0.lock().expect("no holder panics");
+        if let Some(noted) = positions.get_mut(&partition).filter(|noted| noted.0 == epoch) {
+            noted.1 = position;
         }
     }
 
@@ -235,7 +240,7 @@ impl Writer {
     }
 
     fn written(&self, write: &Write) {
-        self.positions.note(write.partition, write.epoch, write.to);
+        self.positions.written(write.partition, write.epoch, write.to);
         let metrics = &self.metrics;
         let now = Utc::now();
         for row in &write.predictions {

@@ -143,7 +143,7 @@ impl Claims {
             next,
         } = claimed
         {
-            self.positions.note(partition, epoch, next);
+            self.positions.claimed(partition, epoch, next);
             tracing::info!(
                 partition,
                 epoch = epoch.0,

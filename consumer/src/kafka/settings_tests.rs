@@ -41,5 +41,13 @@ fn what_would_break_the_guarantees_is_refused_with_the_reason() {
 #[test]
 fn what_librdkafka_refuses_is_said_without_the_secret() {
     assert!(refusal(&["-X", "no.such.property=1"]).contains("no.such.property"));
-    assert!(!refusal(&["-X", "ssl.key.pem=hunter2"]).contains("hunter2"));
+    let refused_value = |key: &str| {
+        let description = "Invalid value \"hunter2\"".to_owned();
+        let kind = rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_INVALID;
+        refused(&KafkaError::ClientConfig(kind, description, key.to_owned(), "hunter2".to_owned())).to_string()
+    };
+    assert!(refused_value("client.id").contains("hunter2"));
+    for secret in ["sasl.password", "ssl.key.pem", "sasl.oauthbearer.client.secret"] {
+        assert!(!refused_value(secret).contains("hunter2"));
+    }
 }

@@ -1,0 +1,79 @@
+//! What is away comes back, and nothing was lost or turned into a dead letter meanwhile.
+
+use consumer::{Constant, ModelSource};
+use stack::{Fault, Postgres};
+use store::Version;
+
+use crate::world::{World, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_goes_and_comes_is_waited_for() {
+    let world = World::new().await;
+    world.publish_reviews(100);
+    let consumer = world.consume_constantly();
+    world.until_written(100).await;
+    world.kafka.inject(Fault::Down).unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    world.kafka.inject(Fault::Up).unwrap();
+    world.publish_reviews(100);
+    world.until_written(200).await;
+    consumer.stop().await;
+    world.assert_each_exactly_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_away_at_the_claim_and_in_the_middle_is_waited_for() {
+    let mut postgres = Postgres::start().unwrap();
+    let world = World::on(&postgres).await;
+    // Made while the database is up; the group takes three seconds to give partitions out.
+    let consumer = world.consume_constantly();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    postgres.stop();
+    world.publish_reviews(5_000);
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    postgres.start_again().unwrap();
+    until("the first writes", async || {
+        (world.number("select coalesce(sum(next_offset), 0)::bigint from positions").await > 0).then_some(())
+    })
+    .await;
+    postgres.kill().unwrap();
+    // Long enough for what is read to fill every stage, and for Kafka to be paused.
+    world.publish_reviews(20_000);
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    assert!(consumer.is_running());
+    postgres.start_again().unwrap();
+    world.until_written(25_000).await;
+    consumer.stop().await;
+    world.assert_each_exactly_once().await;
+    assert!(world.reasons().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waiting_cannot_mend_ends_the_consumer_with_one_clear_line() {
+    let world = World::new().await;
+    let end = async |database: &str, more: &[&str]| {
+        let mut config = world.config(more);
+        config.database_url = database.to_owned();
+        let source = ModelSource::fixed(|| Ok(Constant::new(Version(1))));
+        format!("{:#}", world.start(config, source).end().await.unwrap_err())
+    };
+    let (address, name) = world.database.rsplit_once('/').unwrap();
+    let missing = end(&format!("{address}/no_such_database"), &[]).await;
+    assert!(missing.contains("no_such_database"), "{missing}");
+    let password = address.split(':').nth(2).unwrap().split('@').next().unwrap();
+    let wrong = end(&world.database.replace(password, "wrong"), &[]).await;
+    assert!(wrong.contains("password") && !wrong.contains("wrong"), "{wrong}");
+    let unmigrated = end(&format!("{address}/postgres"), &[]).await;
+    assert!(unmigrated.contains("labelstream migrate"), "{unmigrated}");
+    let property = end(&format!("{address}/{name}"), &["-X", "auto.offset.reset=latest"]).await;
+    assert!(property.contains("auto.offset.reset"), "{property}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_topic_is_waited_for() {
+    let world = World::new().await;
+    let consumer = world.consume(Constant::new(Version(1)), &["--topic", "later"]);
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert!(consumer.is_running());
+    consumer.stop().await;
+}

@@ -1,0 +1,93 @@
+//! What the consumer answers over HTTP.
+
+use consumer::{Constant, ModelSource};
+use serde_json::{Value, json};
+use store::Version;
+
+use crate::world::{World, free_address, until};
+
+/// The status and the body of an answer.
+fn ask(method: &str, url: String, body: &str) -> (u16, String) {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let answer = match method {
+        "GET" => agent.get(url).call(),
+        _ => agent.post(url).content_type("application/json").send(body),
+    };
+    let mut answer = answer.unwrap();
+    (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+}
+
+async fn asked(method: &'static str, url: String, body: String) -> (u16, String) {
+    tokio::task::spawn_blocking(move || ask(method, url, &body)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ready_consumer_predicts_and_counts() {
+    let world = World::new().await;
+    let address = free_address();
+    let consumer = world.consume(Constant::new(Version(3)), &["--http", &address]);
+    let get = async |path: &str| asked("GET", format!("http://{address}{path}"), String::new()).await;
+    let predict = async |body: String| {
+        let (status, body) = asked("POST", format!("http://{address}/predict"), body).await;
+        (status, serde_json::from_str::<Value>(&body).unwrap_or_else(|_| panic!("{body}")))
+    };
+    until("a listener", async || tokio::net::TcpStream::connect(&address).await.ok()).await;
+    until("readiness", async || (get("/health/ready").await.0 == 200).then_some(())).await;
+    assert_eq!(get("/health/live").await.0, 200);
+
+    let one = json!([{"label": "positive", "score": 0.75}, {"label": "negative", "score": 0.25}]);
+    assert_eq!(predict(json!({"inputs": "好吃"}).to_string()).await, (200, one.clone()));
+    assert_eq!(predict(json!({"inputs": ["好吃", "难吃"]}).to_string()).await, (200, json!([one, one])));
+    for (body, status) in [
+        ("{".to_owned(), 422),
+        (json!({"inputs": 5}).to_string(), 422),
+        (json!({"inputs": ""}).to_string(), 422),
+        (json!({"inputs": []}).to_string(), 422),
+        (json!({"inputs": vec!["a"; 65]}).to_string(), 413),
+        (json!({"inputs": "a".repeat(2 << 20)}).to_string(), 413),
+    ] {
+        let (answered, error) = predict(body).await;
+        assert_eq!(answered, status, "{error}");
+        assert_eq!(error["error_type"], "validation", "{error}");
+    }
+
+    world.publish_reviews(10);
+    world.publish([Some(&b"bad"[..])]);
+    world.until_written(11).await;
+    let (_, metrics) = get("/metrics").await;
+    for line in [
+        "labelstream_records_total 11",
+        r#"labelstream_predictions_total{label="positive"} 10"#,
+        r#"labelstream_dead_letters_total{reason="not_json"} 1"#,
+        "labelstream_database_up 1",
+        "labelstream_kafka_up 1",
+        "labelstream_model_up 1",
+        r#"labelstream_model_info{version="3",device="auto"} 1"#,
+        "labelstream_all_records_bad 0",
+        r#"labelstream_predict_requests_total{code="422"} 4"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_champion_the_consumer_waits_and_says_so() {
+    let world = World::new().await;
+    let address = free_address();
+    let consumer = world.start(world.config(&["--http", &address]), ModelSource::Registry);
+    let ready = until("an answer that names the model", async || {
+        tokio::net::TcpStream::connect(&address).await.ok()?;
+        let (status, body) = asked("GET", format!("http://{address}/health/ready"), String::new()).await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(status, 503);
+        (body["database"] == "ok").then_some(body)
+    })
+    .await;
+    assert_eq!(ready["model"], "waiting for a champion");
+    let body = json!({"inputs": "a"}).to_string();
+    let (status, error) = asked("POST", format!("http://{address}/predict"), body).await;
+    let error: Value = serde_json::from_str(&error).unwrap();
+    assert_eq!((status, error["error_type"].as_str()), (503, Some("unhealthy")));
+    consumer.stop().await;
+}

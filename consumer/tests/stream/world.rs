@@ -1,0 +1,183 @@
+//! A topic, a database, and consumers between them.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser as _;
+use consumer::{Config, Model, ModelSource};
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use sqlx::{Connection as _, PgConnection};
+use stack::InProcessKafka;
+use store::{Store, Version};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Ends with the test process.
+static SERVER: LazyLock<stack::Postgres> =
+    LazyLock::new(|| stack::Postgres::start().expect("a private Postgres"));
+
+pub const TOPIC: &str = "reviews";
+
+pub struct World {
+    pub kafka: InProcessKafka,
+    pub database: String,
+}
+
+impl World {
+    /// A topic with two partitions and a migrated database on the server that all tests share.
+    pub async fn new() -> Self {
+        Self::on(&SERVER).await
+    }
+
+    /// The same on a server of one's own, which may be stopped.
+    pub async fn on(server: &stack::Postgres) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("consumer_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let database = server.create_database(&name).unwrap();
+        Store::connect(&database, 1).await.unwrap().migrate().await.unwrap();
+        let kafka = InProcessKafka::start().unwrap();
+        kafka.create_topic(TOPIC, 2).unwrap();
+        Self { kafka, database }
+    }
+
+    pub async fn store(&self) -> Store {
+        Store::connect(&self.database, 2).await.unwrap()
+    }
+
+    pub fn config(&self, more: &[&str]) -> Config {
+        let flags = ["consumer", "--brokers", self.kafka.brokers(), "--database-url", &self.database];
+        // A session ends soon, so that what a test leaves behind does not hold its partitions.
+        let rest = ["--checkpoints", "/nowhere", "-X", "session.timeout.ms=6000"];
+        let mut flags: Vec<&str> = flags.iter().chain(&rest).copied().collect();
+        flags.extend(more);
+        if !more.contains(&"--http") {
+            flags.extend(["--http", "127.0.0.1:0"]);
+        }
+        Config::parse_from(flags)
+    }
+
+    /// A consumer with a model of its own.
+    pub fn consume<M: Model + 'static>(&self, model: M, more: &[&str]) -> Running {
+        let source = ModelSource::fixed(move || Ok(model));
+        self.start(self.config(more), source)
+    }
+
+    /// A consumer that finds every text positive.
+    pub fn consume_constantly(&self) -> Running {
+        self.consume(consumer::Constant::new(Version(7)), &[])
+    }
+
+    pub fn start(&self, config: Config, source: ModelSource) -> Running {
+        static TRACE: LazyLock<()> = LazyLock::new(|| {
+            let filter = tracing_subscriber::EnvFilter::new("consumer=info");
+            tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().init();
+        });
+        LazyLock::force(&TRACE);
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(consumer::run(config, source, shutdown.clone()));
+        Running { task, shutdown }
+    }
+
+    /// Publishes values, in turns to the two partitions; `None` is a tombstone.
+    pub fn publish<'a>(&self, values: impl IntoIterator<Item = Option<&'a [u8]>>) {
+        let mut settings = ClientConfig::new();
+        let producer: BaseProducer = settings.set("bootstrap.servers", self.kafka.brokers()).create().unwrap();
+        for (index, value) in values.into_iter().enumerate() {
+            let header = Header { key: "source", value: Some("test") };
+            let mut record = BaseRecord::<(), [u8]>::to(TOPIC)
+                .partition((index % 2) as i32)
+                .headers(OwnedHeaders::new().insert(header));
+            record.payload = value;
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(Duration::from_secs(20)).unwrap();
+    }
+
+    /// Publishes this many good reviews.
+    pub fn publish_reviews(&self, count: usize) {
+        let reviews: Vec<_> = (0..count).map(|index| format!(r#"{{"text":"好吃 {index}"}}"#)).collect();
+        self.publish(reviews.iter().map(|review| Some(review.as_bytes())));
+    }
+
+    /// Waits until so many records have left their effect.
+    pub async fn until_written(&self, count: i64) {
+        until(&format!("{count} records written"), async || {
+            let mut connection = PgConnection::connect(&self.database).await.ok()?;
+            let query = "select coalesce(sum(predictions + dead_letters + tombstones), 0)::bigint from positions";
+            let written: i64 = sqlx::query_scalar(query).fetch_one(&mut connection).await.ok()?;
+            (written >= count).then_some(())
+        })
+        .await;
+        let query = "select coalesce(sum(predictions + dead_letters + tombstones), 0)::bigint from positions";
+        assert_eq!(self.number(query).await, count);
+    }
+
+    pub async fn number(&self, query: &'static str) -> i64 {
+        let mut connection = PgConnection::connect(&self.database).await.unwrap();
+        sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+    }
+
+    /// How often each reason has made a dead letter.
+    pub async fn reasons(&self) -> BTreeMap<String, i64> {
+        let mut connection = PgConnection::connect(&self.database).await.unwrap();
+        let query = "select reason, count(*) from dead_letters group by reason";
+        let rows: Vec<(String, i64)> = sqlx::query_as(query).fetch_all(&mut connection).await.unwrap();
+        rows.into_iter().collect()
+    }
+
+    /// Every offset below the positions has one row, in one of the tables.
+    pub async fn assert_each_exactly_once(&self) {
+        let query = "select count(*) from (
+            select partition, kafka_offset from predictions union all select partition, kafka_offset from dead_letters) rows";
+        let distinct = "select count(distinct (partition, kafka_offset)) from (
+            select partition, kafka_offset from predictions union all select partition, kafka_offset from dead_letters) rows";
+        let positions = "select coalesce(sum(next_offset - tombstones), 0)::bigint from positions";
+        let rows = self.number(query).await;
+        assert_eq!(rows, self.number(distinct).await, "no record has two rows");
+        assert_eq!(rows, self.number(positions).await, "every record has a row");
+    }
+}
+
+pub struct Running {
+    task: JoinHandle<anyhow::Result<()>>,
+    shutdown: CancellationToken,
+}
+
+impl Running {
+    /// Stops it in order.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.end().await.unwrap();
+    }
+
+    /// How it ends.
+    pub async fn end(self) -> anyhow::Result<()> {
+        tokio::time::timeout(Duration::from_secs(40), self.task).await.expect("an end in time").unwrap()
+    }
+
+    pub fn is_running(&self) -> bool {
+        !self.task.is_finished()
+    }
+}
+
+/// Asks until there is an answer, for at most a minute.
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// An address that nothing listens on.
+pub fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
