@@ -78,6 +78,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    keep_candle_on_its_thread();
     print::end_quietly_on_a_broken_pipe();
     let program = Program::parse();
     tracing_subscriber::fmt()
@@ -93,6 +94,16 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// candle spreads additions over a pool of its own, whose threads spin for work and take turns behind one lock. We have a
+/// thread on every core already, each with its share of the texts: in training the pool cost a fifth of the processor.
+#[expect(unsafe_code, reason = "the environment is the only way to tell candle, which reads it once")]
+fn keep_candle_on_its_thread() {
+    if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
+        // SAFETY: main calls this first, while the program has one thread.
+        unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     }
 }
 

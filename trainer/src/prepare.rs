@@ -136,6 +136,9 @@ fn drop_duplicates(rows: Vec<Row>, report: &mut Report) -> Vec<Row> {
     kept
 }
 
+/// A seeded hash.
+type Order = [u8; 32];
+
 /// Texts with the same [`key`] are one group and fall together. Each label's groups are taken in the order of a seeded hash,
 /// so that a text stays where it is when others come and go, and fill test, then validation, then training.
 fn split(rows: Vec<Row>, options: &Options, mut report: Report) -> Prepared {
@@ -144,7 +147,7 @@ fn split(rows: Vec<Row>, options: &Options, mut report: Report) -> Prepared {
         groups.entry(key(&row.text)).or_default().push(row);
     }
     // A group's label is that of its first row: with punctuation apart, a text may still stand with two labels.
-    let mut strata: BTreeMap<String, Vec<([u8; 32], Vec<Row>)>> = BTreeMap::new();
+    let mut strata: BTreeMap<String, Vec<(Order, Vec<Row>)>> = BTreeMap::new();
     for (key, group) in groups {
         let order = Sha256::new().chain_update(options.seed.to_le_bytes()).chain_update(&key).finalize();
         strata.entry(group[0].label.clone()).or_default().push((order.into(), group));
