@@ -209,8 +209,7 @@ fn with_offset(error: sqlx::Error, table: &'static str, mut offsets: impl Iterat
     let sqlx::Error::Database(database_error) = &error else {
         return error.into();
     };
-    // Class 22 is a value that cannot be, class 54 one past a limit of the server: the row's own fault, both.
-    let own_fault = database_error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("54"));
+    let own_fault = database_error.code().is_some_and(|code| is_the_rows_fault(&code));
     let line = database_error.try_downcast_ref::<PgDatabaseError>().and_then(|error| line(error.r#where()?, table));
     match line.filter(|_| own_fault).and_then(|line| offsets.nth(line.checked_sub(1)?)) {
         Some(kafka_offset) => StoreError::BadRow { table, kafka_offset, detail: database_error.message().to_owned() },
@@ -218,9 +217,42 @@ fn with_offset(error: sqlx::Error, table: &'static str, mut offsets: impl Iterat
     }
 }
 
+/// Class 22 is a value that cannot be, class 54 one past a limit of the server. A form that the server cannot read is
+/// the fault of the encoder, and no row is to suffer for it.
+fn is_the_rows_fault(code: &str) -> bool {
+    const INVALID_BINARY_REPRESENTATION: &str = "22P03";
+    const BAD_COPY_FILE_FORMAT: &str = "22P04";
+    let encoding = [INVALID_BINARY_REPRESENTATION, BAD_COPY_FILE_FORMAT].contains(&code);
+    (code.starts_with("22") || code.starts_with("54")) && !encoding
+}
+
 /// The number in `COPY predictions, line 3, column text`, whatever the language of the server's messages.
 fn line(context: &str, table: &str) -> Option<usize> {
     let (_, after) = context.split_once(&format!("COPY {table}"))?;
     let digits = after.trim_start_matches(|character: char| !character.is_ascii_digit());
     digits.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_found_in_any_language() {
+        assert_eq!(line("COPY predictions, line 12, column text", "predictions"), Some(12));
+        let nested = "JSON data, line 1: ...\nCOPY predictions, Zeile 7, Spalte attributes";
+        assert_eq!(line(nested, "predictions"), Some(7));
+        assert_eq!(line("COPY dead_letters, line 3", "predictions"), None);
+        assert_eq!(line("SQL function \"f\"", "predictions"), None);
+    }
+
+    #[test]
+    fn only_a_value_that_cannot_be_held_is_the_rows_fault() {
+        for code in ["22021", "22P05", "22P02", "22008", "54000", "54001"] {
+            assert!(is_the_rows_fault(code), "{code}");
+        }
+        for code in ["22P03", "22P04", "23505", "42P01", "53100", "57014"] {
+            assert!(!is_the_rows_fault(code), "{code}");
+        }
+    }
 }

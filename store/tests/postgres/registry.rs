@@ -66,21 +66,21 @@ async fn a_champion_is_made_only_in_the_place_of_the_expected_one() {
 #[tokio::test]
 async fn of_many_who_promote_at_once_one_wins() {
     let (store, _) = migrated().await;
-    let first = store.register_model(&checkpoint(0)).await.unwrap();
-    store.promote(first, "the first", None).await.unwrap();
-    let mut rivals = Vec::new();
-    for number in 1..=8 {
-        let version = store.register_model(&checkpoint(number)).await.unwrap();
-        let store = store.clone();
-        rivals.push(tokio::spawn(async move { store.promote(version, "race", Some(first)).await }));
+    let mut versions = Vec::new();
+    for number in 0..8 {
+        versions.push(store.register_model(&checkpoint(number)).await.unwrap());
     }
-    let ends = futures::future::join_all(rivals).await;
-    let won = ends.iter().filter(|end| end.as_ref().unwrap().is_ok()).count();
-    assert_eq!(won, 1);
-    for end in ends {
-        assert!(matches!(end.unwrap(), Ok(()) | Err(StoreError::Conflict { .. })));
+    // Each with its connection ready, so that they do meet.
+    futures::future::join_all(versions.iter().map(|_| store.ping())).await;
+    for round in 0..10 {
+        let expected = champion(&store).await;
+        let others = versions.iter().filter(|version| Some(**version) != expected);
+        let ends = futures::future::join_all(others.map(|version| store.promote(*version, "race", expected))).await;
+        let (won, lost): (Vec<_>, Vec<_>) = ends.iter().partition(|end| end.is_ok());
+        assert_eq!(won.len(), 1, "{ends:?}");
+        assert!(lost.iter().all(|end| matches!(end, Err(StoreError::Conflict { .. }))), "{ends:?}");
+        assert_eq!(store.deployments().await.unwrap().len(), round + 1);
     }
-    assert_eq!(store.deployments().await.unwrap().len(), 2);
 }
 
 #[tokio::test]
