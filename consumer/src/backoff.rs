@@ -12,10 +12,7 @@ impl Backoff {
 
     /// Delays of 100 ms, 200 ms, and so on up to `cap`.
     pub fn new(cap: Duration) -> Self {
-        Self {
-            delay: Self::FIRST.min(cap),
-            cap,
-        }
+        Self { delay: Self::FIRST.min(cap), cap }
     }
 
     /// The next delay.

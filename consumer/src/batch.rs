@@ -63,12 +63,7 @@ pub(crate) struct Batcher {
 impl Batcher {
     /// A batcher for a model that truncates texts to `max_length` tokens.
     pub fn new(limits: Limits, max_length: usize) -> Self {
-        Self {
-            limits,
-            max_length,
-            batch: Batch::default(),
-            opened: None,
-        }
+        Self { limits, max_length, batch: Batch::default(), opened: None }
     }
 
     /// Follows the pace of the model; see [`crate::inference::Pace`].
@@ -89,23 +84,14 @@ impl Batcher {
 
     /// Whether another record would be too many.
     pub fn is_full(&self) -> bool {
-        let Limits {
-            tokens,
-            records,
-            bytes,
-            ..
-        } = self.limits;
+        let Limits { tokens, records, bytes, .. } = self.limits;
         self.batch.records >= records || self.batch.tokens >= tokens || self.batch.bytes >= bytes
     }
 
     /// How long to wait for more: nothing if the batch should go, `None` if it is empty.
     pub fn patience(&self, now: Instant) -> Option<Duration> {
         let waited = now.saturating_duration_since(self.opened?);
-        Some(if self.is_full() {
-            Duration::ZERO
-        } else {
-            self.limits.delay.saturating_sub(waited)
-        })
+        Some(if self.is_full() { Duration::ZERO } else { self.limits.delay.saturating_sub(waited) })
     }
 
     /// The batch, if it has anything in it.
@@ -117,9 +103,7 @@ impl Batcher {
 impl Batch {
     /// The section of this claim. Records come in runs of a partition, so it is mostly the last one.
     fn section(&mut self, origin: Origin) -> &mut Section {
-        let same = |section: &Section| {
-            (section.partition, section.epoch) == (origin.partition, origin.epoch)
-        };
+        let same = |section: &Section| (section.partition, section.epoch) == (origin.partition, origin.epoch);
         let index = self.sections.iter().rposition(same).unwrap_or_else(|| {
             self.sections.push(Section {
                 partition: origin.partition,
@@ -141,9 +125,7 @@ impl Section {
         self.to = NextOffset(record.offset + 1);
         match decoded {
             Decoded::Review(review) => self.reviews.push((record, review)),
-            Decoded::DeadLetter { reason, detail } => self
-                .dead_letters
-                .push(record.into_dead_letter(reason, &detail)),
+            Decoded::DeadLetter { reason, detail } => self.dead_letters.push(record.into_dead_letter(reason, &detail)),
             Decoded::Tombstone => self.tombstones += 1,
         }
     }

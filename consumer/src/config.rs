@@ -52,12 +52,7 @@ pub struct Config {
     pub kafka_secrets: Vec<KafkaProperty>,
 
     /// Postgres database, postgres://user:password@host:port/database
-    #[arg(
-        long,
-        env = "LABELSTREAM_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
+    #[arg(long, env = "LABELSTREAM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: String,
 
     /// Connections to Postgres, which is how many partitions are written at the same time
@@ -77,12 +72,7 @@ pub struct Config {
     pub device: DeviceChoice,
 
     /// Address of health, metrics and predictions
-    #[arg(
-        long,
-        env = "LABELSTREAM_HTTP",
-        default_value = "127.0.0.1:9100",
-        value_name = "ADDRESS"
-    )]
+    #[arg(long, env = "LABELSTREAM_HTTP", default_value = "127.0.0.1:9100", value_name = "ADDRESS")]
     pub http: SocketAddr,
 
     /// Tokens in a batch, at most, as estimated from the characters
@@ -128,12 +118,8 @@ impl Config {
     /// every property that begins with `sasl.` or `ssl.`.
     pub fn take_kafka_secrets(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
         let secrets = environment.into_iter().filter_map(|(name, value)| {
-            let key = name
-                .strip_prefix("LABELSTREAM_KAFKA_")?
-                .to_lowercase()
-                .replace('_', ".");
-            let known =
-                key.starts_with("sasl.") || key.starts_with("ssl.") || key == "security.protocol";
+            let key = name.strip_prefix("LABELSTREAM_KAFKA_")?.to_lowercase().replace('_', ".");
+            let known = key.starts_with("sasl.") || key.starts_with("ssl.") || key == "security.protocol";
             known.then_some(KafkaProperty { key, value })
         });
         self.kafka_secrets.extend(secrets);
@@ -179,10 +165,7 @@ impl FromStr for KafkaProperty {
     fn from_str(property: &str) -> Result<Self, Self::Err> {
         // The message must not repeat the value: it may be a password.
         let (key, value) = property.split_once('=').ok_or("expected key=value")?;
-        Ok(Self {
-            key: key.trim().to_owned(),
-            value: value.trim().to_owned(),
-        })
+        Ok(Self { key: key.trim().to_owned(), value: value.trim().to_owned() })
     }
 }
 

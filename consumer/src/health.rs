@@ -24,11 +24,7 @@ impl Health {
 
     /// What is wrong with each part: all `None` means ready.
     pub fn problems(&self) -> [(&'static str, Option<String>); 3] {
-        [
-            ("kafka", self.kafka.problem()),
-            ("database", self.database.problem()),
-            ("model", self.model.problem()),
-        ]
+        [("kafka", self.kafka.problem()), ("database", self.database.problem()), ("model", self.model.problem())]
     }
 }
 
@@ -40,10 +36,7 @@ pub(crate) struct Part {
 
 impl Part {
     fn new(problem: &str, lasts: Duration) -> Self {
-        Self {
-            state: Mutex::new(Err(problem.to_owned())),
-            lasts,
-        }
+        Self { state: Mutex::new(Err(problem.to_owned())), lasts }
     }
 
     /// It works as of now; true if it did not before.
@@ -62,10 +55,9 @@ impl Part {
     pub fn problem(&self) -> Option<String> {
         match &*self.state.lock().expect("no holder panics") {
             Err(problem) => Some(problem.clone()),
-            Ok(sign) if sign.elapsed() > self.lasts => Some(format!(
-                "no sign of life for {} s",
-                sign.elapsed().as_secs()
-            )),
+            Ok(sign) if sign.elapsed() > self.lasts => {
+                Some(format!("no sign of life for {} s", sign.elapsed().as_secs()))
+            }
             Ok(_) => None,
         }
     }

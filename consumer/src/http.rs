@@ -45,24 +45,14 @@ pub(crate) fn router(service: Service) -> Router {
 async fn ready(State(service): State<Service>) -> Response {
     let problems = service.health.problems();
     let ready = problems.iter().all(|(_, problem)| problem.is_none());
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let parts = problems
-        .into_iter()
-        .map(|(part, problem)| (part, problem.unwrap_or_else(|| "ok".to_owned())));
-    let parts: serde_json::Map<_, _> = parts
-        .map(|(part, state)| (part.to_owned(), state.into()))
-        .collect();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let parts = problems.into_iter().map(|(part, problem)| (part, problem.unwrap_or_else(|| "ok".to_owned())));
+    let parts: serde_json::Map<_, _> = parts.map(|(part, state)| (part.to_owned(), state.into())).collect();
     (status, Json(parts)).into_response()
 }
 
 async fn metrics(State(service): State<Service>) -> Response {
-    let Service {
-        metrics, health, ..
-    } = &service;
+    let Service { metrics, health, .. } = &service;
     for (part, gauge) in [
         (&health.kafka, &metrics.kafka_up),
         (&health.database, &metrics.database_up),
@@ -100,25 +90,14 @@ enum Scores {
     Several(Vec<Vec<Scored>>),
 }
 
-async fn predict(
-    State(service): State<Service>,
-    request: Result<Json<Request>, JsonRejection>,
-) -> Response {
+async fn predict(State(service): State<Service>, request: Result<Json<Request>, JsonRejection>) -> Response {
     let answer = match request {
         Ok(Json(request)) => answer(&service, request.inputs).await,
-        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            Err(Refusal::TooLarge)
-        }
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Refusal::TooLarge),
         Err(rejection) => Err(Refusal::Invalid(rejection.body_text())),
     };
     let response = answer.map(Json).into_response();
-    service
-        .metrics
-        .predict_requests
-        .get_or_create(&Code {
-            code: response.status().as_u16(),
-        })
-        .inc();
+    service.metrics.predict_requests.get_or_create(&Code { code: response.status().as_u16() }).inc();
     response
 }
 
@@ -137,39 +116,21 @@ async fn answer(service: &Service, inputs: Inputs) -> Result<Scores, Refusal> {
         return Err(Refusal::Invalid("inputs must not be empty".to_owned()));
     }
     let (reply, answer) = oneshot::channel();
-    service
-        .predict
-        .try_send(PredictJob { texts, reply })
-        .map_err(|error| match error {
-            TrySendError::Full(_) => Refusal::Overloaded,
-            TrySendError::Closed(_) => Refusal::Unhealthy("the consumer is stopping".to_owned()),
-        })?;
-    let Answer {
-        labels,
-        predictions,
-    } = answer
+    service.predict.try_send(PredictJob { texts, reply }).map_err(|error| match error {
+        TrySendError::Full(_) => Refusal::Overloaded,
+        TrySendError::Closed(_) => Refusal::Unhealthy("the consumer is stopping".to_owned()),
+    })?;
+    let Answer { labels, predictions } = answer
         .await
         .map_err(|_| Refusal::Unhealthy("the model does not work at the moment".to_owned()))?
         .map_err(|error| Refusal::Backend(format!("{error:#}")))?;
-    let mut scores: Vec<_> = predictions
-        .into_iter()
-        .map(|prediction| sorted(&labels, &prediction))
-        .collect();
-    Ok(if several {
-        Scores::Several(scores)
-    } else {
-        Scores::One(scores.remove(0))
-    })
+    let mut scores: Vec<_> = predictions.into_iter().map(|prediction| sorted(&labels, &prediction)).collect();
+    Ok(if several { Scores::Several(scores) } else { Scores::One(scores.remove(0)) })
 }
 
 fn sorted(labels: &Labels, prediction: &Prediction) -> Vec<Scored> {
     let scored = prediction.scores.iter().zip(labels.names());
-    let mut scored: Vec<_> = scored
-        .map(|(&score, label)| Scored {
-            label: label.clone(),
-            score,
-        })
-        .collect();
+    let mut scored: Vec<_> = scored.map(|(&score, label)| Scored { label: label.clone(), score }).collect();
     scored.sort_by(|one, other| other.score.total_cmp(&one.score));
     scored
 }
@@ -187,29 +148,17 @@ enum Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, error_type, error) = match self {
-            Self::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "validation",
-                format!("more than {MAX_BODY_BYTES} bytes"),
-            ),
-            Self::TooMany(count) => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "validation",
-                format!("{count} inputs, {MAX_TEXTS} allowed"),
-            ),
+            Self::TooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "validation", format!("more than {MAX_BODY_BYTES} bytes"))
+            }
+            Self::TooMany(count) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "validation", format!("{count} inputs, {MAX_TEXTS} allowed"))
+            }
             Self::Invalid(error) => (StatusCode::UNPROCESSABLE_ENTITY, "validation", error),
-            Self::Overloaded => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "overloaded",
-                "the model is overloaded".to_owned(),
-            ),
+            Self::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded", "the model is overloaded".to_owned()),
             Self::Unhealthy(error) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", error),
             Self::Backend(error) => (StatusCode::FAILED_DEPENDENCY, "backend", error),
         };
-        (
-            status,
-            Json(serde_json::json!({ "error": error, "error_type": error_type })),
-        )
-            .into_response()
+        (status, Json(serde_json::json!({ "error": error, "error_type": error_type }))).into_response()
     }
 }

@@ -79,19 +79,8 @@ impl Inference {
     pub fn new(mut model: Box<dyn Model>, channels: Channels, signs: Signs) -> Result<Self> {
         canary(model.as_mut()).context("the model fails on a fixed text")?;
         signs.health.model.works();
-        let labels = model
-            .labels()
-            .names()
-            .iter()
-            .map(|name| name.as_str().into())
-            .collect();
-        Ok(Self {
-            model,
-            labels,
-            channels,
-            signs,
-            last_pass: Instant::now(),
-        })
+        let labels = model.labels().names().iter().map(|name| name.as_str().into()).collect();
+        Ok(Self { model, labels, channels, signs, last_pass: Instant::now() })
     }
 
     /// Works until there is no more work.
@@ -116,10 +105,7 @@ impl Inference {
         let predictions = attempt(self.model.as_mut(), &texts);
         let labels = self.model.labels().clone();
         // Nobody may be waiting any more.
-        let _ = job.reply.send(predictions.map(|predictions| Answer {
-            labels,
-            predictions,
-        }));
+        let _ = job.reply.send(predictions.map(|predictions| Answer { labels, predictions }));
     }
 
     fn sign_of_life(&mut self) {
@@ -139,10 +125,7 @@ impl Inference {
 
     fn fails(&self, error: &anyhow::Error) {
         if self.signs.health.model.fails(format!("{error:#}")) {
-            tracing::error!(
-                error = format!("{error:#}"),
-                "the model fails on a fixed text: waiting, nothing is lost"
-            );
+            tracing::error!(error = format!("{error:#}"), "the model fails on a fixed text: waiting, nothing is lost");
         }
     }
 
@@ -195,21 +178,13 @@ impl Channels {
     /// What to do next: people who wait come first. A batch is taken only when there is room for what comes of it, so that a
     /// slow database keeps nobody from an answer.
     async fn next(&mut self, canary: Instant) -> Work {
-        let Self {
-            batches,
-            predict,
-            labeled,
-            abort,
-        } = self;
+        let Self { batches, predict, labeled, abort } = self;
         let batch = async {
             // Without a receiver everything ends.
             let Ok(permit) = labeled.clone().reserve_owned().await else {
                 return Work::End;
             };
-            batches
-                .recv()
-                .await
-                .map_or(Work::End, |batch| Work::Batch(batch, permit))
+            batches.recv().await.map_or(Work::End, |batch| Work::Batch(batch, permit))
         };
         tokio::select! {
             biased;
@@ -253,10 +228,7 @@ impl Section {
         };
         let mut records = Vec::with_capacity(self.reviews.len());
         for (record, review) in self.reviews {
-            match predictions
-                .next()
-                .expect("a result for each text, or it is a bug")
-            {
+            match predictions.next().expect("a result for each text, or it is a bug") {
                 Ok(prediction) => {
                     let (best, score) = prediction.best();
                     write.predictions.push(PredictionRow {
@@ -273,9 +245,7 @@ impl Section {
                     });
                     records.push(record);
                 }
-                Err(error) => write
-                    .dead_letters
-                    .push(record.into_dead_letter(Reason::ModelFailed, &error)),
+                Err(error) => write.dead_letters.push(record.into_dead_letter(Reason::ModelFailed, &error)),
             }
         }
         Labeled { write, records }
@@ -287,11 +257,7 @@ impl Section {
 struct Broken(anyhow::Error);
 
 /// A result for each text, in order: bisects what fails while the canary passes.
-fn label(
-    model: &mut dyn Model,
-    texts: &[&str],
-    metrics: &Metrics,
-) -> Result<Vec<Result<Prediction, String>>, Broken> {
+fn label(model: &mut dyn Model, texts: &[&str], metrics: &Metrics) -> Result<Vec<Result<Prediction, String>>, Broken> {
     if texts.is_empty() {
         return Ok(Vec::new());
     }
@@ -319,23 +285,11 @@ fn canary(model: &mut dyn Model) -> Result<()> {
 /// A forward pass whose answer can be believed.
 fn attempt(model: &mut dyn Model, texts: &[&str]) -> Result<Vec<Prediction>> {
     let predictions = caught(|| model.classify(texts))?;
-    ensure!(
-        predictions.len() == texts.len(),
-        "{} predictions for {} texts",
-        predictions.len(),
-        texts.len()
-    );
+    ensure!(predictions.len() == texts.len(), "{} predictions for {} texts", predictions.len(), texts.len());
     let classes = model.labels().len();
     for Prediction { scores } in &predictions {
-        ensure!(
-            scores.len() == classes,
-            "{} scores for {classes} classes",
-            scores.len()
-        );
-        ensure!(
-            scores.iter().all(|score| score.is_finite()),
-            "a score that is no number"
-        );
+        ensure!(scores.len() == classes, "{} scores for {classes} classes", scores.len());
+        ensure!(scores.iter().all(|score| score.is_finite()), "a score that is no number");
     }
     Ok(predictions)
 }
@@ -343,14 +297,8 @@ fn attempt(model: &mut dyn Model, texts: &[&str]) -> Result<Vec<Prediction>> {
 /// A model holds nothing that a panic could leave half done: its weights do not change.
 fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or(panic.downcast_ref::<&str>().copied());
-        Err(anyhow!(
-            "the model panicked: {}",
-            text.unwrap_or("without a word")
-        ))
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(anyhow!("the model panicked: {}", text.unwrap_or("without a word")))
     })
 }
 
@@ -364,10 +312,7 @@ pub(crate) struct Pace {
 impl Pace {
     /// Starts small and goes up to `max` tokens.
     pub fn new(max: usize) -> Self {
-        Self {
-            tokens: AtomicUsize::new(max.min(2_048)),
-            max,
-        }
+        Self { tokens: AtomicUsize::new(max.min(2_048)), max }
     }
 
     /// Tokens for the next batch.
@@ -376,10 +321,8 @@ impl Pace {
     }
 
     fn learn(&self, tokens: usize, took: Duration) {
-        self.tokens.store(
-            next_pace(self.tokens(), tokens, took).clamp(MIN_PACE.min(self.max), self.max),
-            Ordering::Relaxed,
-        );
+        self.tokens
+            .store(next_pace(self.tokens(), tokens, took).clamp(MIN_PACE.min(self.max), self.max), Ordering::Relaxed);
     }
 }
 

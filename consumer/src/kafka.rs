@@ -82,37 +82,23 @@ impl Kafka {
             tracing::warn!(why, ?delay, "left the group, joining again");
             self.claims.metrics.rejoins.inc();
             let ending = self.stop.shutdown.cancelled();
-            if runtime
-                .block_on(async { tokio::time::timeout(delay, ending).await })
-                .is_ok()
-            {
+            if runtime.block_on(async { tokio::time::timeout(delay, ending).await }).is_ok() {
                 return Ok(());
             }
             let Claims { stream, health, .. } = &*self.claims;
-            let Some(found) =
-                find_stream(&self.settings, stream.clone(), health, &self.stop.shutdown)?
-            else {
+            let Some(found) = find_stream(&self.settings, stream.clone(), health, &self.stop.shutdown)? else {
                 return Ok(());
             };
-            ensure!(
-                found == *stream,
-                "another cluster answers at this address now: {}",
-                found.cluster_id
-            );
+            ensure!(found == *stream, "another cluster answers at this address now: {}", found.cluster_id);
         }
     }
 
     fn join(&mut self, runtime: &Handle) -> Result<End> {
         let context = Context::new(self.claims.clone());
-        let consumer: BaseConsumer<Context> = self
-            .settings
-            .0
-            .create_with_context(context)
-            .context("cannot make a Kafka consumer")?;
+        let consumer: BaseConsumer<Context> =
+            self.settings.0.create_with_context(context).context("cannot make a Kafka consumer")?;
         let topic = &self.claims.stream.topic;
-        consumer
-            .subscribe(&[topic])
-            .with_context(|| format!("cannot subscribe to {topic}"))?;
+        consumer.subscribe(&[topic]).with_context(|| format!("cannot subscribe to {topic}"))?;
         let end = Membership::new(self, &consumer, runtime).serve();
         self.claims.metrics.assigned.set(0);
         end

@@ -12,12 +12,8 @@ use tracing_subscriber::EnvFilter;
 async fn main() -> ExitCode {
     let mut config = Config::parse();
     config.take_kafka_secrets(std::env::vars());
-    let filter =
-        EnvFilter::try_from_env("LABELSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    let filter = EnvFilter::try_from_env("LABELSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     let shutdown = CancellationToken::new();
     let ended = match cancel_on_signal(shutdown.clone()) {

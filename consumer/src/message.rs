@@ -27,10 +27,7 @@ impl Record {
     /// Bytes held, as far as they matter for a bound on memory.
     pub fn bytes(&self) -> usize {
         let of = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        let headers = self
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + of(value));
+        let headers = self.headers.iter().map(|(name, value)| name.len() + of(value));
         of(&self.key) + of(&self.payload) + headers.sum::<usize>()
     }
 
@@ -41,11 +38,7 @@ impl Record {
             record_time: self.time,
             reason: reason.code(),
             // Postgres text holds no NUL, and a detail is for reading.
-            detail: detail
-                .replace('\0', "\\0")
-                .chars()
-                .take(MAX_DETAIL_CHARACTERS)
-                .collect(),
+            detail: detail.replace('\0', "\\0").chars().take(MAX_DETAIL_CHARACTERS).collect(),
             key: self.key,
             payload: self.payload,
             headers: self.headers,
@@ -158,19 +151,14 @@ impl Format {
         };
         match self.review(payload, record.key.as_deref()) {
             Ok((mut review, id)) => {
-                review.review_id =
-                    id.unwrap_or_else(|| format!("{topic}/{partition}/{}", record.offset));
+                review.review_id = id.unwrap_or_else(|| format!("{topic}/{partition}/{}", record.offset));
                 Decoded::Review(review)
             }
             Err((reason, detail)) => Decoded::DeadLetter { reason, detail },
         }
     }
 
-    fn review(
-        &self,
-        payload: &[u8],
-        key: Option<&[u8]>,
-    ) -> Result<(Review, Option<String>), Refusal> {
+    fn review(&self, payload: &[u8], key: Option<&[u8]>) -> Result<(Review, Option<String>), Refusal> {
         if payload.is_empty() {
             return Err(refuse(Reason::EmptyValue, "the value has no bytes"));
         }
@@ -182,9 +170,7 @@ impl Format {
         let fields = self.fields(json)?;
         let review = Review {
             review_id: String::new(),
-            text: fields
-                .text
-                .ok_or_else(|| refuse(Reason::TextMissing, "no text"))?,
+            text: fields.text.ok_or_else(|| refuse(Reason::TextMissing, "no text"))?,
             created_at: fields.created_at,
             attributes: fields.attributes.map(|attributes| attributes + "}"),
         };
@@ -194,10 +180,7 @@ impl Format {
     fn fields(&self, json: &str) -> Result<Fields, Refusal> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
         let mut refusal = None;
-        let reader = Reader {
-            format: self,
-            refusal: &mut refusal,
-        };
+        let reader = Reader { format: self, refusal: &mut refusal };
         let fields = deserializer.deserialize_map(reader).and_then(|fields| {
             deserializer.end()?;
             Ok(fields)
@@ -223,15 +206,11 @@ impl Fields {
     fn keep(&mut self, name: &str, value: &RawValue) -> Result<(), Refusal> {
         inspect(value.get())?;
         if name.contains('\0') {
-            return Err(refuse(
-                Reason::NulCharacter,
-                "a field name with a NUL character",
-            ));
+            return Err(refuse(Reason::NulCharacter, "a field name with a NUL character"));
         }
         let attributes = self.attributes.get_or_insert_with(String::new);
         attributes.push(if attributes.is_empty() { '{' } else { ',' });
-        attributes
-            .push_str(&serde_json::to_string(name).expect("a string is JSON, or it is a bug"));
+        attributes.push_str(&serde_json::to_string(name).expect("a string is JSON, or it is a bug"));
         attributes.push(':');
         attributes.push_str(value.get());
         Ok(())
@@ -313,13 +292,9 @@ fn text(json: &str) -> Result<Option<String>, Refusal> {
     if json == "null" {
         return Ok(None);
     }
-    let text =
-        string(json)?.ok_or_else(|| refuse(Reason::TextNotAString, "the text is not a string"))?;
+    let text = string(json)?.ok_or_else(|| refuse(Reason::TextNotAString, "the text is not a string"))?;
     if text.trim().is_empty() {
-        return Err(refuse(
-            Reason::TextEmpty,
-            "the text is empty or white space",
-        ));
+        return Err(refuse(Reason::TextEmpty, "the text is empty or white space"));
     }
     Ok(Some(text))
 }
@@ -330,19 +305,13 @@ fn id(json: &str) -> Result<Option<String>, Refusal> {
         None if json == "null" => return Ok(None),
         None if is_integer(json) => json.to_owned(),
         None => {
-            return Err(refuse(
-                Reason::IdInvalid,
-                "the id is neither a string nor an integer",
-            ));
+            return Err(refuse(Reason::IdInvalid, "the id is neither a string nor an integer"));
         }
     };
     match id.len() {
         0 => Ok(None),
         length if length <= MAX_ID_BYTES => Ok(Some(id)),
-        length => Err((
-            Reason::IdTooLong,
-            format!("{length} bytes, {MAX_ID_BYTES} allowed"),
-        )),
+        length => Err((Reason::IdTooLong, format!("{length} bytes, {MAX_ID_BYTES} allowed"))),
     }
 }
 
@@ -370,10 +339,7 @@ fn time(json: &str) -> Option<DateTime<Utc>> {
         .map(|time| time.to_utc())
         .or_else(|_| NaiveDateTime::parse_from_str(time, "%Y-%m-%dT%H:%M:%S%.f").map(utc))
         .or_else(|_| NaiveDateTime::parse_from_str(time, "%Y-%m-%d %H:%M:%S%.f").map(utc))
-        .or_else(|_| {
-            NaiveDate::parse_from_str(time, "%Y-%m-%d")
-                .map(|day| day.and_time(Default::default()).and_utc())
-        })
+        .or_else(|_| NaiveDate::parse_from_str(time, "%Y-%m-%d").map(|day| day.and_time(Default::default()).and_utc()))
         .ok()
         .filter(has_a_year_of_four_digits)
 }
@@ -389,10 +355,7 @@ fn has_a_year_of_four_digits(time: &DateTime<Utc>) -> bool {
 
 /// The string that `json` is, or `None` if it is something else.
 fn string(json: &str) -> Result<Option<String>, Refusal> {
-    let Some(inner) = json
-        .strip_prefix('"')
-        .and_then(|json| json.strip_suffix('"'))
-    else {
+    let Some(inner) = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')) else {
         return Ok(None);
     };
     if !inner.contains('\\') {
@@ -400,9 +363,7 @@ fn string(json: &str) -> Result<Option<String>, Refusal> {
         return Ok(Some(inner.to_owned()));
     }
     inspect(json)?;
-    serde_json::from_str(json)
-        .map(Some)
-        .map_err(|error| (Reason::NotJson, error.to_string()))
+    serde_json::from_str(json).map(Some).map_err(|error| (Reason::NotJson, error.to_string()))
 }
 
 /// Refuses what is JSON but no `jsonb`: half surrogate pairs, NUL, nesting without end. `json` is known to be JSON.
@@ -450,11 +411,7 @@ fn unicode_escape(escape: &str) -> Result<usize, Refusal> {
 
 fn classify(json: &str, error: &serde_json::Error) -> Refusal {
     let not_an_object = error.is_data() && !json.trim_start().starts_with('{');
-    let reason = if not_an_object {
-        Reason::NotAnObject
-    } else {
-        Reason::NotJson
-    };
+    let reason = if not_an_object { Reason::NotAnObject } else { Reason::NotJson };
     (reason, error.to_string())
 }
 

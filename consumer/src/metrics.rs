@@ -111,78 +111,26 @@ impl Metrics {
     }
 
     fn register(&self, to: &mut Registry) {
-        to.register(
-            "records",
-            "Records written, of any kind",
-            self.records.clone(),
-        );
-        to.register(
-            "predictions",
-            "Predictions written",
-            self.predictions.clone(),
-        );
-        to.register(
-            "dead_letters",
-            "Dead letters written",
-            self.dead_letters.clone(),
-        );
-        to.register(
-            "tombstones",
-            "Records without a value, skipped",
-            self.tombstones.clone(),
-        );
-        to.register(
-            "gaps",
-            "Ranges that Kafka deleted before they were read",
-            self.gaps.clone(),
-        );
-        to.register(
-            "gap_records",
-            "Offsets in those ranges",
-            self.gap_records.clone(),
-        );
+        to.register("records", "Records written, of any kind", self.records.clone());
+        to.register("predictions", "Predictions written", self.predictions.clone());
+        to.register("dead_letters", "Dead letters written", self.dead_letters.clone());
+        to.register("tombstones", "Records without a value, skipped", self.tombstones.clone());
+        to.register("gaps", "Ranges that Kafka deleted before they were read", self.gaps.clone());
+        to.register("gap_records", "Offsets in those ranges", self.gap_records.clone());
         to.register("batches", "Batches classified", self.batches.clone());
-        to.register(
-            "batch_reviews",
-            "Reviews in a batch",
-            self.batch_reviews.clone(),
-        );
-        to.register(
-            "batch_tokens",
-            "Estimated tokens in a batch",
-            self.batch_tokens.clone(),
-        );
-        to.register(
-            "inference_seconds",
-            "Seconds to classify a batch",
-            self.inference_seconds.clone(),
-        );
-        to.register(
-            "inference_failures",
-            "Forward passes that failed",
-            self.inference_failures.clone(),
-        );
-        to.register(
-            "write_seconds",
-            "Seconds to write a partition's batch",
-            self.write_seconds.clone(),
-        );
-        to.register(
-            "write_retries",
-            "Writes tried again after a transient error",
-            self.write_retries.clone(),
-        );
+        to.register("batch_reviews", "Reviews in a batch", self.batch_reviews.clone());
+        to.register("batch_tokens", "Estimated tokens in a batch", self.batch_tokens.clone());
+        to.register("inference_seconds", "Seconds to classify a batch", self.inference_seconds.clone());
+        to.register("inference_failures", "Forward passes that failed", self.inference_failures.clone());
+        to.register("write_seconds", "Seconds to write a partition's batch", self.write_seconds.clone());
+        to.register("write_retries", "Writes tried again after a transient error", self.write_retries.clone());
         to.register(
             "latency_seconds",
             "Seconds from a record's time to its committed prediction",
             self.latency_seconds.clone(),
         );
         to.register("lag", "Records that wait in a partition", self.lag.clone());
-        to.register(
-            "assigned_partitions",
-            "Partitions that this consumer reads",
-            self.assigned.clone(),
-        );
+        to.register("assigned_partitions", "Partitions that this consumer reads", self.assigned.clone());
         to.register(
             "partition_halted",
             "1 for a partition that stands still until someone has looked",
@@ -193,41 +141,13 @@ impl Metrics {
             "Times that Kafka was paused because the stages behind it were full",
             self.pauses.clone(),
         );
-        to.register(
-            "rebalances",
-            "Rebalances of the group",
-            self.rebalances.clone(),
-        );
-        to.register(
-            "fenced",
-            "Writes refused because another consumer owns the partition",
-            self.fenced.clone(),
-        );
-        to.register(
-            "rejoins",
-            "Times that this consumer left its group to join it again",
-            self.rejoins.clone(),
-        );
-        to.register(
-            "database_up",
-            "1 while Postgres answers",
-            self.database_up.clone(),
-        );
-        to.register(
-            "kafka_up",
-            "1 while a broker answers",
-            self.kafka_up.clone(),
-        );
-        to.register(
-            "model_up",
-            "1 while the model passes its canary",
-            self.model_up.clone(),
-        );
-        to.register(
-            "predict_requests",
-            "Requests to /predict by status code",
-            self.predict_requests.clone(),
-        );
+        to.register("rebalances", "Rebalances of the group", self.rebalances.clone());
+        to.register("fenced", "Writes refused because another consumer owns the partition", self.fenced.clone());
+        to.register("rejoins", "Times that this consumer left its group to join it again", self.rejoins.clone());
+        to.register("database_up", "1 while Postgres answers", self.database_up.clone());
+        to.register("kafka_up", "1 while a broker answers", self.kafka_up.clone());
+        to.register("model_up", "1 while the model passes its canary", self.model_up.clone());
+        to.register("predict_requests", "Requests to /predict by status code", self.predict_requests.clone());
         to.register(
             "dead_letter_share",
             "Share of dead letters in the records of the last minute",
@@ -242,10 +162,7 @@ impl Metrics {
 
     /// Says which model serves, and where.
     pub fn model(&self, model: &dyn Model, device: &str) {
-        let labels = vec![
-            ("version", model.version().0.to_string()),
-            ("device", device.to_owned()),
-        ];
+        let labels = vec![("version", model.version().0.to_string()), ("device", device.to_owned())];
         let mut registry = self.registry.lock().expect("no holder panics");
         registry.register("model", "The model that serves", Info::new(labels));
     }
@@ -259,17 +176,10 @@ impl Metrics {
     /// Brings the alarm up to date, and says it when it goes off.
     pub fn alarm(&self) {
         let (good, bad) = self.recent.lock().expect("no holder panics").sums();
-        self.dead_letter_share.set(if bad == 0 {
-            0.0
-        } else {
-            bad as f64 / (good + bad) as f64
-        });
+        self.dead_letter_share.set(if bad == 0 { 0.0 } else { bad as f64 / (good + bad) as f64 });
         let all_bad = i64::from(good == 0 && bad > 0);
         if self.all_records_bad.set(all_bad) < all_bad {
-            tracing::error!(
-                records = bad,
-                "every record of the last minute was a dead letter"
-            );
+            tracing::error!(records = bad, "every record of the last minute was a dead letter");
         }
     }
 
@@ -278,8 +188,7 @@ impl Metrics {
         self.alarm();
         let mut text = String::new();
         let registry = self.registry.lock().expect("no holder panics");
-        prometheus_client::encoding::text::encode(&mut text, &registry)
-            .expect("a string takes any text");
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("a string takes any text");
         text
     }
 }
@@ -292,10 +201,7 @@ struct Recent {
 
 impl Default for Recent {
     fn default() -> Self {
-        Self {
-            start: Instant::now(),
-            seconds: [(0, 0, 0); 60],
-        }
+        Self { start: Instant::now(), seconds: [(0, 0, 0); 60] }
     }
 }
 

@@ -25,10 +25,7 @@ pub(crate) struct Outlet {
 
 impl Outlet {
     pub fn new(sender: mpsc::Sender<Batch>) -> Self {
-        Self {
-            sender: Some(sender),
-            waiting: None,
-        }
+        Self { sender: Some(sender), waiting: None }
     }
 
     /// Whether the next batch may be offered.
@@ -38,9 +35,7 @@ impl Outlet {
 
     /// Whether a batch has waited for too long.
     pub fn is_stuck(&self) -> bool {
-        self.waiting
-            .as_ref()
-            .is_some_and(|(_, since)| since.elapsed() >= STUCK_AFTER)
+        self.waiting.as_ref().is_some_and(|(_, since)| since.elapsed() >= STUCK_AFTER)
     }
 
     /// Whether nobody will ever take a batch again.
@@ -59,12 +54,10 @@ impl Outlet {
         let (Some(sender), Some((batch, since))) = (&self.sender, self.waiting.take()) else {
             return false;
         };
-        let Err(TrySendError::Full(batch) | TrySendError::Closed(batch)) = sender.try_send(batch)
-        else {
+        let Err(TrySendError::Full(batch) | TrySendError::Closed(batch)) = sender.try_send(batch) else {
             return true;
         };
-        let permit =
-            runtime.block_on(async { tokio::time::timeout(ATTEMPT, sender.reserve()).await });
+        let permit = runtime.block_on(async { tokio::time::timeout(ATTEMPT, sender.reserve()).await });
         match permit {
             Ok(Ok(permit)) => {
                 permit.send(batch);

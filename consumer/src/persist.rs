@@ -29,10 +29,7 @@ impl Labeled {
 
     /// Adds what comes next in the same lane.
     fn append(&mut self, next: Self) {
-        assert_eq!(
-            self.write.to, next.write.from,
-            "a lane without holes, or it is a bug"
-        );
+        assert_eq!(self.write.to, next.write.from, "a lane without holes, or it is a bug");
         self.write.to = next.write.to;
         self.write.predictions.extend(next.write.predictions);
         self.write.dead_letters.extend(next.write.dead_letters);
@@ -42,19 +39,12 @@ impl Labeled {
 
     /// Makes a dead letter of the prediction at `offset`; false if there is none.
     fn isolate(&mut self, offset: i64, detail: &str) -> bool {
-        let Some(index) = self
-            .write
-            .predictions
-            .iter()
-            .position(|row| row.kafka_offset == offset)
-        else {
+        let Some(index) = self.write.predictions.iter().position(|row| row.kafka_offset == offset) else {
             return false;
         };
         self.write.predictions.remove(index);
         let record = self.records.remove(index);
-        self.write
-            .dead_letters
-            .push(record.into_dead_letter(Reason::Unstorable, detail));
+        self.write.dead_letters.push(record.into_dead_letter(Reason::Unstorable, detail));
         true
     }
 }
@@ -88,10 +78,7 @@ impl Positions {
     /// All of them.
     pub fn all(&self) -> BTreeMap<i32, NextOffset> {
         let positions = self.0.lock().expect("no holder panics");
-        positions
-            .iter()
-            .map(|(&partition, &(_, position))| (partition, position))
-            .collect()
+        positions.iter().map(|(&partition, &(_, position))| (partition, position)).collect()
     }
 }
 
@@ -123,11 +110,7 @@ const MAX_ROWS: usize = 4_096;
 /// What Postgres refuses for good.
 pub(crate) async fn persist(mut input: mpsc::Receiver<Vec<Labeled>>, writer: Writer) -> Result<()> {
     let writer = Arc::new(writer);
-    let mut lanes = Lanes {
-        open: BTreeMap::new(),
-        running: JoinSet::new(),
-        writer,
-    };
+    let mut lanes = Lanes { open: BTreeMap::new(), running: JoinSet::new(), writer };
     loop {
         tokio::select! {
             labeled = input.recv() => match labeled {
@@ -155,9 +138,7 @@ struct Lanes {
 
 impl Lanes {
     async fn send(&mut self, labeled: Labeled) {
-        let Write {
-            partition, epoch, ..
-        } = labeled.write;
+        let Write { partition, epoch, .. } = labeled.write;
         let known = self.open.get(&partition).map(|(epoch, _)| *epoch);
         if known < Some(epoch) {
             let (sender, receiver) = mpsc::channel(LANE_CAPACITY);
@@ -194,9 +175,7 @@ impl Writer {
             match self.store.write(&self.stream, &labeled.write).await {
                 Ok(Outcome::Written) => {
                     self.health.database.works();
-                    self.metrics
-                        .write_seconds
-                        .observe(started.elapsed().as_secs_f64());
+                    self.metrics.write_seconds.observe(started.elapsed().as_secs_f64());
                     self.written(&labeled.write);
                     return Ok(Outcome::Written);
                 }
@@ -218,8 +197,7 @@ impl Writer {
                 }
                 Err(error) => {
                     let partition = labeled.write.partition;
-                    return Err(error)
-                        .with_context(|| format!("cannot write partition {partition}"));
+                    return Err(error).with_context(|| format!("cannot write partition {partition}"));
                 }
             }
         }
@@ -233,10 +211,7 @@ impl Writer {
             "another claim owns the partition: nothing written"
         );
         // The Kafka thread may have ended.
-        let _ = self.fenced.send(Fenced {
-            partition: write.partition,
-            epoch: write.epoch,
-        });
+        let _ = self.fenced.send(Fenced { partition: write.partition, epoch: write.epoch });
     }
 
     fn written(&self, write: &Write) {
@@ -245,31 +220,18 @@ impl Writer {
         let now = Utc::now();
         for row in &write.predictions {
             if let Some(time) = row.record_time {
-                metrics
-                    .latency_seconds
-                    .observe((now - time).as_seconds_f64().max(0.0));
+                metrics.latency_seconds.observe((now - time).as_seconds_f64().max(0.0));
             }
         }
         // A batch has few labels and few reasons: count them here, touch each counter once.
         for (label, count) in counted(write.predictions.iter().map(|row| &*row.label)) {
-            metrics
-                .predictions
-                .get_or_create(&metrics::Label {
-                    label: label.to_owned(),
-                })
-                .inc_by(count);
+            metrics.predictions.get_or_create(&metrics::Label { label: label.to_owned() }).inc_by(count);
         }
         for (reason, count) in counted(write.dead_letters.iter().map(|row| row.reason)) {
-            metrics
-                .dead_letters
-                .get_or_create(&metrics::Reason { reason })
-                .inc_by(count);
+            metrics.dead_letters.get_or_create(&metrics::Reason { reason }).inc_by(count);
         }
         metrics.tombstones.inc_by(write.tombstones);
-        metrics.written(
-            write.predictions.len() as u64 + write.tombstones,
-            write.dead_letters.len() as u64,
-        );
+        metrics.written(write.predictions.len() as u64 + write.tombstones, write.dead_letters.len() as u64);
     }
 }
 

@@ -33,11 +33,7 @@ impl Source {
     /// A checkpoint that is missing, damaged, or not what was registered; a database that refuses.
     pub async fn champion(&self) -> Result<Champion> {
         let registered = self.registered_champion().await?;
-        tracing::info!(
-            version = registered.version.0,
-            uri = registered.uri,
-            "loading the champion"
-        );
+        tracing::info!(version = registered.version.0, uri = registered.uri, "loading the champion");
         self.load(&registered)
             .await
             .with_context(|| format!("cannot serve version {}, the champion", registered.version))
@@ -51,9 +47,7 @@ impl Source {
                 Ok(Some(champion)) => return Ok(champion),
                 Ok(None) => {
                     if !std::mem::replace(&mut said, true) {
-                        tracing::info!(
-                            "waiting for a champion: register one with `labelstream models register`"
-                        );
+                        tracing::info!("waiting for a champion: register one with `labelstream models register`");
                     }
                     tokio::time::sleep(POLL).await;
                 }
@@ -72,9 +66,7 @@ impl Source {
     async fn load(&self, registered: &store::Model) -> Result<Champion> {
         let directory = self.fetch(&registered.uri).await?;
         let (registered, device) = (registered.clone(), self.device);
-        tokio::task::spawn_blocking(move || open(&directory, &registered, device))
-            .await
-            .context("loading panicked")?
+        tokio::task::spawn_blocking(move || open(&directory, &registered, device)).await.context("loading panicked")?
     }
 
     async fn fetch(&self, uri: &str) -> Result<PathBuf> {
@@ -97,13 +89,8 @@ impl Source {
 fn open(directory: &Path, registered: &store::Model, device: DeviceChoice) -> Result<Champion> {
     Manifest::verify(directory)?;
     let sha256 = Manifest::sha256(directory)?;
-    ensure!(
-        sha256 == registered.manifest_sha256,
-        "its manifest is not the one that was registered"
-    );
-    let device = device
-        .open()
-        .with_context(|| format!("cannot open the device {device}"))?;
+    ensure!(sha256 == registered.manifest_sha256, "its manifest is not the one that was registered");
+    let device = device.open().with_context(|| format!("cannot open the device {device}"))?;
     let classifier = Classifier::open(directory, &device)?;
     let labels = classifier.labels().names();
     ensure!(
@@ -111,10 +98,7 @@ fn open(directory: &Path, registered: &store::Model, device: DeviceChoice) -> Re
         "the checkpoint has the labels {labels:?}, the registry says {:?}",
         registered.labels
     );
-    let mut champion = Champion {
-        classifier,
-        version: registered.version,
-    };
+    let mut champion = Champion { classifier, version: registered.version };
     champion.canary().context("it fails on a fixed text")?;
     Ok(champion)
 }

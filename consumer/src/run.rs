@@ -44,33 +44,16 @@ pub async fn run(config: Config, source: ModelSource, shutdown: CancellationToke
     // What is wrong with the settings is said before anything is waited for.
     let settings = Settings::new(&config)?;
     let checkpoints = CheckpointStore::open(&config.checkpoints)?;
-    let listener = TcpListener::bind(config.http)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.http))?;
+    let listener = TcpListener::bind(config.http).await.with_context(|| format!("cannot listen on {}", config.http))?;
     tracing::info!(address = %listener.local_addr()?, "http: /health/live, /health/ready, /metrics, /predict");
 
     let (predict, predict_jobs) = mpsc::channel(http::PREDICT_QUEUE);
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
-    let service = Service {
-        predict,
-        metrics: metrics.clone(),
-        health: health.clone(),
-    };
+    let service = Service { predict, metrics: metrics.clone(), health: health.clone() };
     let abort = CancellationToken::new();
     let _abort_at_the_end = abort.clone().drop_guard();
-    let stop = Stop {
-        shutdown,
-        drained: CancellationToken::new(),
-        abort,
-    };
-    let consumer = Consumer {
-        config,
-        settings,
-        checkpoints,
-        metrics,
-        health,
-        stop,
-    };
+    let stop = Stop { shutdown, drained: CancellationToken::new(), abort };
+    let consumer = Consumer { config, settings, checkpoints, metrics, health, stop };
     tokio::select! {
         ended = axum::serve(listener, http::router(service)).into_future() => ended.context("http ended"),
         ended = consumer.serve(source, predict_jobs) => ended,
@@ -100,15 +83,9 @@ impl Consumer {
     /// Everything that must be there before the first record is read.
     async fn prepare(&self, source: ModelSource) -> Result<Option<Ready>> {
         let store = self.connect().await?;
-        tokio::spawn(ping(
-            store.clone(),
-            self.health.clone(),
-            self.metrics.clone(),
-            self.stop.abort.clone(),
-        ));
+        tokio::spawn(ping(store.clone(), self.health.clone(), self.metrics.clone(), self.stop.abort.clone()));
         let model = self.model(source, &store).await?;
-        self.metrics
-            .model(model.as_ref(), &self.config.device.to_string());
+        self.metrics.model(model.as_ref(), &self.config.device.to_string());
         let version = model.version().0;
         tracing::info!(version, labels = ?model.labels().names(), device = %self.config.device, "the model is ready");
         let Some(stream) = self.find_stream().await? else {
@@ -121,19 +98,11 @@ impl Consumer {
             cluster = stream.cluster_id,
             "joining the group"
         );
-        Ok(Some(Ready {
-            store,
-            model,
-            stream,
-        }))
+        Ok(Some(Ready { store, model, stream }))
     }
 
     async fn connect(&self) -> Result<Store> {
-        let Config {
-            database_url,
-            database_connections,
-            ..
-        } = &self.config;
+        let Config { database_url, database_connections, .. } = &self.config;
         let mut backoff = Backoff::new(Duration::from_secs(5));
         let store = loop {
             match Store::connect(database_url, *database_connections).await {
@@ -172,9 +141,7 @@ impl Consumer {
                 };
                 Ok(Box::new(source.champion().await?))
             }
-            ModelSource::Fixed(make) => tokio::task::spawn_blocking(make)
-                .await
-                .context("the model panicked")?,
+            ModelSource::Fixed(make) => tokio::task::spawn_blocking(make).await.context("the model panicked")?,
         }
     }
 
@@ -184,33 +151,16 @@ impl Consumer {
             cluster_id: String::new(),
             topic: self.config.topic.clone(),
         };
-        let (settings, health, shutdown) = (
-            self.settings.clone(),
-            self.health.clone(),
-            self.stop.shutdown.clone(),
-        );
-        tokio::task::spawn_blocking(move || {
-            kafka::find_stream(&settings, wanted, &health, &shutdown)
-        })
-        .await
-        .context("looking for the topic panicked")?
+        let (settings, health, shutdown) = (self.settings.clone(), self.health.clone(), self.stop.shutdown.clone());
+        tokio::task::spawn_blocking(move || kafka::find_stream(&settings, wanted, &health, &shutdown))
+            .await
+            .context("looking for the topic panicked")?
     }
 
     /// Starts the stages, sink first, and ends with the first of them, or in order when it is told to.
     async fn flow(self, ready: Ready, predict: mpsc::Receiver<PredictJob>) -> Result<()> {
-        let Self {
-            config,
-            settings,
-            metrics,
-            health,
-            stop,
-            ..
-        } = self;
-        let Ready {
-            store,
-            model,
-            stream,
-        } = ready;
+        let Self { config, settings, metrics, health, stop, .. } = self;
+        let Ready { store, model, stream } = ready;
         let (to_write, labeled) = mpsc::channel(LABELED_CAPACITY);
         let (sender, batches) = mpsc::channel(outlet::CAPACITY);
         let (fences, fenced) = std::sync::mpsc::channel();
@@ -231,17 +181,8 @@ impl Consumer {
             max_length: model.max_length(),
             pace: pace.clone(),
         };
-        let channels = Channels {
-            batches,
-            predict,
-            labeled: to_write,
-            abort: stop.abort.clone(),
-        };
-        let signs = Signs {
-            metrics: metrics.clone(),
-            health: health.clone(),
-            pace,
-        };
+        let channels = Channels { batches, predict, labeled: to_write, abort: stop.abort.clone() };
+        let signs = Signs { metrics: metrics.clone(), health: health.clone(), pace };
         let claims = Arc::new(Claims {
             store,
             stream,
@@ -254,28 +195,27 @@ impl Consumer {
             metrics,
             health,
         });
-        let kafka = Kafka {
-            settings,
-            claims,
-            reading,
-            outlet: Outlet::new(sender),
-            fenced,
-            stop: stop.clone(),
-        };
+        let kafka = Kafka { settings, claims, reading, outlet: Outlet::new(sender), fenced, stop: stop.clone() };
 
         let left = CancellationToken::new();
         let leaving = left.clone().drop_guard();
         let runtime = Handle::current();
-        let kafka = thread("kafka", Box::new(move || {
-            let ended = kafka.run(&runtime);
-            drop(leaving);
-            ended
-        }))?;
+        let kafka = thread(
+            "kafka",
+            Box::new(move || {
+                let ended = kafka.run(&runtime);
+                drop(leaving);
+                ended
+            }),
+        )?;
         let runtime = Handle::current();
-        let inference = thread("inference", Box::new(move || {
-            Inference::new(model, channels, signs)?.run(&runtime);
-            Ok(())
-        }))?;
+        let inference = thread(
+            "inference",
+            Box::new(move || {
+                Inference::new(model, channels, signs)?.run(&runtime);
+                Ok(())
+            }),
+        )?;
         // Ends with its future, unlike a task.
         let persist = persist::persist(labeled, writer);
 
@@ -324,10 +264,7 @@ async fn end_in_order(
 }
 
 /// An OS thread with a name, as a future.
-fn thread(
-    name: &str,
-    work: Box<dyn FnOnce() -> Result<()> + Send>,
-) -> Result<impl Future<Output = Result<()>>> {
+fn thread(name: &str, work: Box<dyn FnOnce() -> Result<()> + Send>) -> Result<impl Future<Output = Result<()>>> {
     let (sender, ended) = oneshot::channel();
     let panicked = format!("the {name} thread panicked");
     let work = move || {
@@ -342,11 +279,7 @@ fn thread(
 }
 
 async fn ping(store: Store, health: Arc<Health>, metrics: Arc<Metrics>, abort: CancellationToken) {
-    while abort
-        .run_until_cancelled(tokio::time::sleep(PING_INTERVAL))
-        .await
-        .is_some()
-    {
+    while abort.run_until_cancelled(tokio::time::sleep(PING_INTERVAL)).await.is_some() {
         match store.ping().await {
             Ok(()) => {
                 if health.database.works() {
@@ -384,11 +317,7 @@ fn limits(config: &Config) -> Limits {
 /// Who holds a claim, for people.
 fn owner() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    format!(
-        "{}/{}",
-        host.as_deref().unwrap_or("unknown").trim(),
-        std::process::id()
-    )
+    format!("{}/{}", host.as_deref().unwrap_or("unknown").trim(), std::process::id())
 }
 
 /// Fetched checkpoints can be fetched again, so any directory that outlives the process is good.

@@ -39,14 +39,8 @@ pub(crate) struct Claims {
 /// A partition that may be read from `next` on, or one that must not be.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Claimed {
-    Read {
-        partition: i32,
-        epoch: Epoch,
-        next: NextOffset,
-    },
-    Halted {
-        partition: i32,
-    },
+    Read { partition: i32, epoch: Epoch, next: NextOffset },
+    Halted { partition: i32 },
 }
 
 /// Why there is no claim.
@@ -72,9 +66,7 @@ pub(super) enum Place {
 impl Place {
     pub fn of(position: NextOffset, (low, high): (i64, i64)) -> Self {
         match position.0 {
-            position if position < low => Self::Below {
-                low: NextOffset(low),
-            },
+            position if position < low => Self::Below { low: NextOffset(low) },
             position if position > high => Self::Beyond { high },
             _ => Self::Inside,
         }
@@ -92,38 +84,19 @@ impl Claims {
         partitions: impl Iterator<Item = i32>,
     ) -> Result<Vec<Claimed>, NoClaim> {
         let deadline = Instant::now() + PATIENCE;
-        partitions
-            .map(|partition| self.claim(consumer, partition, deadline))
-            .collect()
+        partitions.map(|partition| self.claim(consumer, partition, deadline)).collect()
     }
 
-    fn claim(
-        &self,
-        consumer: &BaseConsumer<Context>,
-        partition: i32,
-        deadline: Instant,
-    ) -> Result<Claimed, NoClaim> {
+    fn claim(&self, consumer: &BaseConsumer<Context>, partition: i32, deadline: Instant) -> Result<Claimed, NoClaim> {
         let (low, high) = self.watermarks(consumer, partition, deadline)?;
-        let if_new = NextOffset(if self.start == Start::Earliest {
-            low
-        } else {
-            high
-        });
-        let claim = self.in_postgres(deadline, || {
-            self.store
-                .claim(&self.stream, partition, &self.owner, if_new)
-        })?;
+        let if_new = NextOffset(if self.start == Start::Earliest { low } else { high });
+        let claim = self.in_postgres(deadline, || self.store.claim(&self.stream, partition, &self.owner, if_new))?;
         let mut place = Place::of(claim.next_offset, (low, high));
         if place != Place::Inside {
             // The owner before us may have gone on after we asked Kafka: ask again before judging.
-            place = Place::of(
-                claim.next_offset,
-                self.watermarks(consumer, partition, deadline)?,
-            );
+            place = Place::of(claim.next_offset, self.watermarks(consumer, partition, deadline)?);
         }
-        self.metrics
-            .halted
-            .remove(&metrics::Partition { partition });
+        self.metrics.halted.remove(&metrics::Partition { partition });
         let claimed = match place {
             Place::Inside => Claimed::Read { partition, epoch: claim.epoch, next: claim.next_offset },
             Place::Below { low } if self.on_gap == OnGap::Continue => self.skip(&claim, low, deadline)?,
@@ -137,66 +110,33 @@ impl Claims {
                 claim.next_offset.0
             )),
         };
-        if let Claimed::Read {
-            partition,
-            epoch,
-            next,
-        } = claimed
-        {
+        if let Claimed::Read { partition, epoch, next } = claimed {
             self.positions.claimed(partition, epoch, next);
-            tracing::info!(
-                partition,
-                epoch = epoch.0,
-                offset = next.0,
-                "partition claimed"
-            );
+            tracing::info!(partition, epoch = epoch.0, offset = next.0, "partition claimed");
         }
         Ok(claimed)
     }
 
     fn skip(&self, claim: &Claim, to: NextOffset, deadline: Instant) -> Result<Claimed, NoClaim> {
-        let Claim {
-            partition,
-            epoch,
-            next_offset,
-        } = *claim;
+        let Claim { partition, epoch, next_offset } = *claim;
         let reason = "deleted by Kafka before it was read";
-        match self.in_postgres(deadline, || {
-            self.store.record_gap(&self.stream, claim, to, reason)
-        })? {
+        match self.in_postgres(deadline, || self.store.record_gap(&self.stream, claim, to, reason))? {
             Outcome::Written => {
                 let lost = to.0 - next_offset.0;
-                tracing::error!(
-                    partition,
-                    from = next_offset.0,
-                    to = to.0,
-                    lost,
-                    "records lost: {reason}"
-                );
+                tracing::error!(partition, from = next_offset.0, to = to.0, lost, "records lost: {reason}");
                 self.metrics.gaps.inc();
                 self.metrics.gap_records.inc_by(lost.unsigned_abs());
-                Ok(Claimed::Read {
-                    partition,
-                    epoch,
-                    next: to,
-                })
+                Ok(Claimed::Read { partition, epoch, next: to })
             }
-            Outcome::Fenced => Err(NoClaim::Later(format!(
-                "partition {partition} has another owner already"
-            ))),
+            Outcome::Fenced => Err(NoClaim::Later(format!("partition {partition} has another owner already"))),
         }
     }
 
     fn halt(&self, claim: &Claim, why: &str) -> Claimed {
         let partition = claim.partition;
         tracing::error!(partition, "partition halted: {why}");
-        self.metrics
-            .halted
-            .get_or_create(&metrics::Partition { partition })
-            .set(1);
-        let halt = self
-            .store
-            .record_halt(&self.stream, partition, claim.epoch, why);
+        self.metrics.halted.get_or_create(&metrics::Partition { partition }).set(1);
+        let halt = self.store.record_halt(&self.stream, partition, claim.epoch, why);
         if let Err(error) = self.runtime.block_on(halt) {
             tracing::warn!(partition, %error, "cannot leave word of the halt in Postgres");
         }
@@ -217,11 +157,7 @@ impl Claims {
                 true
             },
         )
-        .map_err(|error| {
-            NoClaim::Later(format!(
-                "Kafka does not say what it has of partition {partition}: {error}"
-            ))
-        })
+        .map_err(|error| NoClaim::Later(format!("Kafka does not say what it has of partition {partition}: {error}")))
     }
 
     fn in_postgres<T, F: Future<Output = Result<T, StoreError>>>(
@@ -239,13 +175,11 @@ impl Claims {
                 error.is_transient()
             },
         )
-        .map_err(|error| {
-            if error.is_transient() {
-                NoClaim::Later(error.to_string())
-            } else {
-                NoClaim::Never(error)
-            }
-        })
+        .map_err(
+            |error| {
+                if error.is_transient() { NoClaim::Later(error.to_string()) } else { NoClaim::Never(error) }
+            },
+        )
     }
 
     fn retry<T, E>(
@@ -257,11 +191,7 @@ impl Claims {
         let mut backoff = Backoff::new(Duration::from_secs(2));
         loop {
             match attempt() {
-                Err(error)
-                    if is_transient(&error)
-                        && Instant::now() < deadline
-                        && !self.ending.is_cancelled() =>
-                {
+                Err(error) if is_transient(&error) && Instant::now() < deadline && !self.ending.is_cancelled() => {
                     std::thread::sleep(backoff.next());
                 }
                 result => return result,

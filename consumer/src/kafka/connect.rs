@@ -30,33 +30,21 @@ pub(crate) fn find_stream(
 ) -> Result<Option<Stream>> {
     let mut client = settings.0.clone();
     client.remove("group.id");
-    let scout: BaseConsumer<Scout> = client
-        .create_with_context(Scout)
-        .context("cannot make a Kafka client")?;
+    let scout: BaseConsumer<Scout> = client.create_with_context(Scout).context("cannot make a Kafka client")?;
     let mut said: Option<(String, Instant)> = None;
     while !ending.is_cancelled() {
         // Serves librdkafka's log and errors.
         scout.poll(Duration::ZERO);
         let problem = match cluster_of(&scout, &wanted.topic) {
             Ok(cluster_id) => {
-                return Ok(Some(Stream {
-                    cluster_id,
-                    ..wanted
-                }));
+                return Ok(Some(Stream { cluster_id, ..wanted }));
             }
             Err(problem) => problem,
         };
         health.kafka.fails(problem.clone());
-        if said
-            .as_ref()
-            .is_none_or(|(text, when)| *text != problem || when.elapsed() > REMINDER)
-        {
+        if said.as_ref().is_none_or(|(text, when)| *text != problem || when.elapsed() > REMINDER) {
             let brokers = client.get("bootstrap.servers");
-            tracing::warn!(
-                brokers,
-                topic = wanted.topic,
-                "waiting for Kafka: {problem}"
-            );
+            tracing::warn!(brokers, topic = wanted.topic, "waiting for Kafka: {problem}");
             said = Some((problem, Instant::now()));
         }
         std::thread::sleep(Duration::from_millis(250));
@@ -65,12 +53,10 @@ pub(crate) fn find_stream(
 }
 
 fn cluster_of(scout: &BaseConsumer<Scout>, topic: &str) -> Result<String, String> {
-    let metadata = scout
-        .fetch_metadata(Some(topic), TIMEOUT)
-        .map_err(|error| match error {
-            KafkaError::MetadataFetch(code) => format!("no broker answers ({code})"),
-            error => error.to_string(),
-        })?;
+    let metadata = scout.fetch_metadata(Some(topic), TIMEOUT).map_err(|error| match error {
+        KafkaError::MetadataFetch(code) => format!("no broker answers ({code})"),
+        error => error.to_string(),
+    })?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     match found.map(|found| (found.error(), found.partitions().len())) {
         Some((None, 1..)) => {}
@@ -79,10 +65,7 @@ fn cluster_of(scout: &BaseConsumer<Scout>, topic: &str) -> Result<String, String
         }
         _ => return Err(format!("there is no topic {topic} yet")),
     }
-    scout
-        .client()
-        .fetch_cluster_id(TIMEOUT)
-        .ok_or_else(|| "the cluster does not say its id".to_owned())
+    scout.client().fetch_cluster_id(TIMEOUT).ok_or_else(|| "the cluster does not say its id".to_owned())
 }
 
 /// Keeps quiet: [`find_stream`] says what there is to say.

@@ -34,11 +34,7 @@ const QUIET: Duration = Duration::from_secs(30);
 
 impl Context {
     pub fn new(claims: Arc<Claims>) -> Self {
-        Self {
-            claims,
-            changes: Mutex::default(),
-            last_error: Mutex::default(),
-        }
+        Self { claims, changes: Mutex::default(), last_error: Mutex::default() }
     }
 
     /// What has changed since the last call.
@@ -51,10 +47,7 @@ impl Context {
     }
 
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
-        let claimed = match self
-            .claims
-            .claim_all(consumer, numbers(partitions).into_iter())
-        {
+        let claimed = match self.claims.claim_all(consumer, numbers(partitions).into_iter()) {
             Ok(claimed) => claimed,
             Err(no_claim) => {
                 self.note(match no_claim {
@@ -62,20 +55,12 @@ impl Context {
                     NoClaim::Never(error) => Change::Failed(error),
                 });
                 // librdkafka must see its assignment taken, or closing it hangs; nothing that comes of it is read.
-                numbers(partitions)
-                    .into_iter()
-                    .map(|partition| Claimed::Halted { partition })
-                    .collect()
+                numbers(partitions).into_iter().map(|partition| Claimed::Halted { partition }).collect()
             }
         };
-        match self
-            .offsets(&claimed)
-            .and_then(|offsets| consumer.incremental_assign(&offsets))
-        {
+        match self.offsets(&claimed).and_then(|offsets| consumer.incremental_assign(&offsets)) {
             Ok(()) => self.note(Change::Assigned(claimed)),
-            Err(error) => self.note(Change::GiveUp(format!(
-                "librdkafka refuses an assignment: {error}"
-            ))),
+            Err(error) => self.note(Change::GiveUp(format!("librdkafka refuses an assignment: {error}"))),
         }
     }
 
@@ -84,9 +69,7 @@ impl Context {
         let mut offsets = TopicPartitionList::new();
         for claimed in claimed {
             let (partition, offset) = match *claimed {
-                Claimed::Read {
-                    partition, next, ..
-                } => (partition, Offset::Offset(next.0)),
+                Claimed::Read { partition, next, .. } => (partition, Offset::Offset(next.0)),
                 Claimed::Halted { partition } => (partition, Offset::End),
             };
             offsets.add_partition_offset(&self.claims.stream.topic, partition, offset)?;
@@ -98,45 +81,26 @@ impl Context {
         let numbers = numbers(partitions);
         tracing::info!(partitions = ?numbers, lost = consumer.assignment_lost(), "partitions revoked");
         // A pause outlives the assignment in librdkafka: the same partition, given back later, would stand still.
-        let unassigned = consumer
-            .resume(partitions)
-            .and_then(|()| consumer.incremental_unassign(partitions));
+        let unassigned = consumer.resume(partitions).and_then(|()| consumer.incremental_unassign(partitions));
         self.claims.positions.forget(&numbers);
         for &partition in &numbers {
-            self.claims
-                .metrics
-                .halted
-                .remove(&metrics::Partition { partition });
-            self.claims
-                .metrics
-                .lag
-                .remove(&metrics::Partition { partition });
+            self.claims.metrics.halted.remove(&metrics::Partition { partition });
+            self.claims.metrics.lag.remove(&metrics::Partition { partition });
         }
         self.note(Change::Revoked(numbers));
         if let Err(error) = unassigned {
-            self.note(Change::GiveUp(format!(
-                "librdkafka refuses to give partitions up: {error}"
-            )));
+            self.note(Change::GiveUp(format!("librdkafka refuses to give partitions up: {error}")));
         }
     }
 }
 
 fn numbers(partitions: &TopicPartitionList) -> Vec<i32> {
-    partitions
-        .elements()
-        .iter()
-        .map(|element| element.partition())
-        .collect()
+    partitions.elements().iter().map(|element| element.partition()).collect()
 }
 
 impl ConsumerContext for Context {
     /// rdkafka's own drops the errors of incremental assigns, and knows nothing of claims.
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        event: RDKafkaRespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         self.claims.metrics.rebalances.inc();
         if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.assign(consumer, partitions);
@@ -155,18 +119,8 @@ impl ConsumerContext for Context {
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
-        let Claims {
-            stream,
-            positions,
-            metrics,
-            health,
-            ..
-        } = &*self.claims;
-        if statistics
-            .brokers
-            .values()
-            .any(|broker| broker.state == "UP")
-        {
+        let Claims { stream, positions, metrics, health, .. } = &*self.claims;
+        if statistics.brokers.values().any(|broker| broker.state == "UP") {
             if health.kafka.works() {
                 tracing::info!("connected to Kafka");
             }
@@ -179,16 +133,9 @@ impl ClientContext for Context {
         for (partition, NextOffset(position)) in positions.all() {
             if let Some(known) = topic.partitions.get(&partition) {
                 // The last stable offset is as far as a reader of committed records can get.
-                let end = if known.ls_offset >= 0 {
-                    known.ls_offset
-                } else {
-                    known.hi_offset
-                };
+                let end = if known.ls_offset >= 0 { known.ls_offset } else { known.hi_offset };
                 if end >= 0 {
-                    metrics
-                        .lag
-                        .get_or_create(&metrics::Partition { partition })
-                        .set((end - position).max(0));
+                    metrics.lag.get_or_create(&metrics::Partition { partition }).set((end - position).max(0));
                 }
             }
         }
@@ -197,9 +144,7 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         let mut last = self.last_error.lock().expect("no holder panics");
         let text = error.to_string();
-        let said = last
-            .as_ref()
-            .is_some_and(|(said, when)| *said == text && when.elapsed() < QUIET);
+        let said = last.as_ref().is_some_and(|(said, when)| *said == text && when.elapsed() < QUIET);
         if !said {
             tracing::warn!(%error, reason, "Kafka");
             *last = Some((text, Instant::now()));

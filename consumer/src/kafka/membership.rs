@@ -67,32 +67,15 @@ struct Owned {
 }
 
 impl<'a> Membership<'a> {
-    pub fn new(
-        kafka: &'a mut Kafka,
-        consumer: &'a BaseConsumer<Context>,
-        runtime: &'a Handle,
-    ) -> Self {
-        let Kafka {
-            claims,
-            reading,
-            outlet,
-            fenced,
-            stop,
-            ..
-        } = kafka;
+    pub fn new(kafka: &'a mut Kafka, consumer: &'a BaseConsumer<Context>, runtime: &'a Handle) -> Self {
+        let Kafka { claims, reading, outlet, fenced, stop, .. } = kafka;
         let mut batcher = Batcher::new(reading.limits, reading.max_length);
         batcher.set_tokens(reading.pace.tokens());
         Self {
             consumer,
             topic: &claims.stream.topic,
             batcher,
-            kafka: Parts {
-                claims,
-                reading,
-                outlet,
-                fenced,
-                stop,
-            },
+            kafka: Parts { claims, reading, outlet, fenced, stop },
             runtime,
             owned: BTreeMap::new(),
             paused: BTreeSet::new(),
@@ -130,42 +113,19 @@ impl<'a> Membership<'a> {
 
     fn assigned(&mut self, claimed: &[Claimed]) {
         for claimed in claimed {
-            if let Claimed::Read {
-                partition,
-                epoch,
-                next,
-            } = *claimed
-            {
-                self.owned.insert(
-                    partition,
-                    Owned {
-                        epoch,
-                        next,
-                        flows: false,
-                    },
-                );
+            if let Claimed::Read { partition, epoch, next } = *claimed {
+                self.owned.insert(partition, Owned { epoch, next, flows: false });
             }
         }
-        self.kafka
-            .claims
-            .metrics
-            .assigned
-            .set(self.owned.len() as i64);
+        self.kafka.claims.metrics.assigned.set(self.owned.len() as i64);
     }
 
     /// What was read of these partitions and not written yet goes on: it is written if nobody claims them before, else fenced.
     fn revoked(&mut self, partitions: &[i32]) {
-        self.owned
-            .retain(|partition, _| !partitions.contains(partition));
-        self.paused
-            .retain(|partition| !partitions.contains(partition));
-        self.committed
-            .retain(|partition, _| !partitions.contains(partition));
-        self.kafka
-            .claims
-            .metrics
-            .assigned
-            .set(self.owned.len() as i64);
+        self.owned.retain(|partition, _| !partitions.contains(partition));
+        self.paused.retain(|partition| !partitions.contains(partition));
+        self.committed.retain(|partition, _| !partitions.contains(partition));
+        self.kafka.claims.metrics.assigned.set(self.owned.len() as i64);
     }
 
     /// One turn of the loop.
@@ -186,14 +146,8 @@ impl<'a> Membership<'a> {
     fn check_fences(&self) -> Result<(), End> {
         while let Ok(Fenced { partition, epoch }) = self.kafka.fenced.try_recv() {
             // A fence against an older claim of ours has done what it is for.
-            if self
-                .owned
-                .get(&partition)
-                .is_some_and(|owned| owned.epoch == epoch)
-            {
-                return Err(End::Rejoin(format!(
-                    "partition {partition} was claimed by another consumer"
-                )));
+            if self.owned.get(&partition).is_some_and(|owned| owned.epoch == epoch) {
+                return Err(End::Rejoin(format!("partition {partition} was claimed by another consumer")));
             }
         }
         Ok(())
@@ -226,17 +180,8 @@ impl<'a> Membership<'a> {
     /// goes on without records; and resumed once there is room.
     fn hand_over(&mut self) -> Result<(), End> {
         let outlet = &mut *self.kafka.outlet;
-        if outlet.is_free()
-            && self
-                .batcher
-                .patience(Instant::now())
-                .is_some_and(|left| left.is_zero())
-        {
-            outlet.offer(
-                self.batcher
-                    .take()
-                    .expect("a batch that is due has records, or it is a bug"),
-            );
+        if outlet.is_free() && self.batcher.patience(Instant::now()).is_some_and(|left| left.is_zero()) {
+            outlet.offer(self.batcher.take().expect("a batch that is due has records, or it is a bug"));
         }
         if outlet.is_free() {
             return Ok(());
@@ -257,10 +202,7 @@ impl<'a> Membership<'a> {
         let mut wait = if self.kafka.outlet.is_stuck() {
             Duration::ZERO
         } else {
-            self.batcher
-                .patience(Instant::now())
-                .unwrap_or(POLL)
-                .min(POLL)
+            self.batcher.patience(Instant::now()).unwrap_or(POLL).min(POLL)
         };
         for _ in 0..RUN {
             // A rebalance, like any other event, ends the run.
@@ -289,16 +231,8 @@ impl<'a> Membership<'a> {
             return Ok(());
         }
         let record = record(&message);
-        let decoded = self
-            .kafka
-            .reading
-            .format
-            .decode(self.topic, partition, &record);
-        let origin = Origin {
-            partition,
-            epoch: owned.epoch,
-            from: owned.next,
-        };
+        let decoded = self.kafka.reading.format.decode(self.topic, partition, &record);
+        let origin = Origin { partition, epoch: owned.epoch, from: owned.next };
         self.batcher.push(origin, record, decoded, Instant::now());
         owned.next = NextOffset(offset + 1);
         owned.flows = true;
@@ -306,10 +240,7 @@ impl<'a> Membership<'a> {
     }
 
     fn pause(&mut self, which: impl Fn(&Owned) -> bool) -> Result<(), End> {
-        let new = self
-            .owned
-            .iter()
-            .filter(|(partition, owned)| which(owned) && !self.paused.contains(partition));
+        let new = self.owned.iter().filter(|(partition, owned)| which(owned) && !self.paused.contains(partition));
         let new: Vec<i32> = new.map(|(&partition, _)| partition).collect();
         if new.is_empty() {
             return Ok(());
@@ -349,18 +280,15 @@ impl<'a> Membership<'a> {
         self.last_commit = Instant::now();
         let mut news = TopicPartitionList::new();
         for (partition, position) in self.kafka.claims.positions.all() {
-            if self.owned.contains_key(&partition)
-                && self.committed.insert(partition, position) != Some(position)
-            {
-                let added =
-                    news.add_partition_offset(self.topic, partition, Offset::Offset(position.0));
+            if self.owned.contains_key(&partition) && self.committed.insert(partition, position) != Some(position) {
+                let added = news.add_partition_offset(self.topic, partition, Offset::Offset(position.0));
                 added.expect("a position is an offset, or it is a bug");
             }
         }
-        if news.count() > 0 {
-            if let Err(error) = self.consumer.commit(&news, CommitMode::Async) {
-                tracing::debug!(%error, "cannot commit to Kafka");
-            }
+        if news.count() > 0
+            && let Err(error) = self.consumer.commit(&news, CommitMode::Async)
+        {
+            tracing::debug!(%error, "cannot commit to Kafka");
         }
     }
 }
@@ -380,10 +308,7 @@ fn judge(error: &KafkaError) -> Result<(), End> {
 fn record(message: &BorrowedMessage<'_>) -> Record {
     Record {
         offset: message.offset(),
-        time: message
-            .timestamp()
-            .to_millis()
-            .and_then(time_of_milliseconds),
+        time: message.timestamp().to_millis().and_then(time_of_milliseconds),
         key: message.key().map(<[u8]>::to_vec),
         payload: message.payload().map(<[u8]>::to_vec),
         headers: message.headers().map(headers).unwrap_or_default(),
@@ -397,7 +322,5 @@ fn headers(headers: &BorrowedHeaders) -> Vec<(String, Option<Vec<u8>>)> {
     };
     // rdkafka panics at a name that is not UTF-8, which Kafka forbids but no broker checks.
     let header = |index| catch_unwind(AssertUnwindSafe(|| header(index)));
-    (0..headers.count())
-        .map(|index| header(index).unwrap_or_else(|_| ("\u{fffd}".to_owned(), None)))
-        .collect()
+    (0..headers.count()).map(|index| header(index).unwrap_or_else(|_| ("\u{fffd}".to_owned(), None))).collect()
 }

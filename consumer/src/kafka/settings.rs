@@ -55,24 +55,16 @@ impl Settings {
             Some(file) => read(file).with_context(|| format!("cannot use {}", file.display()))?,
             None => Vec::new(),
         };
-        for property in from_file
-            .iter()
-            .chain(&config.kafka_secrets)
-            .chain(&config.kafka_properties)
-        {
+        for property in from_file.iter().chain(&config.kafka_secrets).chain(&config.kafka_properties) {
             check(property)?;
             client.set(&property.key, &property.value);
         }
         for (key, value) in FIXED {
             client.set(key, value);
         }
-        client
-            .set("bootstrap.servers", &config.brokers)
-            .set("group.id", &config.group);
+        client.set("bootstrap.servers", &config.brokers).set("group.id", &config.group);
         client.set_log_level(RDKafkaLogLevel::Warning);
-        client
-            .create_native_config()
-            .map_err(|error| refused(&error))?;
+        client.create_native_config().map_err(|error| refused(&error))?;
         Ok(Self(client))
     }
 }
@@ -82,10 +74,7 @@ fn read(file: &Path) -> Result<Vec<KafkaProperty>> {
     let lines = text.lines().map(str::trim).enumerate();
     lines
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .map(|(number, line)| {
-            line.parse()
-                .map_err(|error| anyhow::anyhow!("line {}: {error}", number + 1))
-        })
+        .map(|(number, line)| line.parse().map_err(|error| anyhow::anyhow!("line {}: {error}", number + 1)))
         .collect()
 }
 
@@ -94,20 +83,12 @@ fn check(KafkaProperty { key, value }: &KafkaProperty) -> Result<()> {
         "bootstrap.servers" | "metadata.broker.list" => bail!("{key} is set with --brokers"),
         "group.id" => bail!("{key} is set with --group"),
         "max.poll.interval.ms" => {
-            let enough = value
-                .parse::<u64>()
-                .is_ok_and(|value| value >= MIN_POLL_INTERVAL_MS);
-            ensure!(
-                enough,
-                "{key} must be at least {MIN_POLL_INTERVAL_MS}: a claim may have to wait for Postgres"
-            );
+            let enough = value.parse::<u64>().is_ok_and(|value| value >= MIN_POLL_INTERVAL_MS);
+            ensure!(enough, "{key} must be at least {MIN_POLL_INTERVAL_MS}: a claim may have to wait for Postgres");
         }
         _ => {
             let fixed = FIXED.iter().find(|(fixed, _)| fixed == key);
-            ensure!(
-                fixed.is_none(),
-                "{key} cannot be set: that a record takes effect exactly once depends on it"
-            );
+            ensure!(fixed.is_none(), "{key} cannot be set: that a record takes effect exactly once depends on it");
         }
     }
     Ok(())
@@ -127,17 +108,7 @@ fn refused(error: &KafkaError) -> anyhow::Error {
 }
 
 fn is_secret(key: &str) -> bool {
-    [
-        "password",
-        "secret",
-        "key",
-        "token",
-        "pem",
-        "oauthbearer.config",
-        "jaas",
-    ]
-    .iter()
-    .any(|word| key.contains(word))
+    ["password", "secret", "key", "token", "pem", "oauthbearer.config", "jaas"].iter().any(|word| key.contains(word))
 }
 
 #[cfg(test)]

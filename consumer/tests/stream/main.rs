@@ -1,5 +1,7 @@
 //! The consumer as a library, against a real Postgres and librdkafka's own cluster.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod broken_models;
 mod outages;
 mod predict;

@@ -27,7 +27,8 @@ async fn every_record_becomes_a_prediction_a_dead_letter_or_a_counted_tombstone(
     assert_eq!(world.reasons().await, reasons.map(|(reason, count)| (reason.to_owned(), count)).into());
 
     let mut connection = PgConnection::connect(&world.database).await.unwrap();
-    let query = "select review_id, text, label, score, version, attributes ->> 'stars', extract(year from created_at)::int
+    let query =
+        "select review_id, text, label, score, version, attributes ->> 'stars', extract(year from created_at)::int
         from predictions where partition = 0 and kafka_offset = 0";
     let row: (String, String, String, f32, i64, String, i32) =
         sqlx::query_as(query).fetch_one(&mut connection).await.unwrap();

@@ -18,8 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Ends with the test process.
-static SERVER: LazyLock<stack::Postgres> =
-    LazyLock::new(|| stack::Postgres::start().expect("a private Postgres"));
+static SERVER: LazyLock<stack::Postgres> = LazyLock::new(|| stack::Postgres::start().expect("a private Postgres"));
 
 pub const TOPIC: &str = "reviews";
 
