@@ -16,9 +16,7 @@ pub enum Command {
 /// Runs the command.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Engine(arguments) => {
-            tokio::task::spawn_blocking(|| engine::run(arguments)).await?
-        }
+        Command::Engine(arguments) => tokio::task::spawn_blocking(|| engine::run(arguments)).await?,
         Command::Stream(arguments) => stream::run(arguments).await,
     }
 }

@@ -54,10 +54,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     if let Some(tokens) = arguments.max_length {
         classifier = classifier.with_max_length(tokens);
     }
-    let answers = Answers {
-        classifier,
-        with_scores: arguments.scores,
-    };
+    let answers = Answers { classifier, with_scores: arguments.scores };
     let output = BufWriter::new(io::stdout().lock());
     let result = if arguments.text.is_empty() {
         let name = if arguments.input == Path::new("-") {
@@ -65,13 +62,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         } else {
             arguments.input.display().to_string()
         };
-        answer_lines(
-            &answers,
-            open(&arguments.input)?,
-            output,
-            arguments.json_lines,
-        )
-        .with_context(|| name)
+        answer_lines(&answers, open(&arguments.input)?, output, arguments.json_lines).with_context(|| name)
     } else {
         let inputs = arguments.text.into_iter().map(Input::plain).collect();
         answers.write(inputs, output).map_err(Into::into)
@@ -92,9 +83,7 @@ fn open(path: &Path) -> Result<Box<dyn BufRead>> {
 
 /// Whoever read the answers has enough of them (`| head`): no failure of ours.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let mut causes = error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
@@ -106,10 +95,7 @@ struct Input {
 
 impl Input {
     fn plain(text: String) -> Self {
-        Self {
-            text,
-            fields: Map::new(),
-        }
+        Self { text, fields: Map::new() }
     }
 
     fn of_json(line: &str) -> Result<Self> {
@@ -123,22 +109,13 @@ impl Input {
     }
 }
 
-fn answer_lines(
-    answers: &Answers,
-    input: impl BufRead,
-    mut output: impl Write,
-    json_lines: bool,
-) -> Result<()> {
+fn answer_lines(answers: &Answers, input: impl BufRead, mut output: impl Write, json_lines: bool) -> Result<()> {
     let mut inputs = Vec::with_capacity(CHUNK);
     let mut json_lines = json_lines.then_some(true);
     for (number, line) in input.lines().enumerate() {
         let place = || format!("line {}", number + 1);
         let line = line.with_context(place)?;
-        let line = if number == 0 {
-            line.trim_start_matches('\u{feff}')
-        } else {
-            &line
-        };
+        let line = if number == 0 { line.trim_start_matches('\u{feff}') } else { &line };
         let is_json = *json_lines.get_or_insert_with(|| Input::of_json(line).is_ok());
         inputs.push(if is_json && !line.trim().is_empty() {
             Input::of_json(line).with_context(place)?
@@ -161,17 +138,11 @@ struct Answers {
 impl Answers {
     /// Classifies the texts and writes a line for each, in order.
     fn write(&self, inputs: Vec<Input>, mut output: impl Write) -> Result<()> {
-        let texts: Vec<&str> = inputs
-            .iter()
-            .map(|input| input.text.as_str())
-            .filter(|text| has_text(text))
-            .collect();
+        let texts: Vec<&str> = inputs.iter().map(|input| input.text.as_str()).filter(|text| has_text(text)).collect();
         let mut predictions = self.classifier.classify(&texts)?.into_iter();
         for Input { text, mut fields } in inputs {
             if has_text(&text) {
-                let prediction = predictions
-                    .next()
-                    .context("a prediction for each text: anything else is a bug")?;
+                let prediction = predictions.next().context("a prediction for each text: anything else is a bug")?;
                 fields.insert("text".to_owned(), text.into());
                 self.insert(&prediction, &mut fields);
             } else {
@@ -190,12 +161,8 @@ impl Answers {
         fields.insert("label".to_owned(), labels.name(best).into());
         fields.insert("score".to_owned(), json!(score));
         if self.with_scores {
-            let scores: Map<String, Value> = labels
-                .names()
-                .iter()
-                .cloned()
-                .zip(prediction.scores.iter().map(|score| json!(score)))
-                .collect();
+            let scores: Map<String, Value> =
+                labels.names().iter().cloned().zip(prediction.scores.iter().map(|score| json!(score))).collect();
             fields.insert("scores".to_owned(), scores.into());
         }
     }
@@ -213,19 +180,12 @@ mod tests {
     fn a_json_line_keeps_its_other_fields_in_order() {
         let input = Input::of_json(r#"{"id": 7, "text": "好吃", "stars": 5}"#).unwrap();
         assert_eq!(input.text, "好吃");
-        assert_eq!(
-            serde_json::to_string(&input.fields).unwrap(),
-            r#"{"id":7,"stars":5}"#
-        );
+        assert_eq!(serde_json::to_string(&input.fields).unwrap(), r#"{"id":7,"stars":5}"#);
     }
 
     #[test]
     fn a_json_line_without_a_text_says_what_is_missing() {
-        for (line, message) in [
-            ("[1]", "not a JSON object"),
-            (r#"{"text": 5}"#, "field `text`"),
-            ("{", "not JSON"),
-        ] {
+        for (line, message) in [("[1]", "not a JSON object"), (r#"{"text": 5}"#, "field `text`"), ("{", "not JSON")] {
             let error = Input::of_json(line).map(|_| ()).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
@@ -233,11 +193,8 @@ mod tests {
 
     #[test]
     fn a_reader_who_left_is_no_failure() {
-        let left = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe))
-            .context("standard input");
+        let left = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).context("standard input");
         assert!(is_broken_pipe(&left));
-        assert!(!is_broken_pipe(
-            &io::Error::from(io::ErrorKind::StorageFull).into()
-        ));
+        assert!(!is_broken_pipe(&io::Error::from(io::ErrorKind::StorageFull).into()));
     }
 }

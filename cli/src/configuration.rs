@@ -13,18 +13,10 @@ pub fn table() -> String {
         };
         let value = match flag.get_action() {
             ArgAction::SetTrue => String::new(),
-            _ => flag
-                .get_value_names()
-                .map_or(String::new(), |names| format!(" {}", names.join(" "))),
+            _ => flag.get_value_names().map_or(String::new(), |names| format!(" {}", names.join(" "))),
         };
-        let environment = flag.get_env().map_or(String::new(), |name| {
-            format!("`{}`", name.to_string_lossy())
-        });
-        let defaults: Vec<_> = flag
-            .get_default_values()
-            .iter()
-            .map(|value| value.to_string_lossy())
-            .collect();
+        let environment = flag.get_env().map_or(String::new(), |name| format!("`{}`", name.to_string_lossy()));
+        let defaults: Vec<_> = flag.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
         let default = match (flag.is_required_set(), defaults.join(" ")) {
             (true, _) => "required".to_owned(),
             (false, default) if default.is_empty() => String::new(),
@@ -32,10 +24,7 @@ pub fn table() -> String {
         };
         let help = help.to_string().replace('|', "\\|").replace('\n', " ");
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            table,
-            "| `--{long}{value}` | {environment} | {default} | {help} |"
-        );
+        let _ = writeln!(table, "| `--{long}{value}` | {environment} | {default} | {help} |");
     }
     table
 }
@@ -45,12 +34,9 @@ mod tests {
     #[test]
     fn the_readme_has_the_consumer_s_flags_as_they_are() {
         let readme = include_str!("../../README.md");
-        let (_, after) = readme
-            .split_once("<!-- configuration -->\n")
-            .expect("the README marks where the table begins");
-        let (table, _) = after
-            .split_once("<!-- /configuration -->")
-            .expect("the README marks where the table ends");
+        let (_, after) =
+            readme.split_once("<!-- configuration -->\n").expect("the README marks where the table begins");
+        let (table, _) = after.split_once("<!-- /configuration -->").expect("the README marks where the table ends");
         assert_eq!(
             table.trim(),
             super::table().trim(),

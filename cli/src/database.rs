@@ -7,12 +7,7 @@ use store::Store;
 #[derive(clap::Args, Clone, Debug)]
 pub struct DatabaseArguments {
     /// Postgres, as postgres://user:password@host:port/database.
-    #[arg(
-        long,
-        env = "LABELSTREAM_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
+    #[arg(long, env = "LABELSTREAM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: String,
 }
 
@@ -28,9 +23,7 @@ impl DatabaseArguments {
 /// A connection, whatever the schema.
 pub async fn connect(url: &str) -> anyhow::Result<Store> {
     // A command asks one thing after the other; the second connection is for what runs beside it.
-    Store::connect(url, 2)
-        .await
-        .context("the database cannot be used")
+    Store::connect(url, 2).await.context("the database cannot be used")
 }
 
 /// The checkpoint store.

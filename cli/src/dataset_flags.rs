@@ -17,9 +17,6 @@ pub struct ColumnFlags {
 impl ColumnFlags {
     /// The columns as the trainer takes them.
     pub fn columns(&self) -> Columns {
-        Columns {
-            text: self.text_column.clone(),
-            label: self.label_column.clone(),
-        }
+        Columns { text: self.text_column.clone(), label: self.label_column.clone() }
     }
 }

@@ -68,20 +68,8 @@ pub struct Filter {
 
 impl Filter {
     fn limited(self, limit: Option<u32>) -> DeadLetterFilter {
-        let Self {
-            pipeline,
-            topic,
-            reason,
-            since,
-        } = self;
-        DeadLetterFilter {
-            pipeline,
-            topic,
-            reason,
-            since,
-            unreplayed: false,
-            limit,
-        }
+        let Self { pipeline, topic, reason, since } = self;
+        DeadLetterFilter { pipeline, topic, reason, since, unreplayed: false, limit }
     }
 }
 
@@ -100,45 +88,19 @@ fn since(text: &str) -> Result<DateTime<Utc>, String> {
         };
         Utc::now().checked_sub_signed(length?)
     });
-    ago.ok_or_else(|| {
-        "expected a time such as 2026-11-22T10:00:00Z, or an age such as 90m, 24h or 7d".to_owned()
-    })
+    ago.ok_or_else(|| "expected a time such as 2026-11-22T10:00:00Z, or an age such as 90m, 24h or 7d".to_owned())
 }
 
 /// Runs the command.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::List {
-            filter,
-            database,
-            limit,
-            json,
-        } => {
-            let found = database
-                .connect()
-                .await?
-                .dead_letters(&filter.limited(Some(limit)))
-                .await?;
-            if json {
-                list_as_json(&found)
-            } else {
-                list(&found, limit)
-            }
+        Command::List { filter, database, limit, json } => {
+            let found = database.connect().await?.dead_letters(&filter.limited(Some(limit))).await?;
+            if json { list_as_json(&found) } else { list(&found, limit) }
         }
-        Command::Replay {
-            filter,
-            database,
-            kafka,
-            to_topic,
-            limit,
-            again,
-            dry_run,
-        } => {
+        Command::Replay { filter, database, kafka, to_topic, limit, again, dry_run } => {
             let store = database.connect().await?;
-            let filter = DeadLetterFilter {
-                unreplayed: !again,
-                ..filter.limited(limit)
-            };
+            let filter = DeadLetterFilter { unreplayed: !again, ..filter.limited(limit) };
             let mut letters = store.dead_letters(&filter).await?;
             letters.reverse();
             if dry_run {
@@ -146,9 +108,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
                 println!("nothing was published: --dry-run");
                 return Ok(());
             }
-            let replayed = replay::replay(&store, &kafka, &letters, to_topic.as_deref())
-                .await
-                .context("replay")?;
+            let replayed = replay::replay(&store, &kafka, &letters, to_topic.as_deref()).await.context("replay")?;
             println!("replayed {replayed} dead letters");
             Ok(())
         }
@@ -168,25 +128,13 @@ fn list(letters: &[DeadLetter], limit: u32) -> anyhow::Result<()> {
                 letter.failed_at.format("%F %T").to_string(),
                 format!("{}/{}/{}", id.stream.topic, id.partition, id.kafka_offset),
                 letter.reason.clone(),
-                letter
-                    .payload_bytes
-                    .map_or("none".to_owned(), |bytes| print::grouped(bytes)),
+                letter.payload_bytes.map_or("none".to_owned(), |bytes| print::grouped(bytes)),
                 letter.replayed_at.map_or(String::new(), print::ago),
                 print::shortened(&letter.detail, 60),
             ]
         })
         .collect();
-    print::table(
-        [
-            "FAILED (UTC)",
-            "TOPIC/PARTITION/OFFSET",
-            "REASON",
-            "BYTES",
-            "REPLAYED",
-            "DETAIL",
-        ],
-        &rows,
-    );
+    print::table(["FAILED (UTC)", "TOPIC/PARTITION/OFFSET", "REASON", "BYTES", "REPLAYED", "DETAIL"], &rows);
     if letters.len() == limit as usize {
         println!("there may be more: --limit");
     }
@@ -212,21 +160,10 @@ mod tests {
 
     #[test]
     fn since_takes_a_time_or_an_age() {
-        assert_eq!(
-            since("2026-11-22T10:00:00Z").unwrap().timestamp(),
-            1_795_341_600
-        );
+        assert_eq!(since("2026-11-22T10:00:00Z").unwrap().timestamp(), 1_795_341_600);
         let two_hours = Utc::now() - since("2h").unwrap();
         assert!((two_hours - TimeDelta::hours(2)).num_seconds().abs() < 5);
-        for wrong in [
-            "",
-            "h",
-            "-2h",
-            "2 weeks",
-            "yesterday",
-            "两h",
-            "99999999999999999d",
-        ] {
+        for wrong in ["", "h", "-2h", "2 weeks", "yesterday", "两h", "99999999999999999d"] {
             assert!(since(wrong).is_err(), "{wrong}");
         }
     }

@@ -42,12 +42,7 @@ pub struct Arguments {
     kafka: KafkaSettings,
 
     /// An empty Postgres database of your own; without it, the demo starts a private server.
-    #[arg(
-        long,
-        env = "LABELSTREAM_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
+    #[arg(long, env = "LABELSTREAM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<String>,
 
     /// The topic to publish to; it is made if there is none.
@@ -78,9 +73,7 @@ impl FromStr for Take {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(text
-            .parse()
-            .map_or_else(|_| Self::File(text.into()), Self::Number))
+        Ok(text.parse().map_or_else(|_| Self::File(text.into()), Self::Number))
     }
 }
 
@@ -102,18 +95,19 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
     let mut watch = Watch::new(store, PIPELINE, &truth, arguments.json);
     let publisher = Publisher::open(&place.kafka)?;
     let published = publish(&publisher, &arguments, &reviews.stream);
-    let shown = watch.follow(arguments.exit.then_some(reviews.stream.len()));
+    let enough = arguments.exit.then_some(reviews.stream.len());
+    let shown = async {
+        watch.joined().await?;
+        tokio::try_join!(published, watch.follow(enough))
+    };
     let ended = tokio::select! {
         biased;
         () = shutdown.cancelled() => Ok(()),
-        result = async { tokio::try_join!(published, shown) } => result.map(|_| ()),
+        result = shown => result.map(|_| ()),
         result = &mut consumer => bail!(stopped_early(result)),
     };
     stop.cancel();
-    consumer
-        .await
-        .context("the consumer")?
-        .context("the consumer")?;
+    consumer.await.context("the consumer")?.context("the consumer")?;
     ended?;
     watch.summary()?;
     // The servers end here, and everything that they held.
@@ -127,19 +121,13 @@ async fn prepare(arguments: &Arguments, reviews: &Reviews) -> anyhow::Result<(Pl
     let store = crate::database::connect(&place.database_url).await?;
     store.migrate().await?;
     if let Some(champion) = store.champion().await? {
-        bail!(
-            "version {} serves in this database already: the demo wants one of its own",
-            champion.version
-        );
+        bail!("version {} serves in this database already: the demo wants one of its own", champion.version);
     }
     let directory = place.files.join("model");
     teach::teach(reviews, &place.files, &directory).await?;
     let model = models::register(&store, &place.checkpoints, &directory).await?;
     models::promote_over_the_champion(&store, model.version, "the demo's first model").await?;
-    eprintln!(
-        "registered it as version {} and made it the champion",
-        model.version
-    );
+    eprintln!("registered it as version {} and made it the champion", model.version);
     Ok((place, store))
 }
 
@@ -155,11 +143,7 @@ async fn unless<T>(
 }
 
 /// The consumer as its command line would have it: whatever else the environment sets holds here too.
-fn consumer_configuration(
-    arguments: &Arguments,
-    place: &Place,
-    http: &str,
-) -> anyhow::Result<consumer::Config> {
+fn consumer_configuration(arguments: &Arguments, place: &Place, http: &str) -> anyhow::Result<consumer::Config> {
     let mut words = vec!["consumer".to_owned()];
     let cache = place.files.join("cache").display().to_string();
     let flags = [
@@ -172,19 +156,14 @@ fn consumer_configuration(
         ("--cache", &cache),
         ("--http", http),
     ];
-    words.extend(
-        flags
-            .into_iter()
-            .flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]),
-    );
+    words.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]));
     words.extend(place.kafka.settings.as_flags());
     Ok(consumer::Config::try_parse_from(words)?)
 }
 
 /// The consumer's usual address, or another if something listens there.
 fn free_address() -> anyhow::Result<String> {
-    let listener =
-        TcpListener::bind("127.0.0.1:9100").or_else(|_| TcpListener::bind("127.0.0.1:0"))?;
+    let listener = TcpListener::bind("127.0.0.1:9100").or_else(|_| TcpListener::bind("127.0.0.1:0"))?;
     Ok(listener.local_addr()?.to_string())
 }
 
@@ -192,47 +171,31 @@ fn tell_where(arguments: &Arguments, place: &Place, http: &str) {
     let brokers = &place.kafka.brokers;
     eprintln!();
     eprintln!("Kafka     {brokers}, topic {}", arguments.topic);
-    eprintln!(
-        "          echo '很快，好吃' | labelstream publish - --brokers {brokers} --topic {}",
-        arguments.topic
-    );
+    eprintln!("          echo '很快，好吃' | labelstream publish - --brokers {brokers} --topic {}", arguments.topic);
     if place.is_private() {
         eprintln!("Postgres  psql {}", place.database_url);
     } else {
         eprintln!("Postgres  the database at --database-url");
     }
     eprintln!("          select label, count(*), avg(score) from predictions group by label;");
-    eprintln!(
-        "          select text, label, score from predictions where score < 0.75 order by score limit 10;"
-    );
+    eprintln!("          select text, label, score from predictions where score < 0.75 order by score limit 10;");
     eprintln!("HTTP      http://{http}/metrics, http://{http}/health/ready");
     eprintln!();
 }
 
-async fn publish(
-    publisher: &Publisher,
-    arguments: &Arguments,
-    stream: &[reviews::Review],
-) -> anyhow::Result<()> {
+async fn publish(publisher: &Publisher, arguments: &Arguments, stream: &[reviews::Review]) -> anyhow::Result<()> {
     let pace = Pace::start(Some(arguments.rate));
     for (number, review) in stream.iter().enumerate() {
         pace.wait(number).await;
         publisher
-            .send(
-                &arguments.topic,
-                &message(review.id.clone(), &review.text, serde_json::Map::new()),
-                number,
-            )
+            .send(&arguments.topic, &message(review.id.clone(), &review.text, serde_json::Map::new()), number)
             .await;
     }
     if let Some((_, why)) = publisher.finish().await.first() {
         bail!("reviews could not be published: {why}");
     }
     if !arguments.exit {
-        eprintln!(
-            "all {} reviews are published; waiting for yours (Ctrl-C ends the demo)",
-            stream.len()
-        );
+        eprintln!("all {} reviews are published; waiting for yours (Ctrl-C ends the demo)", stream.len());
     }
     Ok(())
 }

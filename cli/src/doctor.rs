@@ -24,12 +24,7 @@ pub struct Arguments {
     topic: String,
 
     /// Postgres, as postgres://user:password@host:port/database.
-    #[arg(
-        long,
-        env = "LABELSTREAM_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
+    #[arg(long, env = "LABELSTREAM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<String>,
 
     /// Where checkpoints are kept: file:///directory, or a URL of an object store.
@@ -65,35 +60,16 @@ enum Outcome {
 
 impl Finding {
     fn ok(check: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            check,
-            outcome: Outcome::Ok,
-            detail: detail.into(),
-            advice: None,
-        }
+        Self { check, outcome: Outcome::Ok, detail: detail.into(), advice: None }
     }
 
     fn warn(check: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self {
-            check,
-            outcome: Outcome::Warn,
-            detail: detail.into(),
-            advice: Some(advice.into()),
-        }
+        Self { check, outcome: Outcome::Warn, detail: detail.into(), advice: Some(advice.into()) }
     }
 
-    fn fail(
-        check: &'static str,
-        detail: impl std::fmt::Display,
-        advice: impl Into<String>,
-    ) -> Self {
+    fn fail(check: &'static str, detail: impl std::fmt::Display, advice: impl Into<String>) -> Self {
         // `{:#}` shows the causes of an error too.
-        Self {
-            check,
-            outcome: Outcome::Fail,
-            detail: format!("{detail:#}"),
-            advice: Some(advice.into()),
-        }
+        Self { check, outcome: Outcome::Fail, detail: format!("{detail:#}"), advice: Some(advice.into()) }
     }
 }
 
@@ -105,14 +81,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     } else {
         findings.iter().for_each(show);
     }
-    let failed = findings
-        .iter()
-        .any(|finding| finding.outcome == Outcome::Fail);
-    Ok(if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    let failed = findings.iter().any(|finding| finding.outcome == Outcome::Fail);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn show(finding: &Finding) {

@@ -44,9 +44,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         classifier = classifier.with_max_length(tokens);
     }
     let classes = Classes::of_model(classifier.labels().names());
-    let examples = classes
-        .examples(&rows)
-        .with_context(|| arguments.data.display().to_string())?;
+    let examples = classes.examples(&rows).with_context(|| arguments.data.display().to_string())?;
     let evaluation = trainer::evaluate(&classifier, &examples)?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&evaluation)?);

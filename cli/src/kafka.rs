@@ -53,14 +53,8 @@ pub struct KafkaSettings {
 impl KafkaSettings {
     /// The same for another program's command line.
     pub fn as_flags(&self) -> Vec<String> {
-        let properties = self
-            .kafka_properties
-            .iter()
-            .map(|KafkaProperty { key, value }| format!("-X{key}={value}"));
-        let file = self
-            .kafka_config
-            .iter()
-            .map(|file| format!("--kafka-config={}", file.display()));
+        let properties = self.kafka_properties.iter().map(|KafkaProperty { key, value }| format!("-X{key}={value}"));
+        let file = self.kafka_config.iter().map(|file| format!("--kafka-config={}", file.display()));
         properties.chain(file).collect()
     }
 
@@ -76,13 +70,8 @@ impl KafkaSettings {
 
 fn properties_in(file: &Path) -> anyhow::Result<Vec<KafkaProperty>> {
     let text = fs::read_to_string(file)?;
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .map(|line| line.parse().map_err(anyhow::Error::msg))
-        .collect()
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| line.parse().map_err(anyhow::Error::msg)).collect()
 }
 
 impl KafkaArguments {
@@ -112,31 +101,25 @@ impl Cluster {
             .set("allow.auto.create.topics", "false")
             .create_with_context(complaints.clone())
             .context("the Kafka settings cannot be used")?;
-        let cluster = Self {
-            arguments: arguments.clone(),
-            client: Arc::new(client),
-        };
-        if cluster
-            .ask(move |client| client.fetch_metadata(None, patience).map(|_| ()))
-            .await
-            .is_err()
-        {
-            let why = complaints
-                .last()
-                .map_or(String::new(), |complaint| format!(": {complaint}"));
-            bail!(
-                "no Kafka broker answered at {} within {} s{why}",
-                arguments.brokers,
-                patience.as_secs()
-            );
+        let cluster = Self { arguments: arguments.clone(), client: Arc::new(client) };
+        let answered = cluster.ask(move |client| {
+            let answer = client.fetch_metadata(None, patience);
+            // What librdkafka has to complain about waits to be fetched.
+            if answer.is_err() {
+                client.poll(Duration::from_millis(100));
+            }
+            answer.is_ok()
+        });
+        if !answered.await {
+            let why = complaints.last().map_or(String::new(), |complaint| format!(": {complaint}"));
+            bail!("no Kafka broker answered at {} within {} s{why}", arguments.brokers, patience.as_secs());
         }
         Ok(cluster)
     }
 
     /// The cluster's own id; none where the brokers are too old to have one.
     pub async fn id(&self) -> Option<String> {
-        self.ask(|client| client.client().fetch_cluster_id(ANSWER))
-            .await
+        self.ask(|client| client.client().fetch_cluster_id(ANSWER)).await
     }
 
     /// The number of partitions of a topic; none if there is no such topic.
@@ -145,11 +128,7 @@ impl Cluster {
         self.ask(move |client| {
             let metadata = client.fetch_metadata(Some(&name), ANSWER)?;
             let found = metadata.topics().iter().find(|topic| topic.name() == name);
-            Ok::<_, KafkaError>(
-                found
-                    .map(|topic| topic.partitions().len())
-                    .filter(|partitions| *partitions > 0),
-            )
+            Ok::<_, KafkaError>(found.map(|topic| topic.partitions().len()).filter(|partitions| *partitions > 0))
         })
         .await
         .with_context(|| format!("the brokers do not tell of topic {topic:?}"))
@@ -172,9 +151,7 @@ impl Cluster {
         let admin: AdminClient<DefaultClientContext> = self.arguments.client()?.create()?;
         // -1: as the broker's default.replication.factor has it.
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
-        let made = admin
-            .create_topics([&new], &AdminOptions::new().operation_timeout(Some(ANSWER)))
-            .await?;
+        let made = admin.create_topics([&new], &AdminOptions::new().operation_timeout(Some(ANSWER))).await?;
         match made.into_iter().next() {
             Some(Err((_, error))) if error != RDKafkaErrorCode::TopicAlreadyExists => {
                 Err(anyhow!("topic {topic:?} could not be made: {error}"))
@@ -185,13 +162,9 @@ impl Cluster {
 
     /// A setting of a topic, where the brokers tell it.
     pub async fn topic_setting(&self, topic: &str, setting: &str) -> Option<String> {
-        let admin: AdminClient<DefaultClientContext> =
-            self.arguments.client().ok()?.create().ok()?;
+        let admin: AdminClient<DefaultClientContext> = self.arguments.client().ok()?.create().ok()?;
         let options = AdminOptions::new().request_timeout(Some(ANSWER));
-        let answer = admin
-            .describe_configs([&ResourceSpecifier::Topic(topic)], &options)
-            .await
-            .ok()?;
+        let answer = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await.ok()?;
         let resource = answer.into_iter().next()?.ok()?;
         resource.get(setting)?.value.clone()
     }
@@ -202,9 +175,7 @@ impl Cluster {
         question: impl FnOnce(&BaseConsumer<Complaints>) -> T + Send + 'static,
     ) -> T {
         let client = Arc::clone(&self.client);
-        tokio::task::spawn_blocking(move || question(&client))
-            .await
-            .expect("a question that panics is a bug")
+        tokio::task::spawn_blocking(move || question(&client)).await.expect("a question that panics is a bug")
     }
 }
 
@@ -269,26 +240,15 @@ impl Publisher {
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let mut failed = self
-            .producer
-            .context()
-            .failed
-            .lock()
-            .expect("a poisoned lock is a bug");
+        let mut failed = self.producer.context().failed.lock().expect("a poisoned lock is a bug");
         std::mem::take(&mut failed)
     }
 }
 
 fn kafka_headers(headers: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
-    headers.iter().fold(
-        OwnedHeaders::new_with_capacity(headers.len()),
-        |all, (key, value)| {
-            all.insert(Header {
-                key,
-                value: value.as_ref(),
-            })
-        },
-    )
+    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
+        all.insert(Header { key, value: value.as_ref() })
+    })
 }
 
 /// Counts deliveries, on the producer's thread.
@@ -300,13 +260,8 @@ struct Deliveries {
 
 impl Deliveries {
     fn failed(&self, number: usize, error: &KafkaError) {
-        let why = error
-            .rdkafka_error_code()
-            .map_or_else(|| error.to_string(), |code| code.to_string());
-        self.failed
-            .lock()
-            .expect("a poisoned lock is a bug")
-            .push((number, why));
+        let why = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
+        self.failed.lock().expect("a poisoned lock is a bug").push((number, why));
     }
 }
 

@@ -82,9 +82,7 @@ fn main() -> ExitCode {
     print::end_quietly_on_a_broken_pipe();
     let program = Program::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")),
-        )
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
@@ -129,11 +127,7 @@ async fn run_until_interrupted(command: Command) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => {}
     }
     shutdown.cancel();
-    if watches_shutdown {
-        result.await
-    } else {
-        Ok(ExitCode::from(INTERRUPTED))
-    }
+    if watches_shutdown { result.await } else { Ok(ExitCode::from(INTERRUPTED)) }
 }
 
 async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
@@ -155,8 +149,6 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Resu
     Ok(ExitCode::SUCCESS)
 }
 
-async fn blocking(
-    command: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
-) -> anyhow::Result<()> {
+async fn blocking(command: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(command).await?
 }

@@ -25,10 +25,7 @@ mod tests {
     #[test]
     fn a_percentile_is_one_of_the_values() {
         let values: Vec<f64> = (1..=100).map(f64::from).collect();
-        assert_eq!(
-            [0.5, 0.95, 0.99, 1.0].map(|share| percentile(&values, share)),
-            [50.0, 95.0, 99.0, 100.0]
-        );
+        assert_eq!([0.5, 0.95, 0.99, 1.0].map(|share| percentile(&values, share)), [50.0, 95.0, 99.0, 100.0]);
         assert_eq!(percentile(&[7.0], 0.5), 7.0);
         assert_eq!(percentile(&[], 0.5), 0.0);
     }

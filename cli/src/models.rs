@@ -69,40 +69,21 @@ pub enum Command {
 /// Runs the command.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Register {
-            directory,
-            checkpoints,
-            database,
-            promote,
-            json,
-        } => {
+        Command::Register { directory, checkpoints, database, promote, json } => {
             let store = database.connect().await?;
             let model = register(&store, &checkpoints.checkpoints, &directory).await?;
             if promote {
-                promote_over_the_champion(&store, model.version, "promoted when registered")
-                    .await?;
+                promote_over_the_champion(&store, model.version, "promoted when registered").await?;
             }
             if json {
                 return print::json(&with_champion(&model, promote));
             }
             let champion = if promote { ", the champion now" } else { "" };
-            println!(
-                "version {}: {}{champion}",
-                model.version,
-                model.labels.join(", ")
-            );
+            println!("version {}: {}{champion}", model.version, model.labels.join(", "));
         }
         Command::List { database, json } => list(&database.connect().await?, json).await?,
-        Command::Show {
-            version,
-            database,
-            json,
-        } => show(&database.connect().await?, Version(version), json).await?,
-        Command::Promote {
-            version,
-            database,
-            why,
-        } => {
+        Command::Show { version, database, json } => show(&database.connect().await?, Version(version), json).await?,
+        Command::Promote { version, database, why } => {
             promote_over_the_champion(&database.connect().await?, Version(version), &why).await?;
             println!("version {version} is the champion");
         }
@@ -115,11 +96,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 /// Promotes, unless somebody else promotes another version at the same moment.
-pub async fn promote_over_the_champion(
-    store: &Store,
-    version: Version,
-    why: &str,
-) -> anyhow::Result<()> {
+pub async fn promote_over_the_champion(store: &Store, version: Version, why: &str) -> anyhow::Result<()> {
     let champion = store.champion().await?.map(|model| model.version);
     Ok(store.promote(version, why, champion).await?)
 }
@@ -128,10 +105,7 @@ async fn list(store: &Store, json: bool) -> anyhow::Result<()> {
     let champion = store.champion().await?.map(|model| model.version);
     let models = store.models().await?;
     if json {
-        let models: Vec<_> = models
-            .iter()
-            .map(|model| with_champion(model, Some(model.version) == champion))
-            .collect();
+        let models: Vec<_> = models.iter().map(|model| with_champion(model, Some(model.version) == champion)).collect();
         return print::json(&models);
     }
     if models.is_empty() {
@@ -141,11 +115,7 @@ async fn list(store: &Store, json: bool) -> anyhow::Result<()> {
     let rows: Vec<_> = models
         .iter()
         .map(|model| {
-            let role = if Some(model.version) == champion {
-                "champion"
-            } else {
-                ""
-            };
+            let role = if Some(model.version) == champion { "champion" } else { "" };
             [
                 model.version.to_string(),
                 role.to_owned(),
@@ -156,26 +126,13 @@ async fn list(store: &Store, json: bool) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    print::table(
-        [
-            "VERSION",
-            "ROLE",
-            "LABELS",
-            "ACCURACY",
-            "REGISTERED (UTC)",
-            "CHECKPOINT",
-        ],
-        &rows,
-    );
+    print::table(["VERSION", "ROLE", "LABELS", "ACCURACY", "REGISTERED (UTC)", "CHECKPOINT"], &rows);
     Ok(())
 }
 
 async fn show(store: &Store, version: Version, json: bool) -> anyhow::Result<()> {
     let model = store.model(version).await?;
-    let champion = store
-        .champion()
-        .await?
-        .is_some_and(|champion| champion.version == version);
+    let champion = store.champion().await?.is_some_and(|champion| champion.version == version);
     let mut deployments = store.deployments().await?;
     deployments.retain(|deployment| deployment.version == version);
     if json {
@@ -183,28 +140,15 @@ async fn show(store: &Store, version: Version, json: bool) -> anyhow::Result<()>
         shown["deployments"] = serde_json::to_value(&deployments)?;
         return print::json(&shown);
     }
-    println!(
-        "version     {}{}",
-        model.version,
-        if champion { " (champion)" } else { "" }
-    );
+    println!("version     {}{}", model.version, if champion { " (champion)" } else { "" });
     println!("labels      {}", model.labels.join(", "));
     println!("registered  {}", model.created_at.format("%F %T UTC"));
     println!("checkpoint  {}", model.uri);
     println!("manifest    {}", model.manifest_sha256);
-    println!(
-        "parent      {}",
-        model
-            .parent
-            .map_or("none".to_owned(), |parent| parent.to_string())
-    );
+    println!("parent      {}", model.parent.map_or("none".to_owned(), |parent| parent.to_string()));
     println!("metrics     {}", model.metrics);
     for deployment in deployments {
-        println!(
-            "deployed    {}: {}",
-            deployment.deployed_at.format("%F %T UTC"),
-            deployment.why
-        );
+        println!("deployed    {}: {}", deployment.deployed_at.format("%F %T UTC"), deployment.why);
     }
     Ok(())
 }
@@ -216,7 +160,5 @@ fn with_champion(model: &Model, champion: bool) -> serde_json::Value {
 }
 
 fn accuracy(model: &Model) -> String {
-    model.metrics["accuracy"]
-        .as_f64()
-        .map_or(String::new(), |accuracy| format!("{accuracy:.4}"))
+    model.metrics["accuracy"].as_f64().map_or(String::new(), |accuracy| format!("{accuracy:.4}"))
 }

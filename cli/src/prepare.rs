@@ -56,21 +56,13 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
     let out = &arguments.out;
-    ensure!(
-        arguments.overwrite || is_empty(out)?,
-        "{}: not empty; give another --out, or --overwrite",
-        out.display()
-    );
+    ensure!(arguments.overwrite || is_empty(out)?, "{}: not empty; give another --out, or --overwrite", out.display());
     let mut rows = dataset::read_csv(&arguments.input, &arguments.columns.columns())?;
     if let Some(names) = &arguments.labels {
         name_classes(&mut rows, names).with_context(|| arguments.input.display().to_string())?;
     }
-    let options = Options {
-        clean: arguments.clean,
-        valid: arguments.valid,
-        test: arguments.test,
-        seed: arguments.seed,
-    };
+    let options =
+        Options { clean: arguments.clean, valid: arguments.valid, test: arguments.test, seed: arguments.seed };
     let prepared = prepare::prepare(rows, &options)?;
     prepare::write(&prepared, out)?;
     if arguments.json {
@@ -91,11 +83,7 @@ fn is_empty(directory: &Path) -> Result<bool> {
 
 /// Puts the names in the place of what stands in the file; rows without a label are left for `prepare` to drop.
 fn name_classes(rows: &mut [dataset::Row], names: &[String]) -> Result<()> {
-    let labeled: Vec<dataset::Row> = rows
-        .iter()
-        .filter(|row| !row.label.trim().is_empty())
-        .cloned()
-        .collect();
+    let labeled: Vec<dataset::Row> = rows.iter().filter(|row| !row.label.trim().is_empty()).cloned().collect();
     let classes = Classes::learn(&labeled, Some(names))?;
     for row in rows.iter_mut().filter(|row| !row.label.trim().is_empty()) {
         let class = classes.examples(std::slice::from_ref(row))?[0].label;
@@ -109,10 +97,7 @@ fn print_report(report: &Report, out: &Path) {
     let dropped = [
         (report.without_text, "without a text"),
         (report.without_label, "without a label"),
-        (
-            report.duplicates,
-            "the same text and label as an earlier row",
-        ),
+        (report.duplicates, "the same text and label as an earlier row"),
         (report.contradictions, "the same text with different labels"),
     ];
     for (count, why) in dropped {
@@ -121,10 +106,7 @@ fn print_report(report: &Report, out: &Path) {
     println!("{:>8}  kept\n", report.kept);
     println!("   train    valid     test  label");
     for label in &report.labels {
-        println!(
-            "{:>8} {:>8} {:>8}  {}",
-            label.train, label.valid, label.test, label.label
-        );
+        println!("{:>8} {:>8} {:>8}  {}", label.train, label.valid, label.test, label.label);
     }
     println!("\nwritten to {}", out.display());
 }

@@ -10,10 +10,7 @@ use unicode_width::UnicodeWidthStr;
 pub fn end_quietly_on_a_broken_pipe() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        if panic
-            .payload_as_str()
-            .is_some_and(|text| text.contains("Broken pipe"))
-        {
+        if panic.payload_as_str().is_some_and(|text| text.contains("Broken pipe")) {
             // As a shell reports a program that SIGPIPE ended.
             std::process::exit(141);
         }
@@ -35,10 +32,7 @@ pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
     };
     let widths: Vec<usize> = (0..N).map(width).collect();
     let line = |cells: [&str; N]| {
-        let padded = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell}{:1$}", "", width - cell.width()));
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell}{:1$}", "", width - cell.width()));
         println!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
     };
     line(header);
@@ -78,15 +72,9 @@ pub fn ago(time: DateTime<Utc>) -> String {
 /// `1234567` as `1,234,567`.
 pub fn grouped(number: impl std::fmt::Display) -> String {
     let digits = number.to_string();
-    let (sign, digits) = digits
-        .strip_prefix('-')
-        .map_or(("", digits.as_str()), |digits| ("-", digits));
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .filter_map(|group| std::str::from_utf8(group).ok())
-        .collect();
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits.as_str()), |digits| ("-", digits));
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
     format!("{sign}{}", groups.join(","))
 }
 
@@ -103,9 +91,6 @@ mod tests {
 
     #[test]
     fn digits_are_grouped_by_three() {
-        assert_eq!(
-            [0, 999, 1000, 1_234_567, -1234].map(grouped),
-            ["0", "999", "1,000", "1,234,567", "-1,234"]
-        );
+        assert_eq!([0, 999, 1000, 1_234_567, -1234].map(grouped), ["0", "999", "1,000", "1,234,567", "-1,234"]);
     }
 }

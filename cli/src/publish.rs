@@ -43,12 +43,7 @@ pub struct Arguments {
     create_topic: Option<i32>,
 
     /// Wait so many seconds for a broker.
-    #[arg(
-        long,
-        env = "LABELSTREAM_PATIENCE",
-        default_value_t = 30,
-        value_name = "SECONDS"
-    )]
+    #[arg(long, env = "LABELSTREAM_PATIENCE", default_value_t = 30, value_name = "SECONDS")]
     patience: u64,
 
     /// Print the summary as one JSON object.
@@ -67,8 +62,7 @@ pub fn positive(text: &str) -> Result<f64, String> {
 /// Runs the command.
 pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::Result<()> {
     let records = reviews::open(&arguments.file, arguments.text_column.as_deref())?;
-    let cluster =
-        Cluster::connect(&arguments.kafka, Duration::from_secs(arguments.patience)).await?;
+    let cluster = Cluster::connect(&arguments.kafka, Duration::from_secs(arguments.patience)).await?;
     if let Some(partitions) = arguments.create_topic {
         cluster.create_topic(&arguments.topic, partitions).await?;
     }
@@ -82,21 +76,10 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
     tracing::debug!(partitions, "found the topic");
 
     let publisher = Publisher::open(&arguments.kafka)?;
-    let records = read_ahead(Box::new(
-        records.take(arguments.count.unwrap_or(usize::MAX)),
-    ));
+    let records = read_ahead(Box::new(records.take(arguments.count.unwrap_or(usize::MAX))));
     let progress = progress();
     let started = Instant::now();
-    let unreadable = stream(
-        &publisher,
-        &arguments.topic,
-        records,
-        arguments.rate,
-        &shutdown,
-        &progress,
-    )
-    .await
-    .err();
+    let unreadable = stream(&publisher, &arguments.topic, records, arguments.rate, &shutdown, &progress).await.err();
     let failed = publisher.finish().await;
     progress.finish_and_clear();
 
@@ -121,11 +104,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
         return Err(error);
     }
     if let Some((number, why)) = failed.first() {
-        bail!(
-            "{} reviews were not delivered, the first of them the {}th: {why}",
-            failed.len(),
-            number + 1
-        );
+        bail!("{} reviews were not delivered, the first of them the {}th: {why}", failed.len(), number + 1);
     }
     Ok(())
 }
@@ -181,10 +160,7 @@ pub struct Pace {
 
 impl Pace {
     pub fn start(rate: Option<f64>) -> Self {
-        Self {
-            started: Instant::now(),
-            rate,
-        }
+        Self { started: Instant::now(), rate }
     }
 
     pub async fn wait(&self, number: usize) {
@@ -196,13 +172,9 @@ impl Pace {
 }
 
 fn progress() -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let style =
-        ProgressStyle::with_template("{spinner} {human_pos} published, {per_sec}, {elapsed}")
-            .expect("a template that cannot be read is a bug");
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let style = ProgressStyle::with_template("{spinner} {human_pos} published, {per_sec}, {elapsed}")
+        .expect("a template that cannot be read is a bug");
     ProgressBar::with_draw_target(None, target).with_style(style)
 }

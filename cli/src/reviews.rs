@@ -27,11 +27,7 @@ pub fn open(path: &Path, text_column: Option<&str>) -> anyhow::Result<Records> {
     }
     let open = || {
         let file = File::open(path)?;
-        let stem = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("csv") => rows(file, &stem, text_column),
             Some("jsonl" | "ndjson") => Ok(Box::new(lines(file, stem, Lines::Json)) as Records),
@@ -41,9 +37,7 @@ pub fn open(path: &Path, text_column: Option<&str>) -> anyhow::Result<Records> {
     };
     let name = path.display().to_string();
     let records = open().with_context(|| name.clone())?;
-    Ok(Box::new(
-        records.map(move |record| record.with_context(|| name.clone())),
-    ))
+    Ok(Box::new(records.map(move |record| record.with_context(|| name.clone()))))
 }
 
 /// The texts of a CSV, without their ids.
@@ -52,29 +46,22 @@ pub fn texts(path: &Path) -> anyhow::Result<Vec<String>> {
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path)?;
         let columns = Columns::find(reader.headers()?, None)?;
         let rows = reader.into_records();
-        rows.map(|cells| Ok(cells?.get(columns.text).unwrap_or_default().to_owned()))
-            .collect()
+        rows.map(|cells| Ok(cells?.get(columns.text).unwrap_or_default().to_owned())).collect()
     };
     read().with_context(|| path.display().to_string())
 }
 
 /// The rows of a CSV with a header. All columns become fields of the message.
-pub fn rows(
-    input: impl Read + Send + 'static,
-    stem: &str,
-    text_column: Option<&str>,
-) -> anyhow::Result<Records> {
+pub fn rows(input: impl Read + Send + 'static, stem: &str, text_column: Option<&str>) -> anyhow::Result<Records> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
     let header = reader.headers().context("the header cannot be read")?;
     let columns = Columns::find(header, text_column)?;
     let stem = stem.to_owned();
-    Ok(Box::new(reader.into_records().enumerate().map(
-        move |(row, cells)| {
-            // As editors count: the header is line 1 where no cell holds a line break.
-            let cells = cells.with_context(|| format!("row {} cannot be read", row + 2))?;
-            Ok(columns.record(&cells, || format!("{stem}-{}", row + 1)))
-        },
-    )))
+    Ok(Box::new(reader.into_records().enumerate().map(move |(row, cells)| {
+        // As editors count: the header is line 1 where no cell holds a line break.
+        let cells = cells.with_context(|| format!("row {} cannot be read", row + 2))?;
+        Ok(columns.record(&cells, || format!("{stem}-{}", row + 1)))
+    })))
 }
 
 struct Columns {
@@ -84,16 +71,10 @@ struct Columns {
 
 impl Columns {
     fn find(header: &csv::StringRecord, text_column: Option<&str>) -> anyhow::Result<Self> {
-        let names: Vec<String> = header
-            .iter()
-            .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
-            .collect();
-        let candidates = text_column
-            .as_ref()
-            .map_or(&TEXT_COLUMNS[..], std::slice::from_ref);
-        let text = candidates
-            .iter()
-            .find_map(|candidate| names.iter().position(|name| name == candidate));
+        let names: Vec<String> =
+            header.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_owned()).collect();
+        let candidates = text_column.as_ref().map_or(&TEXT_COLUMNS[..], std::slice::from_ref);
+        let text = candidates.iter().find_map(|candidate| names.iter().position(|name| name == candidate));
         match text {
             Some(text) => Ok(Self { names, text }),
             None => bail!(
@@ -121,20 +102,12 @@ impl Columns {
 
 /// A record as the consumer reads it. The id is the key too, so that all versions of a review share a partition.
 pub fn message(id: String, text: &str, others: Map<String, Value>) -> Record {
-    let mut fields = Map::from_iter([
-        ("review_id".to_owned(), id.clone().into()),
-        ("text".to_owned(), text.into()),
-    ]);
+    let mut fields = Map::from_iter([("review_id".to_owned(), id.clone().into()), ("text".to_owned(), text.into())]);
     for (name, value) in others {
         fields.entry(name).or_insert(value);
     }
-    let payload =
-        serde_json::to_vec(&fields).expect("strings that cannot be written as JSON are a bug");
-    Record {
-        key: Some(id.into_bytes()),
-        payload: Some(payload),
-        headers: Vec::new(),
-    }
+    let payload = serde_json::to_vec(&fields).expect("strings that cannot be written as JSON are a bug");
+    Record { key: Some(id.into_bytes()), payload: Some(payload), headers: Vec::new() }
 }
 
 /// What the lines of a file are.
@@ -147,18 +120,9 @@ pub enum Lines {
 }
 
 /// The lines that are not blank.
-pub fn lines(
-    input: impl Read,
-    stem: String,
-    kind: Lines,
-) -> impl Iterator<Item = anyhow::Result<Record>> {
-    let lines = BufReader::new(input)
-        .split(b'\n')
-        .map(|line| line.context("the next line cannot be read"));
-    let filled = lines.filter(|line| {
-        line.as_ref()
-            .map_or(true, |line| !line.trim_ascii().is_empty())
-    });
+pub fn lines(input: impl Read, stem: String, kind: Lines) -> impl Iterator<Item = anyhow::Result<Record>> {
+    let lines = BufReader::new(input).split(b'\n').map(|line| line.context("the next line cannot be read"));
+    let filled = lines.filter(|line| line.as_ref().map_or(true, |line| !line.trim_ascii().is_empty()));
     filled.enumerate().map(move |(number, line)| {
         let mut line = line?;
         if line.last() == Some(&b'\r') {
@@ -167,14 +131,9 @@ pub fn lines(
         let generated_id = || format!("{stem}-{}", number + 1);
         if kind == Lines::Json || line.trim_ascii_start().starts_with(b"{") {
             let id = id_in(&line).unwrap_or_else(generated_id);
-            Ok(Record {
-                key: Some(id.into_bytes()),
-                payload: Some(line),
-                headers: Vec::new(),
-            })
+            Ok(Record { key: Some(id.into_bytes()), payload: Some(line), headers: Vec::new() })
         } else {
-            let text = String::from_utf8(line)
-                .with_context(|| format!("line {} is not UTF-8", number + 1))?;
+            let text = String::from_utf8(line).with_context(|| format!("line {} is not UTF-8", number + 1))?;
             Ok(message(generated_id(), text.trim(), Map::new()))
         }
     })
@@ -199,17 +158,11 @@ mod tests {
 
     fn published(record: &Record) -> (String, Value) {
         let key = String::from_utf8(record.key.clone().unwrap()).unwrap();
-        (
-            key,
-            serde_json::from_slice(record.payload.as_deref().unwrap()).unwrap(),
-        )
+        (key, serde_json::from_slice(record.payload.as_deref().unwrap()).unwrap())
     }
 
     fn from_csv(csv: &'static str) -> Vec<(String, Value)> {
-        rows(csv.as_bytes(), "march", None)
-            .unwrap()
-            .map(|record| published(&record.unwrap()))
-            .collect()
+        rows(csv.as_bytes(), "march", None).unwrap().map(|record| published(&record.unwrap())).collect()
     }
 
     #[test]
@@ -220,55 +173,28 @@ mod tests {
             rows[0].1,
             serde_json::json!({"review_id": "march-1", "text": "很快，好吃", "label": "1", "city": "上海"})
         );
-        assert_eq!(
-            rows[1].1,
-            serde_json::json!({"review_id": "march-2", "text": "凉了,\n差评", "label": "0"})
-        );
+        assert_eq!(rows[1].1, serde_json::json!({"review_id": "march-2", "text": "凉了,\n差评", "label": "0"}));
     }
 
     #[test]
     fn a_row_keeps_its_own_id_and_an_empty_text_is_still_published() {
         let rows = from_csv("review_id,text\nr-7,好\n,\n");
-        assert_eq!(
-            rows[0],
-            (
-                "r-7".into(),
-                serde_json::json!({"review_id": "r-7", "text": "好"})
-            )
-        );
-        assert_eq!(
-            rows[1],
-            (
-                "march-2".into(),
-                serde_json::json!({"review_id": "march-2", "text": ""})
-            )
-        );
+        assert_eq!(rows[0], ("r-7".into(), serde_json::json!({"review_id": "r-7", "text": "好"})));
+        assert_eq!(rows[1], ("march-2".into(), serde_json::json!({"review_id": "march-2", "text": ""})));
     }
 
     #[test]
     fn a_csv_without_a_text_column_says_which_columns_there_are() {
-        let error = rows("label,comment\n".as_bytes(), "march", None)
-            .map(|_| ())
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            error,
-            "no column text or review; there are: label, comment; --text-column names another"
-        );
+        let error = rows("label,comment\n".as_bytes(), "march", None).map(|_| ()).unwrap_err().to_string();
+        assert_eq!(error, "no column text or review; there are: label, comment; --text-column names another");
         assert!(rows("label,comment\n".as_bytes(), "march", Some("comment")).is_ok());
     }
 
     #[test]
     fn json_lines_go_out_byte_for_byte_with_their_id_as_key() {
-        let odd =
-            "{ \"review_id\" :\"r-1\",\"text\":\"\\u597d\"  }\r\nnot json\n\n{\"text\":\"x\"}\n";
-        let records: Vec<Record> = lines(odd.as_bytes(), "may".into(), Lines::Json)
-            .map(Result::unwrap)
-            .collect();
-        assert_eq!(
-            records[0].payload.as_deref(),
-            Some("{ \"review_id\" :\"r-1\",\"text\":\"\\u597d\"  }".as_bytes())
-        );
+        let odd = "{ \"review_id\" :\"r-1\",\"text\":\"\\u597d\"  }\r\nnot json\n\n{\"text\":\"x\"}\n";
+        let records: Vec<Record> = lines(odd.as_bytes(), "may".into(), Lines::Json).map(Result::unwrap).collect();
+        assert_eq!(records[0].payload.as_deref(), Some("{ \"review_id\" :\"r-1\",\"text\":\"\\u597d\"  }".as_bytes()));
         assert_eq!(records[0].key.as_deref(), Some("r-1".as_bytes()));
         assert_eq!(records[1].payload.as_deref(), Some("not json".as_bytes()));
         assert_eq!(records[2].key.as_deref(), Some("may-3".as_bytes()));
@@ -277,20 +203,10 @@ mod tests {
 
     #[test]
     fn plain_lines_become_messages() {
-        let records: Vec<Record> = lines(
-            "很好\n{\"text\":\"x\"}\n".as_bytes(),
-            "stdin".into(),
-            Lines::JsonOrText,
-        )
-        .map(Result::unwrap)
-        .collect();
-        assert_eq!(
-            published(&records[0]).1,
-            serde_json::json!({"review_id": "stdin-1", "text": "很好"})
-        );
-        assert_eq!(
-            records[1].payload.as_deref(),
-            Some("{\"text\":\"x\"}".as_bytes())
-        );
+        let records: Vec<Record> = lines("很好\n{\"text\":\"x\"}\n".as_bytes(), "stdin".into(), Lines::JsonOrText)
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(published(&records[0]).1, serde_json::json!({"review_id": "stdin-1", "text": "很好"}));
+        assert_eq!(records[1].payload.as_deref(), Some("{\"text\":\"x\"}".as_bytes()));
     }
 }

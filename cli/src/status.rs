@@ -39,13 +39,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let ends = match arguments.brokers {
         None => Err("no --brokers".to_owned()),
         Some(brokers) => {
-            let kafka = KafkaArguments {
-                brokers,
-                settings: arguments.kafka,
-            };
-            ends(&kafka, &status)
-                .await
-                .map_err(|error| format!("{error:#}"))
+            let kafka = KafkaArguments { brokers, settings: arguments.kafka };
+            ends(&kafka, &status).await.map_err(|error| format!("{error:#}"))
         }
     };
     if arguments.json {
@@ -61,11 +56,7 @@ type Ends = HashMap<(String, String, i32), i64>;
 async fn ends(kafka: &KafkaArguments, status: &Status) -> anyhow::Result<Ends> {
     let cluster = Cluster::connect(kafka, Duration::from_secs(5)).await?;
     let id = cluster.id().await.unwrap_or_default();
-    let here = status
-        .partitions
-        .iter()
-        .map(|partition| &partition.stream)
-        .filter(|stream| stream.cluster_id == id);
+    let here = status.partitions.iter().map(|partition| &partition.stream).filter(|stream| stream.cluster_id == id);
     let mut ends = Ends::new();
     for topic in here.map(|stream| &stream.topic).collect::<BTreeSet<_>>() {
         // A topic that is gone has no end.
@@ -80,11 +71,7 @@ async fn ends(kafka: &KafkaArguments, status: &Status) -> anyhow::Result<Ends> {
 
 fn end_of(partition: &PartitionStatus, ends: &Result<Ends, String>) -> Option<i64> {
     let stream = &partition.stream;
-    let key = (
-        stream.cluster_id.clone(),
-        stream.topic.clone(),
-        partition.partition,
-    );
+    let key = (stream.cluster_id.clone(), stream.topic.clone(), partition.partition);
     ends.as_ref().ok()?.get(&key).copied()
 }
 
@@ -94,16 +81,12 @@ fn lag_of(partition: &PartitionStatus, ends: &Result<Ends, String>) -> Option<i6
 
 /// Why a partition stands still now: an error that the position has not moved past.
 fn error_of(partition: &PartitionStatus) -> Option<&str> {
-    let stands = partition
-        .last_error_at
-        .is_some_and(|at| at >= partition.updated_at);
+    let stands = partition.last_error_at.is_some_and(|at| at >= partition.updated_at);
     partition.last_error.as_deref().filter(|_| stands)
 }
 
 fn show(pipeline: &str, status: &Status, ends: &Result<Ends, String>) {
-    let champion = status.champion.map_or("none yet".to_owned(), |version| {
-        format!("version {version}")
-    });
+    let champion = status.champion.map_or("none yet".to_owned(), |version| format!("version {version}"));
     println!("pipeline {pipeline}, champion: {champion}");
     println!(
         "predictions: {} in the last minute ({:.1}/s), {} in the last hour",
@@ -111,22 +94,14 @@ fn show(pipeline: &str, status: &Status, ends: &Result<Ends, String>) {
         status.predictions_last_minute as f64 / 60.0,
         grouped(status.predictions_last_hour),
     );
-    let reasons = status
-        .dead_letters_last_hour
-        .iter()
-        .map(|(reason, count)| format!("{reason} {}", grouped(count)));
+    let reasons = status.dead_letters_last_hour.iter().map(|(reason, count)| format!("{reason} {}", grouped(count)));
     let reasons = reasons.collect::<Vec<_>>().join(", ");
-    println!(
-        "dead letters in the last hour: {}",
-        if reasons.is_empty() { "none" } else { &reasons }
-    );
+    println!("dead letters in the last hour: {}", if reasons.is_empty() { "none" } else { &reasons });
     if let Err(why) = ends {
         println!("lag: unknown ({why})");
     }
     if status.partitions.is_empty() {
-        println!(
-            "no partition was ever claimed: is a consumer running with this pipeline's group?"
-        );
+        println!("no partition was ever claimed: is a consumer running with this pipeline's group?");
         return;
     }
     println!();
@@ -145,25 +120,10 @@ fn show(pipeline: &str, status: &Status, ends: &Result<Ends, String>) {
             ]
         })
         .collect();
-    print::table(
-        [
-            "PARTITION",
-            "POSITION",
-            "END",
-            "LAG",
-            "PREDICTIONS",
-            "DEAD LETTERS",
-            "MOVED",
-            "OWNER",
-        ],
-        &rows,
-    );
+    print::table(["PARTITION", "POSITION", "END", "LAG", "PREDICTIONS", "DEAD LETTERS", "MOVED", "OWNER"], &rows);
     for partition in &status.partitions {
         if let Some(error) = error_of(partition) {
-            println!(
-                "{}/{} stands still: {error}",
-                partition.stream.topic, partition.partition
-            );
+            println!("{}/{} stands still: {error}", partition.stream.topic, partition.partition);
         }
     }
 }
@@ -183,11 +143,7 @@ fn as_json(pipeline: &str, status: &Status, ends: &Result<Ends, String>) -> serd
             })
         })
         .collect();
-    let lags: Option<Vec<i64>> = status
-        .partitions
-        .iter()
-        .map(|partition| lag_of(partition, ends))
-        .collect();
+    let lags: Option<Vec<i64>> = status.partitions.iter().map(|partition| lag_of(partition, ends)).collect();
     json!({
         "pipeline": pipeline,
         "champion": status.champion,

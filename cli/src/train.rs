@@ -116,23 +116,10 @@ enum BestFlag {
 pub fn run(arguments: Arguments) -> Result<()> {
     let settings = settings(&arguments);
     settings.check()?;
-    let dataset = Dataset::open(
-        &arguments.data,
-        &arguments.columns.columns(),
-        arguments.labels.as_deref(),
-    )?;
-    let mut display = Display {
-        bar: ProgressBar::hidden(),
-        settings: settings.clone(),
-        base: arguments.base.clone(),
-    };
-    let summary = trainer::fit(
-        &settings,
-        &dataset,
-        &arguments.base,
-        &arguments.out,
-        &mut |progress| display.show(progress),
-    )?;
+    let dataset = Dataset::open(&arguments.data, &arguments.columns.columns(), arguments.labels.as_deref())?;
+    let mut display = Display { bar: ProgressBar::hidden(), settings: settings.clone(), base: arguments.base.clone() };
+    let summary =
+        trainer::fit(&settings, &dataset, &arguments.base, &arguments.out, &mut |progress| display.show(progress))?;
     display.bar.finish_and_clear();
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
@@ -147,9 +134,7 @@ fn settings(arguments: &Arguments) -> Settings {
     Settings {
         epochs: arguments.epochs.unwrap_or(usual.epochs),
         batch_size: arguments.batch_size.unwrap_or(usual.batch_size),
-        accumulation_steps: arguments
-            .accumulation_steps
-            .unwrap_or(usual.accumulation_steps),
+        accumulation_steps: arguments.accumulation_steps.unwrap_or(usual.accumulation_steps),
         learning_rate: arguments.learning_rate.unwrap_or(usual.learning_rate),
         weight_decay: arguments.weight_decay.unwrap_or(usual.weight_decay),
         warmup_ratio: arguments.warmup_ratio.unwrap_or(usual.warmup_ratio),
@@ -180,26 +165,17 @@ impl Display {
     fn show(&mut self, progress: &Progress) {
         match progress {
             Progress::Started(head) => self.start(head),
-            Progress::Stepped {
-                step,
-                loss,
-                learning_rate,
-                examples,
-            } => {
+            Progress::Stepped { step, loss, learning_rate, examples } => {
                 self.bar.inc(*examples as u64);
-                self.bar.set_message(format!(
-                    "step {step}  loss {loss:.4}  learning rate {learning_rate:.2e}"
-                ));
+                self.bar.set_message(format!("step {step}  loss {loss:.4}  learning rate {learning_rate:.2e}"));
             }
-            Progress::Evaluated {
-                step,
-                evaluation,
-                best,
-            } => {
+            Progress::Evaluated { step, evaluation, best } => {
                 let loss = evaluation.loss.unwrap_or(f64::NAN);
                 let (accuracy, macro_f1) = (evaluation.accuracy, evaluation.macro_f1);
                 let best = if *best { "  (best so far)" } else { "" };
-                self.line(&format!("step {step:>6}  valid loss {loss:.4}  accuracy {accuracy:.4}  macro-F1 {macro_f1:.4}{best}"));
+                self.line(&format!(
+                    "step {step:>6}  valid loss {loss:.4}  accuracy {accuracy:.4}  macro-F1 {macro_f1:.4}{best}"
+                ));
             }
         }
     }
@@ -209,29 +185,14 @@ impl Display {
         eprintln!("  Num examples = {}", head.examples);
         eprintln!("  Num Epochs = {}", head.epochs);
         eprintln!("  Instantaneous batch size = {}", head.batch_size);
-        eprintln!(
-            "  Total train batch size (with accumulation) = {}",
-            head.total_batch_size
-        );
-        eprintln!(
-            "  Gradient Accumulation steps = {}",
-            head.accumulation_steps
-        );
+        eprintln!("  Total train batch size (with accumulation) = {}", head.total_batch_size);
+        eprintln!("  Gradient Accumulation steps = {}", head.accumulation_steps);
         eprintln!("  Total optimization steps = {}", head.optimization_steps);
-        eprintln!(
-            "  Number of trainable parameters = {}",
-            head.trainable_parameters
-        );
+        eprintln!("  Number of trainable parameters = {}", head.trainable_parameters);
         eprintln!("  Classes = {}", head.labels.join(", "));
-        eprintln!(
-            "  Base = {}, seed {}, threads {}",
-            self.base, self.settings.seed, self.settings.threads
-        );
+        eprintln!("  Base = {}, seed {}, threads {}", self.base, self.settings.seed, self.settings.threads);
         if !head.initialised.is_empty() {
-            eprintln!(
-                "not in the base, so made new from the seed: {}",
-                head.initialised.join(", ")
-            );
+            eprintln!("not in the base, so made new from the seed: {}", head.initialised.join(", "));
         }
         if std::io::stderr().is_terminal() {
             self.bar = ProgressBar::new((head.examples * head.epochs) as u64).with_style(
@@ -249,15 +210,9 @@ impl Display {
 fn print_summary(summary: &Summary) {
     println!("checkpoint      {}", summary.checkpoint.display());
     println!("manifest        sha256 {}", summary.manifest_sha256);
-    println!(
-        "best step       {} of {}",
-        summary.best_step, summary.head.optimization_steps
-    );
+    println!("best step       {} of {}", summary.best_step, summary.head.optimization_steps);
     println!("train loss      {:.4} (last epoch)", summary.train_loss);
-    println!(
-        "time            {:.0} s, {:.0} texts/s in training",
-        summary.seconds, summary.texts_per_second
-    );
+    println!("time            {:.0} s, {:.0} texts/s in training", summary.seconds, summary.texts_per_second);
     match &summary.evaluation {
         Some(evaluation) => println!("\non the validation texts:\n{evaluation}"),
         None => println!("\nno validation texts: the last step's checkpoint was kept"),

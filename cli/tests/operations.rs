@@ -11,9 +11,7 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use stack::{InProcessKafka, Postgres};
-use store::{
-    DeadLetterRow, NextOffset, Outcome, PredictionRow, Store, Stream, Version, Write as StoreWrite,
-};
+use store::{DeadLetterRow, NextOffset, Outcome, PredictionRow, Store, Stream, Version, Write as StoreWrite};
 
 /// One server of each kind for all tests; each test has its own database and topic.
 static POSTGRES: LazyLock<Postgres> = LazyLock::new(|| Postgres::start().unwrap());
@@ -31,28 +29,16 @@ fn run(arguments: &[&str]) -> Output {
 
 fn succeed(arguments: &[&str]) -> String {
     let output = run(arguments);
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The line on standard error of a command that fails.
 fn fail(arguments: &[&str]) -> String {
     let output = run(arguments);
-    assert_eq!(
-        output.status.code(),
-        Some(1),
-        "{arguments:?}: {}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        error.starts_with("error: ") && error.lines().count() == 1,
-        "not one clear line: {error}"
-    );
+    assert!(error.starts_with("error: ") && error.lines().count() == 1, "not one clear line: {error}");
     error
 }
 
@@ -67,49 +53,23 @@ fn migrated_database(name: &str) -> String {
 }
 
 fn cluster_id() -> String {
-    let client: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", KAFKA.brokers())
-        .create()
-        .unwrap();
-    client
-        .client()
-        .fetch_cluster_id(Duration::from_secs(10))
-        .unwrap()
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", KAFKA.brokers()).create().unwrap();
+    client.client().fetch_cluster_id(Duration::from_secs(10)).unwrap()
 }
 
 /// Every record of a topic with one partition.
-fn records(
-    topic: &str,
-) -> Vec<(
-    Option<Vec<u8>>,
-    Option<Vec<u8>>,
-    Vec<(String, Option<Vec<u8>>)>,
-)> {
+fn records(topic: &str) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>)> {
     let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", KAFKA.brokers())
-        .set("group.id", "reads")
-        .set("enable.partition.eof", "true");
+    config.set("bootstrap.servers", KAFKA.brokers()).set("group.id", "reads").set("enable.partition.eof", "true");
     let consumer: BaseConsumer = config.create().unwrap();
     let mut partitions = TopicPartitionList::new();
-    partitions
-        .add_partition_offset(topic, 0, Offset::Beginning)
-        .unwrap();
+    partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
     consumer.assign(&partitions).unwrap();
     let mut records = Vec::new();
     while let Some(Ok(message)) = consumer.poll(Duration::from_secs(20)) {
-        let headers = message
-            .headers()
-            .into_iter()
-            .flat_map(|headers| headers.iter());
-        let headers = headers
-            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
-            .collect();
-        records.push((
-            message.key().map(<[u8]>::to_vec),
-            message.payload().map(<[u8]>::to_vec),
-            headers,
-        ));
+        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        let headers = headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect();
+        records.push((message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec), headers));
     }
     records
 }
@@ -119,37 +79,14 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Puts rows where a consumer would put them.
-async fn written(
-    url: &str,
-    topic: &str,
-    predictions: Vec<PredictionRow>,
-    dead_letters: Vec<DeadLetterRow>,
-) -> Store {
+async fn written(url: &str, topic: &str, predictions: Vec<PredictionRow>, dead_letters: Vec<DeadLetterRow>) -> Store {
     let store = Store::connect(url, 1).await.unwrap();
-    let stream = Stream {
-        pipeline: "labelstream".into(),
-        cluster_id: cluster_id(),
-        topic: topic.into(),
-    };
-    let claim = store
-        .claim(&stream, 0, "a test", NextOffset(0))
-        .await
-        .unwrap();
+    let stream = Stream { pipeline: "labelstream".into(), cluster_id: cluster_id(), topic: topic.into() };
+    let claim = store.claim(&stream, 0, "a test", NextOffset(0)).await.unwrap();
     let to = NextOffset((predictions.len() + dead_letters.len()) as i64);
     let (partition, epoch, from) = (0, claim.epoch, claim.next_offset);
-    let write = StoreWrite {
-        partition,
-        epoch,
-        from,
-        to,
-        predictions,
-        dead_letters,
-        tombstones: 0,
-    };
-    assert_eq!(
-        store.write(&stream, &write).await.unwrap(),
-        Outcome::Written
-    );
+    let write = StoreWrite { partition, epoch, from, to, predictions, dead_letters, tombstones: 0 };
+    assert_eq!(store.write(&stream, &write).await.unwrap(), Outcome::Written);
     store
 }
 
@@ -161,11 +98,7 @@ fn dead_letter(kafka_offset: i64, reason: &'static str) -> DeadLetterRow {
         detail: "as a test has it".into(),
         key: Some(vec![0, 159, 146, 150]),
         payload: Some(b"{\"text\": \x00\xff".to_vec()),
-        headers: vec![
-            ("trace".into(), Some(vec![0, 1, 255])),
-            ("empty".into(), Some(vec![])),
-            ("none".into(), None),
-        ],
+        headers: vec![("trace".into(), Some(vec![0, 1, 255])), ("empty".into(), Some(vec![])), ("none".into(), None)],
     }
 }
 
@@ -188,77 +121,29 @@ fn prediction(kafka_offset: i64) -> PredictionRow {
 fn dead_letters_are_replayed_byte_for_byte_and_only_once() {
     let url = migrated_database("replay");
     KAFKA.create_topic("replay", 1).unwrap();
-    let no_value = DeadLetterRow {
-        key: None,
-        payload: Some(Vec::new()),
-        headers: vec![],
-        ..dead_letter(1, "empty")
-    };
-    let letters = vec![
-        dead_letter(0, "not_utf8"),
-        no_value.clone(),
-        dead_letter(2, "other"),
-    ];
+    let no_value = DeadLetterRow { key: None, payload: Some(Vec::new()), headers: vec![], ..dead_letter(1, "empty") };
+    let letters = vec![dead_letter(0, "not_utf8"), no_value.clone(), dead_letter(2, "other")];
     block_on(written(&url, "replay", vec![], letters.clone()));
-    let replay = [
-        "dead-letters",
-        "replay",
-        "--brokers",
-        KAFKA.brokers(),
-        "--database-url",
-        &url,
-    ];
+    let replay = ["dead-letters", "replay", "--brokers", KAFKA.brokers(), "--database-url", &url];
 
     let dry = succeed(&[&replay[..], &["--dry-run"]].concat());
-    assert!(
-        dry.contains("not_utf8") && dry.contains("nothing was published"),
-        "{dry}"
-    );
-    assert_eq!(
-        succeed(&[&replay[..], &["--reason", "not_utf8"]].concat()),
-        "replayed 1 dead letters\n"
-    );
+    assert!(dry.contains("not_utf8") && dry.contains("nothing was published"), "{dry}");
+    assert_eq!(succeed(&[&replay[..], &["--reason", "not_utf8"]].concat()), "replayed 1 dead letters\n");
     assert_eq!(succeed(&replay), "replayed 2 dead letters\n");
     assert_eq!(succeed(&replay), "replayed 0 dead letters\n");
 
-    let expected: Vec<_> = letters
-        .into_iter()
-        .map(|letter| (letter.key, letter.payload, letter.headers))
-        .collect();
+    let expected: Vec<_> = letters.into_iter().map(|letter| (letter.key, letter.payload, letter.headers)).collect();
     assert_eq!(records("replay"), expected);
-    let listed = succeed(&[
-        "dead-letters",
-        "list",
-        "--json",
-        "--reason",
-        "empty",
-        "--database-url",
-        &url,
-    ]);
+    let listed = succeed(&["dead-letters", "list", "--json", "--reason", "empty", "--database-url", &url]);
     assert!(json(&listed)["replayed_at"].is_string(), "{listed}");
 }
 
 #[test]
 fn a_replay_to_a_missing_topic_publishes_and_marks_nothing() {
     let url = migrated_database("lost");
-    block_on(written(
-        &url,
-        "gone",
-        vec![],
-        vec![dead_letter(0, "not_utf8")],
-    ));
-    let error = fail(&[
-        "dead-letters",
-        "replay",
-        "--brokers",
-        KAFKA.brokers(),
-        "--database-url",
-        &url,
-    ]);
-    assert!(
-        error.contains("no topic \"gone\"") && error.contains("--to-topic"),
-        "{error}"
-    );
+    block_on(written(&url, "gone", vec![], vec![dead_letter(0, "not_utf8")]));
+    let error = fail(&["dead-letters", "replay", "--brokers", KAFKA.brokers(), "--database-url", &url]);
+    assert!(error.contains("no topic \"gone\"") && error.contains("--to-topic"), "{error}");
     let listed = succeed(&["dead-letters", "list", "--json", "--database-url", &url]);
     assert!(json(&listed)["replayed_at"].is_null(), "{listed}");
 }
@@ -267,57 +152,26 @@ fn a_replay_to_a_missing_topic_publishes_and_marks_nothing() {
 fn a_csv_is_published_and_status_tells_the_lag_or_why_it_cannot() {
     let url = migrated_database("status");
     KAFKA.create_topic("lagging", 1).unwrap();
-    let mut file = tempfile::Builder::new()
-        .prefix("march")
-        .suffix(".csv")
-        .tempfile()
-        .unwrap();
-    file.write_all("label,review\n1,很快\n0,凉了\n1,\"好吃, 还点\"\n".as_bytes())
-        .unwrap();
+    let mut file = tempfile::Builder::new().prefix("march").suffix(".csv").tempfile().unwrap();
+    file.write_all("label,review\n1,很快\n0,凉了\n1,\"好吃, 还点\"\n".as_bytes()).unwrap();
     let path = file.path().to_str().unwrap();
-    let publish = [
-        "publish",
-        path,
-        "--brokers",
-        KAFKA.brokers(),
-        "--topic",
-        "lagging",
-        "--json",
-    ];
+    let publish = ["publish", path, "--brokers", KAFKA.brokers(), "--topic", "lagging", "--json"];
     assert_eq!(json(&succeed(&publish))["published"], 3);
-    let payloads: Vec<Value> = records("lagging")
-        .iter()
-        .map(|record| serde_json::from_slice(record.1.as_ref().unwrap()).unwrap())
-        .collect();
+    let payloads: Vec<Value> =
+        records("lagging").iter().map(|record| serde_json::from_slice(record.1.as_ref().unwrap()).unwrap()).collect();
     assert_eq!(payloads[2]["text"], "好吃, 还点");
     assert_eq!(payloads[2]["label"], "1");
 
-    block_on(written(
-        &url,
-        "lagging",
-        vec![prediction(0)],
-        vec![dead_letter(1, "not_json")],
-    ));
+    block_on(written(&url, "lagging", vec![prediction(0)], vec![dead_letter(1, "not_json")]));
     let status = ["status", "--database-url", &url, "--json"];
-    let with_kafka = json(&succeed(
-        &[&status[..], &["--brokers", KAFKA.brokers()]].concat(),
-    ));
+    let with_kafka = json(&succeed(&[&status[..], &["--brokers", KAFKA.brokers()]].concat()));
     assert_eq!(with_kafka["lag"], 1);
     assert_eq!(with_kafka["predictions_last_minute"], 1);
     assert_eq!(with_kafka["dead_letters_last_hour"]["not_json"], 1);
     let without = json(&succeed(&status));
-    assert_eq!(
-        (
-            &without["lag"],
-            without["partitions"][0]["position"].as_i64()
-        ),
-        (&Value::Null, Some(2))
-    );
+    assert_eq!((&without["lag"], without["partitions"][0]["position"].as_i64()), (&Value::Null, Some(2)));
     let down = succeed(&["status", "--database-url", &url, "--brokers", "127.0.0.1:1"]);
-    assert!(
-        down.contains("lag: unknown (no Kafka broker answered at 127.0.0.1:1"),
-        "{down}"
-    );
+    assert!(down.contains("lag: unknown (no Kafka broker answered at 127.0.0.1:1"), "{down}");
 }
 
 #[test]
@@ -337,17 +191,8 @@ fn doctor_names_each_thing_that_is_missing_and_what_to_do() {
     ];
     let outcome = |output: &Output, check: &str| {
         let findings = json(std::str::from_utf8(&output.stdout).unwrap());
-        let finding = findings
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|finding| finding["check"] == check)
-            .unwrap()
-            .clone();
-        (
-            finding["outcome"].as_str().unwrap().to_owned(),
-            finding["advice"].as_str().unwrap_or_default().to_owned(),
-        )
+        let finding = findings.as_array().unwrap().iter().find(|finding| finding["check"] == check).unwrap().clone();
+        (finding["outcome"].as_str().unwrap().to_owned(), finding["advice"].as_str().unwrap_or_default().to_owned())
     };
 
     let ill = run(&doctor);
@@ -355,23 +200,13 @@ fn doctor_names_each_thing_that_is_missing_and_what_to_do() {
     assert_eq!(outcome(&ill, "brokers").0, "ok");
     assert_eq!(outcome(&ill, "database").0, "ok");
     let (topic, advice) = outcome(&ill, "topic");
-    assert!(
-        topic == "fail" && advice.contains("--create-topic"),
-        "{topic}: {advice}"
-    );
-    assert_eq!(
-        outcome(&ill, "migrations"),
-        ("fail".into(), "run `labelstream migrate`".into())
-    );
+    assert!(topic == "fail" && advice.contains("--create-topic"), "{topic}: {advice}");
+    assert_eq!(outcome(&ill, "migrations"), ("fail".into(), "run `labelstream migrate`".into()));
 
     succeed(&["migrate", "--database-url", &url]);
     KAFKA.create_topic("examined", 2).unwrap();
     let well = run(&doctor);
-    assert!(
-        well.status.success(),
-        "{}",
-        String::from_utf8_lossy(&well.stdout)
-    );
+    assert!(well.status.success(), "{}", String::from_utf8_lossy(&well.stdout));
     assert_eq!(outcome(&well, "migrations").0, "ok");
     assert_eq!(outcome(&well, "topic").0, "ok");
     assert_eq!(outcome(&well, "device").0, "ok");
@@ -380,11 +215,7 @@ fn doctor_names_each_thing_that_is_missing_and_what_to_do() {
 
 #[test]
 fn what_cannot_be_reached_is_one_clear_line_without_the_password() {
-    let error = fail(&[
-        "status",
-        "--database-url",
-        "postgres://me:hunter2@127.0.0.1:1/reviews",
-    ]);
+    let error = fail(&["status", "--database-url", "postgres://me:hunter2@127.0.0.1:1/reviews"]);
     assert!(!error.contains("hunter2"), "{error}");
     let url = POSTGRES.url("nowhere");
     let error = fail(&["models", "list", "--database-url", &url]);
@@ -392,31 +223,13 @@ fn what_cannot_be_reached_is_one_clear_line_without_the_password() {
     let url = POSTGRES.create_database("unmigrated").unwrap();
     let error = fail(&["models", "list", "--database-url", &url]);
     assert!(error.contains("labelstream migrate"), "{error}");
-    let error = fail(&[
-        "publish",
-        "-",
-        "--brokers",
-        "127.0.0.1:1",
-        "--patience",
-        "1",
-    ]);
+    let error = fail(&["publish", "-", "--brokers", "127.0.0.1:1", "--patience", "1"]);
     assert!(
-        error.contains("no Kafka broker answered at 127.0.0.1:1 within 1 s")
-            && error.contains("refused"),
+        error.contains("no Kafka broker answered at 127.0.0.1:1 within 1 s") && error.contains("refused"),
         "{error}"
     );
-    let error = fail(&[
-        "publish",
-        "-",
-        "--brokers",
-        KAFKA.brokers(),
-        "--topic",
-        "missing",
-    ]);
-    assert!(
-        error.contains("no topic \"missing\"") && error.contains("--create-topic"),
-        "{error}"
-    );
+    let error = fail(&["publish", "-", "--brokers", KAFKA.brokers(), "--topic", "missing"]);
+    assert!(error.contains("no topic \"missing\"") && error.contains("--create-topic"), "{error}");
     let error = fail(&["publish", "missing.csv", "--brokers", KAFKA.brokers()]);
     assert!(error.contains("missing.csv"), "{error}");
 }
@@ -425,11 +238,7 @@ fn what_cannot_be_reached_is_one_clear_line_without_the_password() {
 fn wrong_usage_exits_with_2_and_a_reader_that_goes_ends_the_program_quietly() {
     assert_eq!(run(&["publish"]).status.code(), Some(2));
     assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
-    let mut child = labelstream(&["configuration"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = labelstream(&["configuration"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");

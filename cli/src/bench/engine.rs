@@ -35,10 +35,7 @@ pub struct Arguments {
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|number| *number > 0)
-        .ok_or_else(|| "expected a number above 0".into())
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number above 0".into())
 }
 
 /// Runs the command.
@@ -99,10 +96,7 @@ mod tests {
     fn texts_are_spread_over_the_file_or_repeated() {
         let texts: Vec<String> = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
         assert_eq!(spread(&texts, Some(2)).unwrap(), ["a", "c"]);
-        assert_eq!(
-            spread(&texts, Some(6)).unwrap(),
-            ["a", "b", "c", "d", "a", "b"]
-        );
+        assert_eq!(spread(&texts, Some(6)).unwrap(), ["a", "b", "c", "d", "a", "b"]);
         assert_eq!(spread(&texts, None).unwrap(), texts);
         assert!(spread(&[], Some(2)).is_err());
     }

@@ -15,12 +15,7 @@ pub struct Arguments {
     kafka: KafkaSettings,
 
     /// A Postgres database of your own; without it, a private server is started.
-    #[arg(
-        long,
-        env = "LABELSTREAM_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
+    #[arg(long, env = "LABELSTREAM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<String>,
 }
 
@@ -53,15 +48,7 @@ impl Servers {
                 (Some(postgres), url)
             }
         };
-        let kafka_arguments = KafkaArguments {
-            brokers,
-            settings: arguments.kafka,
-        };
-        Ok(Self {
-            kafka: kafka_arguments,
-            database_url,
-            _kafka: kafka,
-            _postgres: postgres,
-        })
+        let kafka_arguments = KafkaArguments { brokers, settings: arguments.kafka };
+        Ok(Self { kafka: kafka_arguments, database_url, _kafka: kafka, _postgres: postgres })
     }
 }

@@ -22,12 +22,7 @@ use crate::{database, models, print, reviews};
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The checkpoint that classifies.
-    #[arg(
-        long,
-        env = "LABELSTREAM_CHECKPOINT",
-        value_name = "DIR",
-        required_unless_present = "constant"
-    )]
+    #[arg(long, env = "LABELSTREAM_CHECKPOINT", value_name = "DIR", required_unless_present = "constant")]
     checkpoint: Option<PathBuf>,
 
     /// No model, but the same answer to every text: measures everything around the model.
@@ -56,12 +51,7 @@ pub struct Arguments {
     peer: Option<String>,
 
     /// Then publish for so many seconds at half the measured rate, to measure how long a record takes.
-    #[arg(
-        long,
-        env = "LABELSTREAM_LATENCY_SECONDS",
-        default_value_t = 5.0,
-        value_name = "SECONDS"
-    )]
+    #[arg(long, env = "LABELSTREAM_LATENCY_SECONDS", default_value_t = 5.0, value_name = "SECONDS")]
     latency_seconds: f64,
 
     /// Where the model runs: auto, cpu, cuda or cuda:N.
@@ -69,12 +59,7 @@ pub struct Arguments {
     device: DeviceChoice,
 
     /// A flag for the consumer, as --consumer=--max-batch-tokens=65536; may be given several times.
-    #[arg(
-        long,
-        env = "LABELSTREAM_CONSUMER",
-        value_name = "FLAG",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, env = "LABELSTREAM_CONSUMER", value_name = "FLAG", allow_hyphen_values = true)]
     consumer: Vec<String>,
 
     #[command(flatten)]
@@ -83,10 +68,7 @@ pub struct Arguments {
 
 /// Runs the command. What it does goes to standard error, the result to standard output.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    ensure!(
-        arguments.count > 0 && arguments.rounds > 0,
-        "there is nothing to measure: --count, --rounds"
-    );
+    ensure!(arguments.count > 0 && arguments.rounds > 0, "there is nothing to measure: --count, --rounds");
     let file = reviews::texts(&arguments.reviews)?;
     let texts = engine::spread(&file, Some(arguments.count))?;
     let servers = arguments.servers;
@@ -96,11 +78,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let topic = format!("bench-{}", chrono::Utc::now().timestamp_millis());
     let cluster = Cluster::connect(&servers.kafka, Duration::from_secs(30)).await?;
     cluster.create_topic(&topic, arguments.partitions).await?;
-    eprintln!(
-        "publishing {} records to {} partitions ...",
-        texts.len(),
-        arguments.partitions
-    );
+    eprintln!("publishing {} records to {} partitions ...", texts.len(), arguments.partitions);
     fill::fill(&servers.kafka, &topic, &texts).await?;
 
     let files = tempfile::tempdir()?;
@@ -130,48 +108,20 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let is_last = round + 1 == arguments.rounds;
         let run = Run::start(&setup, &store, &pipeline)?;
         let measured = run.until(texts.len()).await?;
-        eprintln!(
-            "round {}: {:.0} records a second",
-            round + 1,
-            measured.records_per_second
-        );
+        eprintln!("round {}: {:.0} records a second", round + 1, measured.records_per_second);
         rates.push(measured.records_per_second);
         let latency = if is_last && arguments.latency_seconds > 0.0 {
-            Some(
-                latency::measure(
-                    &setup,
-                    &run,
-                    &texts,
-                    rates[round] / 2.0,
-                    arguments.latency_seconds,
-                )
-                .await?,
-            )
+            Some(latency::measure(&setup, &run, &texts, rates[round] / 2.0, arguments.latency_seconds).await?)
         } else {
             None
         };
         run.stop().await?;
-        verify(
-            &store,
-            &pipeline,
-            texts.len() + latency.as_ref().map_or(0, |latency| latency.records),
-        )
-        .await?;
+        verify(&store, &pipeline, texts.len() + latency.as_ref().map_or(0, |latency| latency.records)).await?;
         rounds.push(json!({"measured": measured, "latency": latency}));
         if let Some(command) = &arguments.peer {
-            peer = peer::run(
-                command,
-                &setup,
-                &format!("{topic}-peer-{round}"),
-                texts.len(),
-            )
-            .await?;
+            peer = peer::run(command, &setup, &format!("{topic}-peer-{round}"), texts.len()).await?;
             peer_rates.push(peer::rate(&peer)?);
-            eprintln!(
-                "peer {}: {:.0} records a second",
-                round + 1,
-                peer_rates[round]
-            );
+            eprintln!("peer {}: {:.0} records a second", round + 1, peer_rates[round]);
         }
     }
     if let Some(checkpoint) = &arguments.checkpoint {
@@ -179,10 +129,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 
     let rate = median(&mut rates);
-    let engine_rate = arguments
-        .checkpoint
-        .is_some()
-        .then(|| texts.len() as f64 / engine_seconds);
+    let engine_rate = arguments.checkpoint.is_some().then(|| texts.len() as f64 / engine_seconds);
     let peer_rate = (!peer_rates.is_empty()).then(|| median(&mut peer_rates));
     print::json(&json!({
         "records": texts.len(), "partitions": arguments.partitions,

@@ -22,10 +22,7 @@ pub async fn replay(
     let cluster = Cluster::connect(kafka, Duration::from_secs(30)).await?;
     for topic in letters.iter().map(topic_of).collect::<HashSet<_>>() {
         if cluster.partitions(&topic).await?.is_none() {
-            bail!(
-                "there is no topic {topic:?} at {}: --to-topic names another",
-                kafka.brokers
-            );
+            bail!("there is no topic {topic:?} at {}: --to-topic names another", kafka.brokers);
         }
     }
 
@@ -36,9 +33,7 @@ pub async fn replay(
         for letter in letters {
             // A row that was deleted meanwhile has nothing to publish.
             if let Some(raw) = store.raw_record(&letter.id).await? {
-                publisher
-                    .send(&topic_of(letter), &record(raw), sent.len())
-                    .await;
+                publisher.send(&topic_of(letter), &record(raw), sent.len()).await;
                 sent.push(letter);
             }
         }
@@ -65,9 +60,5 @@ pub async fn replay(
 }
 
 fn record(raw: RawRecord) -> Record {
-    Record {
-        key: raw.key,
-        payload: raw.payload,
-        headers: raw.headers,
-    }
+    Record { key: raw.key, payload: raw.payload, headers: raw.headers }
 }

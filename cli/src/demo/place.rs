@@ -27,9 +27,7 @@ pub struct Place {
 impl Place {
     /// Starts what the arguments do not name.
     pub async fn start(arguments: &Arguments) -> anyhow::Result<Self> {
-        let files = tempfile::Builder::new()
-            .prefix("labelstream-demo-")
-            .tempdir()?;
+        let files = tempfile::Builder::new().prefix("labelstream-demo-").tempdir()?;
         let path = files.path().to_owned();
         let (postgres, database_url) = match &arguments.database_url {
             Some(url) => (None, url.clone()),
@@ -48,10 +46,7 @@ impl Place {
                 (Some(broker), brokers)
             }
         };
-        let kafka = KafkaArguments {
-            brokers,
-            settings: arguments.kafka.clone(),
-        };
+        let kafka = KafkaArguments { brokers, settings: arguments.kafka.clone() };
         let cluster = Cluster::connect(&kafka, Duration::from_secs(30)).await?;
         if broker.is_none() {
             cluster.create_topic(&arguments.topic, PARTITIONS).await?;

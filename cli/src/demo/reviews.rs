@@ -41,41 +41,25 @@ impl Reviews {
                 let rows = dataset::read_csv(file, &Columns::default())?;
                 Self::of_labeled(rows, None).with_context(|| file.display().to_string())
             }
-            Some(Take::File(file)) => Ok(Self {
-                stream: unlabeled(file)?,
-                ..Self::of_labeled(shipped()?, Some(0))?
-            }),
+            Some(Take::File(file)) => Ok(Self { stream: unlabeled(file)?, ..Self::of_labeled(shipped()?, Some(0))? }),
         }
     }
 
     /// A fifth of the rows flows. A `number` beyond that starts over.
     fn of_labeled(rows: Vec<Row>, number: Option<usize>) -> anyhow::Result<Self> {
-        let prepared = prepare::prepare(
-            rows,
-            &Options {
-                valid: 0.1,
-                test: 0.2,
-                ..Options::default()
-            },
-        )?;
+        let prepared = prepare::prepare(rows, &Options { valid: 0.1, test: 0.2, ..Options::default() })?;
         let mut train = prepared.train;
         train.truncate(LEARNED_FROM);
         let dataset = Dataset::new(&train, &prepared.valid, None)?;
         let number = number.unwrap_or(prepared.test.len());
-        ensure!(
-            number == 0 || !prepared.test.is_empty(),
-            "too few reviews to keep some for the stream"
-        );
+        ensure!(number == 0 || !prepared.test.is_empty(), "too few reviews to keep some for the stream");
         let stream = prepared.test.into_iter().cycle().take(number).enumerate();
         let stream = stream.map(|(number, row)| Review {
             id: format!("demo-{}", number + 1),
             text: row.text,
             label: Some(row.label),
         });
-        Ok(Self {
-            dataset,
-            stream: stream.collect(),
-        })
+        Ok(Self { dataset, stream: stream.collect() })
     }
 
     /// The known labels by review id.
@@ -89,26 +73,13 @@ fn has_labels(file: &Path) -> anyhow::Result<bool> {
     let name = file.display();
     let file = File::open(file).with_context(|| format!("{name} cannot be read"))?;
     let mut reader = csv::Reader::from_reader(file);
-    let header = reader
-        .headers()
-        .with_context(|| format!("{name}: the header cannot be read"))?;
-    Ok(header.iter().any(|column| {
-        column
-            .trim_start_matches('\u{feff}')
-            .trim()
-            .eq_ignore_ascii_case("label")
-    }))
+    let header = reader.headers().with_context(|| format!("{name}: the header cannot be read"))?;
+    Ok(header.iter().any(|column| column.trim_start_matches('\u{feff}').trim().eq_ignore_ascii_case("label")))
 }
 
 fn unlabeled(file: &Path) -> anyhow::Result<Vec<Review>> {
     let texts = crate::reviews::texts(file)?.into_iter().enumerate();
-    Ok(texts
-        .map(|(number, text)| Review {
-            id: format!("demo-{}", number + 1),
-            text,
-            label: None,
-        })
-        .collect())
+    Ok(texts.map(|(number, text)| Review { id: format!("demo-{}", number + 1), text, label: None }).collect())
 }
 
 #[cfg(test)]
@@ -123,28 +94,15 @@ mod tests {
         let dataset = &reviews.dataset;
         assert_eq!(dataset.labels, ["好评", "差评"]);
         assert!(dataset.train.len() >= 2_000, "{}", dataset.train.len());
-        let learned: HashSet<&str> = dataset
-            .train
-            .iter()
-            .map(|example| example.text.as_str())
-            .collect();
-        assert!(
-            reviews
-                .stream
-                .iter()
-                .all(|review| !learned.contains(review.text.as_str()))
-        );
+        let learned: HashSet<&str> = dataset.train.iter().map(|example| example.text.as_str()).collect();
+        assert!(reviews.stream.iter().all(|review| !learned.contains(review.text.as_str())));
         assert_eq!(reviews.labels().len(), reviews.stream.len());
     }
 
     #[test]
     fn a_number_beyond_the_shipped_reviews_starts_over_with_new_ids() {
         let reviews = Reviews::take(Some(&Take::Number(5_000))).unwrap();
-        let ids: HashSet<&str> = reviews
-            .stream
-            .iter()
-            .map(|review| review.id.as_str())
-            .collect();
+        let ids: HashSet<&str> = reviews.stream.iter().map(|review| review.id.as_str()).collect();
         assert_eq!(ids.len(), 5_000);
     }
 }

@@ -20,34 +20,15 @@ pub async fn teach(reviews: &Reviews, files: &Path, directory: &Path) -> anyhow:
     let dataset = reviews.dataset.clone();
     let base = files.join("untrained");
     let directory = directory.to_owned();
-    eprintln!(
-        "teaching a first model with {} reviews ...",
-        dataset.train.len()
-    );
+    eprintln!("teaching a first model with {} reviews ...", dataset.train.len());
     let summary = tokio::task::spawn_blocking(move || {
         untrained(&dataset, &base)?;
         let mut progress = Bar::new();
-        trainer::fit(
-            &settings(),
-            &dataset,
-            &Base::Checkpoint(base),
-            &directory,
-            &mut |event| progress.show(event),
-        )
+        trainer::fit(&settings(), &dataset, &Base::Checkpoint(base), &directory, &mut |event| progress.show(event))
     });
-    let Summary {
-        evaluation,
-        seconds,
-        ..
-    } = summary
-        .await?
-        .context("the first model could not be trained")?;
+    let Summary { evaluation, seconds, .. } = summary.await?.context("the first model could not be trained")?;
     let accuracy = evaluation.map_or(String::new(), |evaluation| {
-        format!(
-            "; it is right on {:.1}% of {} others",
-            evaluation.accuracy * 100.0,
-            evaluation.examples
-        )
+        format!("; it is right on {:.1}% of {} others", evaluation.accuracy * 100.0, evaluation.examples)
     });
     eprintln!("learned in {seconds:.0} s{accuracy}");
     Ok(())
@@ -55,11 +36,7 @@ pub async fn teach(reviews: &Reviews, files: &Path, directory: &Path) -> anyhow:
 
 /// Two layers of 128: an eighth of the work of the smallest model that one would deploy.
 fn untrained(dataset: &trainer::Dataset, directory: &Path) -> anyhow::Result<()> {
-    let texts: Vec<&str> = dataset
-        .train
-        .iter()
-        .map(|example| example.text.as_str())
-        .collect();
+    let texts: Vec<&str> = dataset.train.iter().map(|example| example.text.as_str()).collect();
     let tokenizer = Tokenizer::from_characters(&texts, VOCABULARY);
     let mut config = ModelConfig::small(tokenizer.vocab_size(), Labels::new(&dataset.labels));
     config.num_hidden_layers = 2;
@@ -67,22 +44,13 @@ fn untrained(dataset: &trainer::Dataset, directory: &Path) -> anyhow::Result<()>
     config.intermediate_size = 512;
     config.max_position_embeddings = 128;
     let seed = settings().seed;
-    let checkpoint = Checkpoint {
-        parameters: initialise(&config, seed)?,
-        config,
-        tokenizer,
-    };
+    let checkpoint = Checkpoint { parameters: initialise(&config, seed)?, config, tokenizer };
     checkpoint.save(directory, serde_json::Map::new())?;
     Ok(())
 }
 
 fn settings() -> Settings {
-    Settings {
-        epochs: 6,
-        learning_rate: 1e-3,
-        max_length: 64,
-        ..Settings::for_base(&Base::New)
-    }
+    Settings { epochs: 6, learning_rate: 1e-3, max_length: 64, ..Settings::for_base(&Base::New) }
 }
 
 /// A line that moves, on a terminal only.
@@ -91,11 +59,7 @@ struct Bar(ProgressBar);
 impl Bar {
     fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let target = if terminal {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
+        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {msg}, {eta} left")
             .expect("a template that cannot be read is a bug");
         Self(ProgressBar::with_draw_target(None, target).with_style(style))

@@ -37,38 +37,25 @@ struct Tally {
 }
 
 impl<'a> Watch<'a> {
-    pub fn new(
-        store: Store,
-        pipeline: &'static str,
-        truth: &'a HashMap<String, String>,
-        json: bool,
-    ) -> Self {
-        Self {
-            store,
-            pipeline,
-            positions: HashMap::new(),
-            truth,
-            json,
-            tally: Tally::default(),
+    pub fn new(store: Store, pipeline: &'static str, truth: &'a HashMap<String, String>, json: bool) -> Self {
+        Self { store, pipeline, positions: HashMap::new(), truth, json, tally: Tally::default() }
+    }
+
+    /// Waits until a consumer has claimed the partitions.
+    pub async fn joined(&self) -> anyhow::Result<()> {
+        while self.store.progress(self.pipeline).await?.is_none() {
+            tokio::time::sleep(EVERY).await;
         }
+        Ok(())
     }
 
     /// Shows labels until `enough` were seen; without end if it is none.
     pub async fn follow(&mut self, enough: Option<usize>) -> anyhow::Result<()> {
         while enough.is_none_or(|enough| self.tally.seen < enough) {
             let mut news = Vec::new();
-            for PartitionStatus {
-                stream, partition, ..
-            } in self.store.status(self.pipeline).await?.partitions
-            {
-                let position = self
-                    .positions
-                    .entry((stream.clone(), partition))
-                    .or_insert(NextOffset(0));
-                let rows = self
-                    .store
-                    .predictions(&stream, partition, *position, 1000)
-                    .await?;
+            for PartitionStatus { stream, partition, .. } in self.store.status(self.pipeline).await?.partitions {
+                let position = self.positions.entry((stream.clone(), partition)).or_insert(NextOffset(0));
+                let rows = self.store.predictions(&stream, partition, *position, 1000).await?;
                 if let Some(last) = rows.last() {
                     *position = NextOffset(last.kafka_offset + 1);
                 }
@@ -95,16 +82,8 @@ impl<'a> Watch<'a> {
         let mistake = truth
             .filter(|truth| **truth != row.label)
             .map_or(String::new(), |truth| format!("   (a person said {truth})"));
-        let time = row
-            .classified_at
-            .with_timezone(&chrono::Local)
-            .format("%T%.3f");
-        println!(
-            "{time}  {}  {:.3}  {}{mistake}",
-            row.label,
-            row.score,
-            print::shortened(&row.text, 60)
-        );
+        let time = row.classified_at.with_timezone(&chrono::Local).format("%T%.3f");
+        println!("{time}  {}  {:.3}  {}{mistake}", row.label, row.score, print::shortened(&row.text, 60));
         Ok(())
     }
 
@@ -114,43 +93,21 @@ impl<'a> Watch<'a> {
         tally.latencies.sort_by(f64::total_cmp);
         let known = tally.right + tally.wrong;
         let accuracy = (known > 0).then(|| tally.right as f64 / known as f64);
-        let seconds = tally
-            .first
-            .zip(tally.last)
-            .map_or(0.0, |(first, last)| (last - first).as_secs_f64());
-        let rate = if seconds > 0.0 {
-            tally.seen as f64 / seconds
-        } else {
-            0.0
-        };
-        let (median, worst) = (
-            percentile(&tally.latencies, 0.5),
-            percentile(&tally.latencies, 0.99),
-        );
+        let seconds = tally.first.zip(tally.last).map_or(0.0, |(first, last)| (last - first).as_secs_f64());
+        let rate = if seconds > 0.0 { tally.seen as f64 / seconds } else { 0.0 };
+        let (median, worst) = (percentile(&tally.latencies, 0.5), percentile(&tally.latencies, 0.99));
         if self.json {
             return print::json(&json!({
                 "labeled": tally.seen, "accuracy": accuracy, "labels": tally.by_label, "labels_per_second": rate,
                 "latency_seconds": {"p50": median, "p99": worst},
             }));
         }
-        let mut labels: Vec<_> = tally
-            .by_label
-            .iter()
-            .map(|(label, count)| format!("{label} {count}"))
-            .collect();
+        let mut labels: Vec<_> = tally.by_label.iter().map(|(label, count)| format!("{label} {count}")).collect();
         labels.sort();
         println!();
-        println!(
-            "{} reviews labeled: {}",
-            print::grouped(tally.seen),
-            labels.join(", ")
-        );
+        println!("{} reviews labeled: {}", print::grouped(tally.seen), labels.join(", "));
         if let Some(accuracy) = accuracy {
-            println!(
-                "right on {:.1}% of the {} whose label is known",
-                accuracy * 100.0,
-                print::grouped(known)
-            );
+            println!("right on {:.1}% of the {} whose label is known", accuracy * 100.0, print::grouped(known));
         }
         println!(
             "{rate:.1} a second; {:.0} ms from published to labeled (median; 99%: {:.0} ms)",
@@ -171,8 +128,7 @@ impl Tally {
         }
         *self.by_label.entry(row.label.clone()).or_default() += 1;
         if let Some(published) = row.record_time {
-            self.latencies
-                .push((row.classified_at - published).as_seconds_f64().max(0.0));
+            self.latencies.push((row.classified_at - published).as_seconds_f64().max(0.0));
         }
         self.first.get_or_insert_with(Instant::now);
         self.last = Some(Instant::now());

@@ -28,32 +28,18 @@ pub async fn all(arguments: &Arguments) -> Vec<Finding> {
 
 async fn kafka(arguments: &Arguments) -> Vec<Finding> {
     let Some(brokers) = arguments.brokers.clone() else {
-        return vec![Finding::warn(
-            "brokers",
-            "not given",
-            "--brokers or LABELSTREAM_BROKERS",
-        )];
+        return vec![Finding::warn("brokers", "not given", "--brokers or LABELSTREAM_BROKERS")];
     };
-    let kafka = KafkaArguments {
-        brokers,
-        settings: arguments.kafka.clone(),
-    };
+    let kafka = KafkaArguments { brokers, settings: arguments.kafka.clone() };
     let cluster = match Cluster::connect(&kafka, Duration::from_secs(5)).await {
         Ok(cluster) => cluster,
         Err(error) => {
-            let advice =
-                "is Kafka running there, reachable from here, and is its security as -X says?";
+            let advice = "is Kafka running there, reachable from here, and is its security as -X says?";
             return vec![Finding::fail("brokers", error, advice)];
         }
     };
-    let id = cluster
-        .id()
-        .await
-        .unwrap_or_else(|| "without an id".to_owned());
-    let brokers = Finding::ok(
-        "brokers",
-        format!("{} answers (cluster {id})", kafka.brokers),
-    );
+    let id = cluster.id().await.unwrap_or_else(|| "without an id".to_owned());
+    let brokers = Finding::ok("brokers", format!("{} answers (cluster {id})", kafka.brokers));
     vec![brokers, topic(&cluster, &arguments.topic).await]
 }
 
@@ -61,40 +47,22 @@ async fn topic(cluster: &Cluster, topic: &str) -> Finding {
     let partitions = match cluster.partitions(topic).await {
         Ok(Some(partitions)) => partitions,
         Ok(None) => {
-            let advice =
-                "make it, or let `labelstream publish --create-topic 4` make it, with 4 partitions";
+            let advice = "make it, or let `labelstream publish --create-topic 4` make it, with 4 partitions";
             return Finding::fail("topic", format!("there is no topic {topic:?}"), advice);
         }
         Err(error) => {
-            return Finding::fail(
-                "topic",
-                error,
-                "does the account have the right to describe it?",
-            );
+            return Finding::fail("topic", error, "does the account have the right to describe it?");
         }
     };
-    let found = format!(
-        "{topic} has {partitions} {}",
-        if partitions == 1 {
-            "partition"
-        } else {
-            "partitions"
-        }
-    );
+    let found = format!("{topic} has {partitions} {}", if partitions == 1 { "partition" } else { "partitions" });
     // A negative retention is none: records are kept for ever.
-    let retention = cluster
-        .topic_setting(topic, "retention.ms")
-        .await
-        .and_then(|setting| setting.parse::<i64>().ok());
+    let retention = cluster.topic_setting(topic, "retention.ms").await.and_then(|setting| setting.parse::<i64>().ok());
     match retention.map(u64::try_from) {
         None => Finding::ok("topic", found),
         Some(Err(_)) => Finding::ok("topic", format!("{found} and keeps its records for ever")),
         Some(Ok(kept)) => {
             let kept = Duration::from_millis(kept);
-            let found = format!(
-                "{found} and keeps its records for {} h",
-                kept.as_secs() / 3600
-            );
+            let found = format!("{found} and keeps its records for {} h", kept.as_secs() / 3600);
             if kept < SHORT_RETENTION {
                 Finding::warn(
                     "topic",
@@ -110,11 +78,7 @@ async fn topic(cluster: &Cluster, topic: &str) -> Finding {
 
 async fn database(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<Store> {
     let Some(url) = &arguments.database_url else {
-        findings.push(Finding::warn(
-            "database",
-            "not given",
-            "--database-url or LABELSTREAM_DATABASE_URL",
-        ));
+        findings.push(Finding::warn("database", "not given", "--database-url or LABELSTREAM_DATABASE_URL"));
         return None;
     };
     let connected = async {
@@ -124,10 +88,7 @@ async fn database(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<
     };
     let store = match connected.await {
         Ok((store, version)) => {
-            findings.push(Finding::ok(
-                "database",
-                format!("PostgreSQL {version} answers"),
-            ));
+            findings.push(Finding::ok("database", format!("PostgreSQL {version} answers")));
             store
         }
         Err(error) => {
@@ -147,11 +108,7 @@ async fn database(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<
             "upgrade this program when you can",
         )),
         Err(error) => {
-            findings.push(Finding::fail(
-                "migrations",
-                error,
-                "run `labelstream migrate`",
-            ));
+            findings.push(Finding::fail("migrations", error, "run `labelstream migrate`"));
             return None;
         }
     }
@@ -171,11 +128,7 @@ async fn champion(store: &Store, findings: &mut Vec<Finding>) -> Option<Model> {
             None
         }
         Err(error) => {
-            findings.push(Finding::fail(
-                "champion",
-                error,
-                "may the account read the tables?",
-            ));
+            findings.push(Finding::fail("champion", error, "may the account read the tables?"));
             None
         }
     }
@@ -186,11 +139,7 @@ async fn model(arguments: &Arguments, champion: Option<Model>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let fetched = match &arguments.checkpoints {
         None => {
-            findings.push(Finding::warn(
-                "checkpoints",
-                "not given",
-                "--checkpoints or LABELSTREAM_CHECKPOINTS",
-            ));
+            findings.push(Finding::warn("checkpoints", "not given", "--checkpoints or LABELSTREAM_CHECKPOINTS"));
             None
         }
         Some(url) => match checkpoint(url, champion.as_ref()).await {
@@ -199,8 +148,7 @@ async fn model(arguments: &Arguments, champion: Option<Model>) -> Vec<Finding> {
                 directory
             }
             Err(error) => {
-                let advice =
-                    "does --checkpoints name the store that the champion was registered in?";
+                let advice = "does --checkpoints name the store that the champion was registered in?";
                 findings.push(Finding::fail("checkpoints", error, advice));
                 None
             }
@@ -209,31 +157,19 @@ async fn model(arguments: &Arguments, champion: Option<Model>) -> Vec<Finding> {
     let choice = arguments.device;
     let tried = tokio::task::spawn_blocking(move || {
         let device = choice.open()?;
-        let name = if matches!(device, Device::Cpu) {
-            "cpu"
-        } else {
-            "cuda"
-        };
+        let name = if matches!(device, Device::Cpu) { "cpu" } else { "cuda" };
         let Some(fetched) = fetched else {
             return Ok(format!("{name} opens"));
         };
         Classifier::open(&fetched.directory, &device)?.canary()?;
         Ok(format!("{name} runs the champion"))
     });
-    findings.push(
-        match tried
-            .await
-            .map_err(anyhow::Error::from)
-            .and_then(|tried: anyhow::Result<String>| tried)
-        {
-            Ok(detail) => Finding::ok("device", detail),
-            Err(error) => Finding::fail(
-                "device",
-                error,
-                "--device cpu runs everywhere; cuda needs a build with the feature `cuda`",
-            ),
-        },
-    );
+    findings.push(match tried.await.map_err(anyhow::Error::from).and_then(|tried: anyhow::Result<String>| tried) {
+        Ok(detail) => Finding::ok("device", detail),
+        Err(error) => {
+            Finding::fail("device", error, "--device cpu runs everywhere; cuda needs a build with the feature `cuda`")
+        }
+    });
     findings
 }
 
@@ -243,10 +179,7 @@ struct Fetched {
     _cache: TempDir,
 }
 
-async fn checkpoint(
-    url: &str,
-    champion: Option<&Model>,
-) -> anyhow::Result<(Option<Fetched>, String)> {
+async fn checkpoint(url: &str, champion: Option<&Model>) -> anyhow::Result<(Option<Fetched>, String)> {
     let store = CheckpointStore::open(url)?;
     let Some(champion) = champion else {
         return Ok((None, format!("{url} opens")));
@@ -261,13 +194,7 @@ async fn checkpoint(
         champion.version
     );
     Ok((
-        Some(Fetched {
-            directory,
-            _cache: cache,
-        }),
-        format!(
-            "{url} holds version {}, every hash as registered",
-            champion.version
-        ),
+        Some(Fetched { directory, _cache: cache }),
+        format!("{url} holds version {}, every hash as registered", champion.version),
     ))
 }

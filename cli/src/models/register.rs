@@ -11,21 +11,15 @@ use store::{Model, NewModel, Store};
 use tempfile::TempDir;
 
 /// What a checkpoint from elsewhere may consist of, apart from its weights.
-const FILES: [&str; 5] = [
-    "config.json",
-    "tokenizer.json",
-    "vocab.txt",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-];
+const FILES: [&str; 5] =
+    ["config.json", "tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"];
 
 /// Registers a checkpoint directory; the same checkpoint again keeps its version.
 pub async fn register(store: &Store, checkpoints: &str, directory: &Path) -> anyhow::Result<Model> {
     let checkpoints = CheckpointStore::open(checkpoints)?;
     let source = directory.to_owned();
     let checked = tokio::task::spawn_blocking(move || check(&source)).await?;
-    let checked =
-        checked.with_context(|| format!("{} cannot be registered", directory.display()))?;
+    let checked = checked.with_context(|| format!("{} cannot be registered", directory.display()))?;
     let uri = checkpoints.publish(checked.directory.path()).await?;
     let model = NewModel {
         uri,
@@ -73,11 +67,7 @@ fn check(source: &Path) -> anyhow::Result<Checked> {
     Ok(Checked {
         manifest_sha256: Manifest::sha256(directory.path())?,
         labels: classifier.labels().names().to_vec(),
-        metrics: manifest
-            .extra
-            .get("metrics")
-            .cloned()
-            .unwrap_or_else(|| serde_json::json!({})),
+        metrics: manifest.extra.get("metrics").cloned().unwrap_or_else(|| serde_json::json!({})),
         directory,
     })
 }
@@ -85,18 +75,9 @@ fn check(source: &Path) -> anyhow::Result<Checked> {
 /// A checkpoint directory is never written to, whoever it belongs to.
 fn copy_with_manifest(source: &Path) -> anyhow::Result<TempDir> {
     let copy = tempfile::tempdir()?;
-    let weights = if source.join("model.safetensors").exists() {
-        "model.safetensors"
-    } else {
-        "pytorch_model.bin"
-    };
-    for name in FILES
-        .into_iter()
-        .chain([weights])
-        .filter(|name| source.join(name).exists())
-    {
-        fs::copy(source.join(name), copy.path().join(name))
-            .with_context(|| format!("{name} cannot be copied"))?;
+    let weights = if source.join("model.safetensors").exists() { "model.safetensors" } else { "pytorch_model.bin" };
+    for name in FILES.into_iter().chain([weights]).filter(|name| source.join(name).exists()) {
+        fs::copy(source.join(name), copy.path().join(name)).with_context(|| format!("{name} cannot be copied"))?;
     }
     Manifest::write(copy.path(), serde_json::Map::new())?;
     Ok(copy)

@@ -10,13 +10,7 @@ use crate::reviews::message;
 pub async fn fill(kafka: &KafkaArguments, topic: &str, texts: &[&str]) -> anyhow::Result<()> {
     let publisher = Publisher::open(kafka)?;
     for (number, text) in texts.iter().enumerate() {
-        publisher
-            .send(
-                topic,
-                &message(format!("bench-{}", number + 1), text, Map::new()),
-                number,
-            )
-            .await;
+        publisher.send(topic, &message(format!("bench-{}", number + 1), text, Map::new()), number).await;
     }
     match publisher.finish().await.first() {
         Some((_, why)) => bail!("the topic could not be filled: {why}"),

@@ -39,13 +39,7 @@ pub async fn measure(
     let pace = Pace::start(Some(rate));
     for (number, text) in texts.iter().cycle().take(records).enumerate() {
         pace.wait(number).await;
-        publisher
-            .send(
-                setup.topic,
-                &message(format!("late-{number}"), text, Map::new()),
-                number,
-            )
-            .await;
+        publisher.send(setup.topic, &message(format!("late-{number}"), text, Map::new()), number).await;
     }
     if let Some((_, why)) = publisher.finish().await.first() {
         bail!("a record could not be published: {why}");
@@ -56,23 +50,15 @@ pub async fn measure(
     for partition in positions {
         let mut from = partition.next_offset;
         loop {
-            let rows = run
-                .store
-                .predictions(&partition.stream, partition.partition, from, 10_000)
-                .await?;
+            let rows = run.store.predictions(&partition.stream, partition.partition, from, 10_000).await?;
             let Some(last) = rows.last() else { break };
             from = NextOffset(last.kafka_offset + 1);
-            let latencies = rows.iter().filter_map(|row| {
-                Some((row.classified_at - row.record_time?).as_seconds_f64() * 1e3)
-            });
+            let latencies =
+                rows.iter().filter_map(|row| Some((row.classified_at - row.record_time?).as_seconds_f64() * 1e3));
             waited.extend(latencies);
         }
     }
     waited.sort_by(f64::total_cmp);
     let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| percentile(&waited, share));
-    Ok(Latency {
-        records,
-        published_per_second: rate,
-        milliseconds: Percentiles { p50, p95, p99 },
-    })
+    Ok(Latency { records, published_per_second: rate, milliseconds: Percentiles { p50, p95, p99 } })
 }

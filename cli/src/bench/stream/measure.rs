@@ -43,23 +43,13 @@ impl Setup<'_> {
             ("--device", &device),
             ("--http", "127.0.0.1:0"),
         ];
-        let words = flags
-            .into_iter()
-            .flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]);
-        let words = words
-            .chain(self.kafka.settings.as_flags())
-            .chain(self.flags.iter().cloned());
-        Ok(consumer::Config::try_parse_from(
-            ["consumer".to_owned()].into_iter().chain(words),
-        )?)
+        let words = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]);
+        let words = words.chain(self.kafka.settings.as_flags()).chain(self.flags.iter().cloned());
+        Ok(consumer::Config::try_parse_from(["consumer".to_owned()].into_iter().chain(words))?)
     }
 
     fn model(&self) -> ModelSource {
-        if self.constant {
-            ModelSource::fixed(|| Ok(Constant::new(Version(1))))
-        } else {
-            ModelSource::Registry
-        }
+        if self.constant { ModelSource::fixed(|| Ok(Constant::new(Version(1)))) } else { ModelSource::Registry }
     }
 }
 
@@ -95,17 +85,8 @@ pub struct Memory {
 impl<'a> Run<'a> {
     pub fn start(setup: &Setup, store: &'a Store, pipeline: &str) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
-        let consumer = tokio::spawn(consumer::run(
-            setup.consumer(pipeline)?,
-            setup.model(),
-            stop.clone(),
-        ));
-        Ok(Self {
-            store,
-            pipeline: pipeline.to_owned(),
-            stop,
-            consumer,
-        })
+        let consumer = tokio::spawn(consumer::run(setup.consumer(pipeline)?, setup.model(), stop.clone()));
+        Ok(Self { store, pipeline: pipeline.to_owned(), stop, consumer })
     }
 
     /// Waits until so many records are in Postgres.
@@ -124,11 +105,7 @@ impl<'a> Run<'a> {
                 if done >= records {
                     let seconds = claimed.elapsed().as_secs_f64();
                     let memory_mib = over_time(&held, records);
-                    return Ok(Measured {
-                        records_per_second: records as f64 / seconds,
-                        seconds,
-                        memory_mib,
-                    });
+                    return Ok(Measured { records_per_second: records as f64 / seconds, seconds, memory_mib });
                 }
             }
             tokio::time::sleep(EVERY).await;
@@ -138,24 +115,12 @@ impl<'a> Run<'a> {
     /// Stops the consumer, which drains.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
-        self.consumer
-            .await
-            .context("the consumer")?
-            .context("the consumer")
+        self.consumer.await.context("the consumer")?.context("the consumer")
     }
 }
 
 fn over_time(held: &[(usize, f64)], records: usize) -> Option<Memory> {
-    let after = |share: f64| {
-        held.iter()
-            .find(|(done, _)| *done as f64 >= share * records as f64)
-            .map(|(_, now)| *now)
-    };
+    let after = |share: f64| held.iter().find(|(done, _)| *done as f64 >= share * records as f64).map(|(_, now)| *now);
     let highest = held.iter().map(|(_, now)| *now).reduce(f64::max)?;
-    Some(Memory {
-        start: after(0.1)?,
-        middle: after(0.5)?,
-        end: after(1.0)?,
-        highest,
-    })
+    Some(Memory { start: after(0.1)?, middle: after(0.5)?, end: after(1.0)?, highest })
 }

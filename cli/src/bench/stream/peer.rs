@@ -9,12 +9,7 @@ use tokio::process::Command;
 use super::measure::Setup;
 
 /// Runs the command and returns the JSON object in its last line.
-pub async fn run(
-    command: &str,
-    setup: &Setup<'_>,
-    group: &str,
-    records: usize,
-) -> anyhow::Result<Value> {
+pub async fn run(command: &str, setup: &Setup<'_>, group: &str, records: usize) -> anyhow::Result<Value> {
     let output = Command::new("sh")
         .args(["-c", command])
         .env("BROKERS", &setup.kafka.brokers)
@@ -28,19 +23,12 @@ pub async fn run(
         .output()
         .await
         .context("the peer cannot be started")?;
-    ensure!(
-        output.status.success(),
-        "the peer failed: {}",
-        output.status
-    );
+    ensure!(output.status.success(), "the peer failed: {}", output.status);
     let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(text.lines().last().unwrap_or_default())
-        .context("the peer's last line is not JSON")
+    serde_json::from_str(text.lines().last().unwrap_or_default()).context("the peer's last line is not JSON")
 }
 
 /// What the peer reached.
 pub fn rate(peer: &Value) -> anyhow::Result<f64> {
-    peer["records_per_second"]
-        .as_f64()
-        .context("the peer says no records_per_second")
+    peer["records_per_second"].as_f64().context("the peer says no records_per_second")
 }
