@@ -103,17 +103,16 @@ impl Store {
     /// No timeout of the server does this for a client that was frozen while it sent a `copy`: there
     /// the server reads with cancellation held back, for as long as the connection lasts.
     async fn end_frozen_owner(&self, process: i32) -> Result<(), StoreError> {
-        self.run(async |connection| {
-            sqlx::query(
-                "select pg_terminate_backend(pid) from pg_stat_activity
-                where pid = any(pg_blocking_pids($1)) and usename = current_user and wait_event = 'ClientRead'",
-            )
-            .bind(process)
-            .execute(connection)
-            .await?;
-            Ok(())
-        })
-        .await
+        // Not from the pool, whose other connections may all be waiting for the same owner.
+        let mut connection = self.open_unlimited().await?;
+        sqlx::query(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+            where pid = any(pg_blocking_pids($1)) and usename = current_user and wait_event = 'ClientRead'",
+        )
+        .bind(process)
+        .execute(&mut connection)
+        .await?;
+        Ok(connection.close().await?)
     }
 }
 

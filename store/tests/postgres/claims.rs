@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection, PgConnection};
 use store::{Epoch, NextOffset, Outcome, Store};
 
 use crate::{claim, empty_database, offsets, predictions, reviews};
@@ -55,17 +55,16 @@ async fn an_owner_that_is_only_slow_finishes_its_write_first() {
 }
 
 #[tokio::test]
-async fn every_connection_sets_limits_to_what_a_frozen_client_holds() {
+async fn whoever_waits_too_long_for_a_lock_gives_up_and_may_try_again() {
     let (store, mut look, _) = migrated_at().await;
-    store.ping().await.unwrap();
-    let setting = "select setting from pg_settings where name = 'idle_in_transaction_session_timeout'";
-    let here: String = sqlx::query(setting).fetch_one(&mut look).await.unwrap().get(0);
-    assert_eq!(here, "0");
-    let named: i64 = sqlx::query_scalar("select count(*) from pg_stat_activity where application_name = 'labelstream'")
-        .fetch_one(&mut look)
-        .await
-        .unwrap();
-    assert!(named > 0);
+    let claim = claim(&store, "a").await;
+    sqlx::raw_sql("begin; update positions set owner = 'somebody at a psql prompt'").execute(&mut look).await.unwrap();
+    let started = Instant::now();
+    let error = store.record_halt(reviews(), 0, claim.epoch, "broken").await.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("lock timeout"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(20), "took {:?}", started.elapsed());
+    sqlx::raw_sql("rollback").execute(&mut look).await.unwrap();
+    assert_eq!(store.record_halt(reviews(), 0, claim.epoch, "broken").await.unwrap(), Outcome::Written);
 }
 
 async fn migrated_at() -> (Store, PgConnection, String) {

@@ -41,6 +41,19 @@ async fn labeled_reviews_shows_the_newest_prediction_and_the_newest_label() {
 }
 
 #[tokio::test]
+async fn whoever_watches_reads_on_in_the_order_of_the_records() {
+    let (store, _) = migrated().await;
+    assert_eq!(store.progress("labelstream").await.unwrap(), None);
+    let claim = claim(&store, "a").await;
+    assert_eq!(store.write(reviews(), &predictions(&claim, 10)).await.unwrap(), Outcome::Written);
+    let page = store.predictions(reviews(), 0, NextOffset(3), 4).await.unwrap();
+    assert_eq!(page.iter().map(|row| row.kafka_offset).collect::<Vec<_>>(), [3, 4, 5, 6]);
+    assert!(store.predictions(reviews(), 1, NextOffset(0), 4).await.unwrap().is_empty());
+    assert_eq!(store.count_predictions("labelstream").await.unwrap(), 10);
+    assert_eq!(store.progress("labelstream").await.unwrap(), Some(10));
+}
+
+#[tokio::test]
 async fn the_questions_people_ask_are_answered_from_an_index() {
     let (store, mut look) = migrated().await;
     let claim = claim(&store, "a").await;
