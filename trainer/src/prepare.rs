@@ -1,6 +1,6 @@
 //! Raw rows to splits that one can trust: cleaned, de-duplicated, stratified, and no text on two sides.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -55,7 +55,7 @@ pub struct Report {
     pub without_text: usize,
     /// Dropped: no label.
     pub without_label: usize,
-    /// Dropped: the same text and label as an earlier row.
+    /// Dropped: the same text and label as an earlier row, but for white space, case, width and punctuation.
     pub duplicates: usize,
     /// Dropped: the same text stands with different labels.
     pub contradictions: usize,
@@ -80,7 +80,10 @@ pub struct LabelCount {
     pub test: usize,
 }
 
-/// Cleans, de-duplicates and splits. The same rows (in any order), options and seed give the same splits.
+/// Cleans, de-duplicates and splits. The same rows, options and seed give the same splits.
+///
+/// Texts are the same where their [`key`]s are: they differ in white space, case, width or punctuation at most. One row of
+/// each is kept, so that no text stands on two sides.
 ///
 /// # Errors
 /// Shares that leave nothing to learn from, and rows of which none is left.
@@ -92,11 +95,10 @@ pub fn prepare(rows: Vec<Row>, options: &Options) -> Result<Prepared> {
     );
     let mut report = Report { rows: rows.len(), ..Report::default() };
     let rows = drop_empty(rows, options.clean, &mut report);
-    let rows = drop_contradictions(rows, &mut report);
-    let rows = drop_duplicates(rows, &mut report);
-    ensure!(!rows.is_empty(), "no row with a text and a label is left of {}", report.rows);
-    report.kept = rows.len();
-    Ok(split(rows, options, report))
+    let texts = drop_repeated(rows, &mut report);
+    ensure!(!texts.is_empty(), "no row with a text and a label is left of {}", report.rows);
+    report.kept = texts.len();
+    Ok(split(texts, options, report))
 }
 
 fn drop_empty(rows: Vec<Row>, cleaned: bool, report: &mut Report) -> Vec<Row> {
@@ -115,79 +117,54 @@ fn drop_empty(rows: Vec<Row>, cleaned: bool, report: &mut Report) -> Vec<Row> {
     kept
 }
 
-/// Who is right cannot be told, so all rows of such a text go.
-fn drop_contradictions(mut rows: Vec<Row>, report: &mut Report) -> Vec<Row> {
-    let mut labels: HashMap<&str, BTreeSet<&str>> = HashMap::new();
-    for row in &rows {
-        labels.entry(&row.text).or_default().insert(&row.label);
+/// The first row of each text by its key. Where rows of a text have different labels, who is right cannot be told: all go.
+fn drop_repeated(rows: Vec<Row>, report: &mut Report) -> BTreeMap<String, Row> {
+    let mut texts: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    for row in rows {
+        texts.entry(key(&row.text)).or_default().push(row);
     }
-    let contradicted: Vec<bool> = rows.iter().map(|row| labels[row.text.as_str()].len() > 1).collect();
-    report.contradictions = contradicted.iter().filter(|contradicted| **contradicted).count();
-    let mut contradicted = contradicted.into_iter();
-    rows.retain(|_| !contradicted.next().expect("a flag for each row: anything else is a bug"));
-    rows
-}
-
-fn drop_duplicates(rows: Vec<Row>, report: &mut Report) -> Vec<Row> {
-    let before = rows.len();
-    let mut seen = BTreeSet::new();
-    let kept: Vec<Row> = rows.into_iter().filter(|row| seen.insert(row.text.clone())).collect();
-    report.duplicates = before - kept.len();
+    let mut kept = BTreeMap::new();
+    for (key, rows) in texts {
+        let count = rows.len();
+        let mut rows = rows.into_iter();
+        let first = rows.next().expect("a key without a row is a bug");
+        if rows.any(|row| row.label != first.label) {
+            report.contradictions += count;
+        } else {
+            report.duplicates += count - 1;
+            kept.insert(key, first);
+        }
+    }
     kept
 }
 
-/// A seeded hash.
-type Order = [u8; 32];
-
-/// Texts with the same [`key`] are one group and fall together. Each label's groups are taken in the order of a seeded hash,
-/// so that a text stays where it is when others come and go, and fill test, then validation, then training.
-fn split(rows: Vec<Row>, options: &Options, mut report: Report) -> Prepared {
-    let mut groups: BTreeMap<String, Vec<Row>> = BTreeMap::new();
-    for row in rows {
-        groups.entry(key(&row.text)).or_default().push(row);
-    }
-    // A group's label is that of its first row: with punctuation apart, a text may still stand with two labels.
-    let mut strata: BTreeMap<String, Vec<(Order, Vec<Row>)>> = BTreeMap::new();
-    for (key, group) in groups {
+/// Deals the texts of each label out in the order of a seeded hash, so that a text tends to stay where it is when others come
+/// and go: test first, then validation, the rest to training.
+fn split(texts: BTreeMap<String, Row>, options: &Options, mut report: Report) -> Prepared {
+    let mut labels: BTreeMap<String, BTreeMap<[u8; 32], Row>> = BTreeMap::new();
+    for (key, row) in texts {
         let order = Sha256::new().chain_update(options.seed.to_le_bytes()).chain_update(&key).finalize();
-        strata.entry(group[0].label.clone()).or_default().push((order.into(), group));
+        labels.entry(row.label.clone()).or_default().insert(order.into(), row);
     }
-    let mut splits: [Vec<Row>; 3] = Default::default();
-    for mut groups in strata.into_values() {
-        groups.sort_unstable_by_key(|(order, _)| *order);
-        deal(groups.into_iter().map(|(_, group)| group).collect(), options, &mut splits);
+    let (mut train, mut valid, mut test) = (Vec::new(), Vec::new(), Vec::new());
+    for rows in labels.into_values() {
+        // A label with three texts or more shows itself in every file that is asked for.
+        let quota = |share: f64| {
+            let least = usize::from(share > 0.0 && rows.len() >= 3);
+            ((rows.len() as f64 * share).round() as usize).max(least)
+        };
+        let (test_quota, valid_quota) = (quota(options.test), quota(options.valid));
+        let mut rows = rows.into_values();
+        test.extend(rows.by_ref().take(test_quota));
+        valid.extend(rows.by_ref().take(valid_quota));
+        train.extend(rows);
     }
-    for rows in &mut splits {
+    for rows in [&mut train, &mut valid, &mut test] {
         rows.sort_by_key(|row| row.line);
     }
-    let [train, valid, test] = splits;
     report.splits = BTreeMap::from([("train", train.len()), ("valid", valid.len()), ("test", test.len())]);
     report.labels = count_labels(&train, &valid, &test);
     Prepared { train, valid, test, report }
-}
-
-/// Deals the groups of one label to training, validation and test.
-fn deal(groups: Vec<Vec<Row>>, options: &Options, [train, valid, test]: &mut [Vec<Row>; 3]) {
-    let rows: usize = groups.iter().map(Vec::len).sum();
-    // A label with three texts or more shows itself in every file that is asked for.
-    let quota = |share: f64| {
-        let least = usize::from(share > 0.0 && rows >= 3);
-        ((rows as f64 * share).round() as usize).max(least)
-    };
-    let mut test_quota = quota(options.test);
-    let mut valid_quota = quota(options.valid);
-    for group in groups {
-        let (target, left) = if group.len() <= test_quota {
-            (&mut *test, &mut test_quota)
-        } else if group.len() <= valid_quota {
-            (&mut *valid, &mut valid_quota)
-        } else {
-            train.extend(group);
-            continue;
-        };
-        *left -= group.len();
-        target.extend(group);
-    }
 }
 
 fn count_labels(train: &[Row], valid: &[Row], test: &[Row]) -> Vec<LabelCount> {

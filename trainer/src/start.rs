@@ -30,7 +30,7 @@ impl Start {
         ensure!(!dataset.train.is_empty(), "there is no text to learn from");
         let labels = Labels::new(dataset.labels.clone());
         let (mut checkpoint, initialised) = match base {
-            Base::New => (new_checkpoint(&dataset.train, labels, settings.seed)?, Vec::new()),
+            Base::New => (new_checkpoint(settings, &dataset.train, labels)?, Vec::new()),
             Base::Checkpoint(directory) => {
                 let base = checkpoint::Base::open(directory, &labels, settings.seed)?;
                 (base.checkpoint, base.initialised)
@@ -65,11 +65,13 @@ impl Start {
     }
 }
 
-fn new_checkpoint(train: &[Example], labels: Labels, seed: u64) -> Result<Checkpoint> {
+/// A small model that truncates texts where the training does, since positions behind that would stay random.
+fn new_checkpoint(settings: &Settings, train: &[Example], labels: Labels) -> Result<Checkpoint> {
     let texts: Vec<&str> = train.iter().map(|example| example.text.as_str()).collect();
     let tokenizer = Tokenizer::from_characters(&texts, VOCABULARY);
-    let config = ModelConfig::small(tokenizer.vocab_size(), labels);
-    Ok(Checkpoint { parameters: initialise(&config, seed)?, config, tokenizer })
+    let mut config = ModelConfig::small(tokenizer.vocab_size(), labels);
+    config.max_position_embeddings = settings.max_length;
+    Ok(Checkpoint { parameters: initialise(&config, settings.seed)?, config, tokenizer })
 }
 
 /// The model's index of each class of the data.
