@@ -72,6 +72,32 @@ impl Store {
         .await
     }
 
+    /// Remembers Kafka's id of the topic with the position, if none is remembered yet, and returns the one that is: another
+    /// one means that the topic was deleted and made again, and the position says nothing about it. `None` is a lost claim.
+    pub async fn remember_topic(
+        &self,
+        stream: &Stream,
+        claim: &Claim,
+        topic_id: &str,
+    ) -> Result<Option<String>, StoreError> {
+        self.run(async |connection| {
+            Ok(sqlx::query_scalar(
+                "update positions set topic_id = coalesce(topic_id, $6)
+                where pipeline = $1 and cluster_id = $2 and topic = $3 and partition = $4 and owner_epoch = $5
+                returning topic_id",
+            )
+            .bind(&stream.pipeline)
+            .bind(&stream.cluster_id)
+            .bind(&stream.topic)
+            .bind(claim.partition)
+            .bind(claim.epoch.0)
+            .bind(topic_id)
+            .fetch_optional(connection)
+            .await?)
+        })
+        .await
+    }
+
     /// Leaves word of why a partition stands still, for `labelstream status`.
     pub async fn record_halt(
         &self,
