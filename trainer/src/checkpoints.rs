@@ -44,6 +44,10 @@ impl Checkpoints {
         for directory in [out, &running] {
             ensure!(!directory.exists(), "{}: exists already; give another --out, or remove it", directory.display());
         }
+        if let Some(parent) = out.parent() {
+            // Now, and not after hours of training, is the time to hear that nothing can be written there.
+            fs::create_dir_all(parent).with_context(|| format!("{}: cannot be made", parent.display()))?;
+        }
         Ok(Self { out: out.to_owned(), running, settings: settings.clone(), best: None, saved: Vec::new() })
     }
 
