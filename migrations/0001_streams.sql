@@ -8,6 +8,7 @@ create table positions (
     cluster_id text collate "C" not null,
     topic text collate "C" not null,
     partition integer not null,
+    topic_id text collate "C",
     next_offset bigint not null check (next_offset >= 0),
     owner_epoch bigint not null,
     owner text not null,
@@ -196,6 +197,7 @@ where not exists (
 comment on table positions is 'Where each partition of a stream stands: predictions + dead letters + tombstones + gaps = the records before next_offset, each exactly once.';
 comment on column positions.pipeline is 'The name under which a classification runs: the consumer group.';
 comment on column positions.cluster_id is 'The id that the Kafka cluster gives itself.';
+comment on column positions.topic_id is 'Kafka''s own id of the topic when it was first claimed; null where the broker tells none. Another one means that the topic was made again.';
 comment on column positions.next_offset is 'The first offset whose effect is not here yet.';
 comment on column positions.owner_epoch is 'Counts the claims; a consumer with an older one can write nothing.';
 comment on column positions.updated_at is 'When next_offset last moved.';

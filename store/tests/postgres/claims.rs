@@ -77,7 +77,7 @@ async fn migrated_at() -> (Store, PgConnection, String) {
 
 #[tokio::test]
 async fn the_first_topic_id_is_remembered_and_a_lost_claim_learns_nothing() {
-    let (store, _) = migrated().await;
+    let (store, _) = crate::migrated().await;
     let first = claim(&store, "one").await;
     let remember = async |claim, id| store.remember_topic(reviews(), &claim, id).await.unwrap();
     assert_eq!(remember(first, "first").await.as_deref(), Some("first"));
