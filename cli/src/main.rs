@@ -152,3 +152,29 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Resu
 async fn blocking(command: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(command).await?
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_has_flags_that_clap_accepts() {
+        super::Program::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_can_be_set_in_the_environment() {
+        fn check(command: &clap::Command) {
+            for flag in command.get_arguments().filter(|flag| flag.get_long().is_some()) {
+                let set_by_clap = ["help", "version"].contains(&flag.get_id().as_str());
+                // How a result is printed is for the call to say.
+                let about_output = flag.get_long() == Some("json");
+                let name = flag.get_env().map(|name| name.to_string_lossy().into_owned());
+                let named = name.is_some_and(|name| name.starts_with("LABELSTREAM_"));
+                assert!(set_by_clap || about_output || named, "{} --{}", command.get_name(), flag.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&super::Program::command());
+    }
+}

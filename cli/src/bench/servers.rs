@@ -6,7 +6,7 @@ use crate::kafka::{KafkaArguments, KafkaSettings};
 
 /// Where the servers are.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub struct ServerArguments {
     /// A Kafka of your own; without it, a private Apache Kafka is started.
     #[arg(long, env = "LABELSTREAM_BROKERS", value_name = "HOST:PORT,...")]
     brokers: Option<String>,
@@ -29,7 +29,7 @@ pub struct Servers {
 
 impl Servers {
     /// Starts what the arguments do not name.
-    pub fn start(arguments: Arguments) -> anyhow::Result<Self> {
+    pub fn start(arguments: ServerArguments) -> anyhow::Result<Self> {
         let (kafka, brokers) = match arguments.brokers {
             Some(brokers) => (None, brokers),
             None => {

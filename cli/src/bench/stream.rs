@@ -63,7 +63,7 @@ pub struct Arguments {
     consumer: Vec<String>,
 
     #[command(flatten)]
-    servers: servers::Arguments,
+    servers: servers::ServerArguments,
 }
 
 /// Runs the command. What it does goes to standard error, the result to standard output.
