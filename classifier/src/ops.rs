@@ -12,6 +12,7 @@ mod linear;
 mod lookup;
 mod machine;
 mod norm;
+mod product;
 #[cfg(test)]
 mod tests;
 mod texts;

@@ -5,7 +5,8 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::composed;
 use super::dropout::{Mask, drop_out};
-use super::machine::{Matrix, Output, multiply, vectorised};
+use super::machine::vectorised;
+use super::product::{Matrix, Output, multiply};
 use super::texts::Texts;
 use super::values::{exp, read, sum_of, tensor, values};
 

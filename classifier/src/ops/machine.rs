@@ -1,96 +1,107 @@
-//! What needs `unsafe`, and nothing else: the matrix product of the `gemm` crate behind checked bounds, and loops compiled
-//! for the vector instructions that this machine turns out to have.
+//! What needs `unsafe`, and nothing else: code for the vector instructions that this machine turns out to have.
 #![allow(unsafe_code)]
 
-use gemm::Parallelism;
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+};
 
-/// A view of a matrix in a slice.
+/// Proof that this machine has AVX-512.
+#[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
-    values: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
+pub(super) struct Avx512(());
+
+#[cfg(target_arch = "x86_64")]
+impl Avx512 {
+    /// What the machine says; it is asked once.
+    pub fn detect() -> Option<Self> {
+        let has_it = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && Avx2::detect().is_some();
+        has_it.then_some(Self(()))
+    }
+
+    /// The product of a panel of 12 rows, stored column by column, and one of 32 columns: 24 of the 32 registers hold sums.
+    pub fn tile(self, left: &[[f32; 12]], right: &[[f32; 32]], sums: &mut [[f32; 32]; 12]) {
+        // SAFETY: `self` is proof of the instructions.
+        unsafe { avx512_tile(left, right, sums) }
+    }
 }
 
-impl<'a> Matrix<'a> {
-    /// Rows one after the other.
-    pub fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
-        Self::strided(values, rows, columns, columns)
+/// Proof that this machine has AVX2 and fused multiply-add.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(());
+
+#[cfg(target_arch = "x86_64")]
+impl Avx2 {
+    /// What the machine says; it is asked once.
+    pub fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }
 
-    /// Rows that start every `row_stride` values.
-    pub fn strided(values: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
-        Self { values, rows, columns, row_stride, column_stride: 1 }
+    /// The product of a panel of 6 rows, stored column by column, and one of 16 columns: 12 of the 16 registers hold sums.
+    pub fn tile(self, left: &[[f32; 6]], right: &[[f32; 16]], sums: &mut [[f32; 16]; 6]) {
+        // SAFETY: `self` is proof of the instructions.
+        unsafe { avx2_tile(left, right, sums) }
     }
+}
 
-    /// The same values with rows and columns exchanged.
-    pub fn transposed(self) -> Self {
-        Self {
-            rows: self.columns,
-            columns: self.rows,
-            row_stride: self.column_stride,
-            column_stride: self.row_stride,
-            ..self
+/// Defines a tile of two vectors a row. Intrinsics, because the compiler does not keep loops over this many sums in registers.
+#[cfg(target_arch = "x86_64")]
+macro_rules! tile {
+    ($name:ident, $features:literal, $height:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident, $fill:ident, $fused:ident) => {
+        #[target_feature(enable = $features)]
+        fn $name(left: &[[f32; $height]], right: &[[f32; 2 * $lanes]], sums: &mut [[f32; 2 * $lanes]; $height]) {
+            let mut total = [[$zero(); 2]; $height];
+            for (left, right) in left.iter().zip(right) {
+                // SAFETY: both halves lie inside the row, which is two vectors long.
+                let (low, high) = unsafe { ($load(right.as_ptr()), $load(right.as_ptr().add($lanes))) };
+                for (total, left) in total.iter_mut().zip(left) {
+                    let left = $fill(*left);
+                    total[0] = $fused(left, low, total[0]);
+                    total[1] = $fused(left, high, total[1]);
+                }
+            }
+            for (sums, total) in sums.iter_mut().zip(total) {
+                // SAFETY: as above.
+                unsafe {
+                    $store(sums.as_mut_ptr(), total[0]);
+                    $store(sums.as_mut_ptr().add($lanes), total[1]);
+                }
+            }
         }
-    }
+    };
 }
 
-/// Where a product goes: a row-major matrix whose rows start every `row_stride` values.
-pub(super) struct Output<'a> {
-    pub values: &'a mut [f32],
-    pub row_stride: usize,
-    /// Whether the product is added to what is there, or replaces it.
-    pub add: bool,
-}
+#[cfg(target_arch = "x86_64")]
+tile!(
+    avx512_tile,
+    "avx512f",
+    12,
+    16,
+    _mm512_setzero_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_set1_ps,
+    _mm512_fmadd_ps
+);
 
-/// `factor · left · right`, on this thread.
-pub(super) fn multiply(factor: f32, left: Matrix, right: Matrix, output: Output) {
-    let (rows, columns, depth) = (left.rows, right.columns, left.columns);
-    assert_eq!(depth, right.rows, "inner sizes of a product");
-    assert!(columns <= output.row_stride, "rows of a product overlap");
-    for (length, needed) in [
-        (left.values.len(), span(rows, left.row_stride, depth, left.column_stride)),
-        (right.values.len(), span(depth, right.row_stride, columns, right.column_stride)),
-        (output.values.len(), span(rows, output.row_stride, columns, 1)),
-    ] {
-        assert!(needed <= length, "a matrix of {needed} values in a slice of {length}");
-    }
-    // SAFETY: the assertions above hold every index `row * row_stride + column * column_stride` of the three matrices
-    // inside their slices, and the output is borrowed mutably, so it overlaps neither operand.
-    unsafe {
-        gemm::gemm(
-            rows,
-            columns,
-            depth,
-            output.values.as_mut_ptr(),
-            1,
-            output.row_stride as isize,
-            output.add,
-            left.values.as_ptr(),
-            left.column_stride as isize,
-            left.row_stride as isize,
-            right.values.as_ptr(),
-            right.column_stride as isize,
-            right.row_stride as isize,
-            1.0,
-            factor,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
-}
-
-/// One past the last value that a matrix touches.
-fn span(rows: usize, row_stride: usize, columns: usize, column_stride: usize) -> usize {
-    if rows == 0 || columns == 0 {
-        return 0;
-    }
-    (rows - 1) * row_stride + (columns - 1) * column_stride + 1
-}
+#[cfg(target_arch = "x86_64")]
+tile!(
+    avx2_tile,
+    "avx2,fma",
+    6,
+    8,
+    _mm256_setzero_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_set1_ps,
+    _mm256_fmadd_ps
+);
 
 /// Defines a function over slices that is compiled for AVX-512, for AVX2 and for the baseline; each call takes the best that
 /// this machine has. What it calls must be `#[inline(always)]` to be compiled along.
@@ -112,11 +123,11 @@ macro_rules! vectorised {
                 fn avx2($($argument: $type),*) {
                     portable($($argument),*)
                 }
-                if $crate::ops::machine::has_avx512() {
+                if $crate::ops::machine::Avx512::detect().is_some() {
                     // SAFETY: the machine has just said that it has these instructions.
                     return unsafe { avx512($($argument),*) };
                 }
-                if $crate::ops::machine::has_avx2() {
+                if $crate::ops::machine::Avx2::detect().is_some() {
                     // SAFETY: as above.
                     return unsafe { avx2($($argument),*) };
                 }
@@ -126,17 +137,3 @@ macro_rules! vectorised {
     };
 }
 pub(super) use vectorised;
-
-#[cfg(target_arch = "x86_64")]
-pub(super) fn has_avx512() -> bool {
-    is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl")
-        && has_avx2()
-}
-
-#[cfg(target_arch = "x86_64")]
-pub(super) fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
-}

@@ -1,0 +1,231 @@
+//! The matrix product, on one thread: blocks that fit the caches, packed into panels that the machine's tile runs along.
+//!
+//! After Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008). It is here, and not the `gemm`
+//! crate, because on the small matrices of BERT it is twice as fast with AVX-512 and 1.3 times with AVX2.
+
+use std::ops::Range;
+
+use super::machine;
+
+/// A view of a matrix in a slice, with its rows or its columns contiguous.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows one after the other.
+    pub fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(values, rows, columns, columns)
+    }
+
+    /// Rows that start every `row_stride` values.
+    pub fn strided(values: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        Self { values, rows, columns, row_stride, column_stride: 1 }
+    }
+
+    /// The same values with rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// Where a product goes: a matrix whose rows start every `row_stride` values.
+pub(super) struct Output<'a> {
+    pub values: &'a mut [f32],
+    pub row_stride: usize,
+    /// Whether the product is added to what is there, or replaces it.
+    pub add: bool,
+}
+
+/// `factor · left · right`.
+pub(super) fn multiply(factor: f32, left: Matrix, right: Matrix, output: Output) {
+    assert_eq!(left.columns, right.rows, "the inner sizes of a product differ: a bug");
+    assert!(left.columns > 0, "a product over nothing: a bug");
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(machine) = machine::Avx512::detect() {
+            return blocked::<12, 32>(|left, right, sums| machine.tile(left, right, sums), factor, left, right, output);
+        }
+        if let Some(machine) = machine::Avx2::detect() {
+            return blocked::<6, 16>(|left, right, sums| machine.tile(left, right, sums), factor, left, right, output);
+        }
+    }
+    blocked::<4, 8>(portable_tile, factor, left, right, output);
+}
+
+/// Inner size of a block: a panel of the left matrix stays in the first-level cache.
+const DEPTH: usize = 256;
+
+/// Rows of a block: its panels of the left matrix stay in the second-level cache.
+const ROWS: usize = 192;
+
+/// Columns of a block: its panels of the right matrix stay in a larger cache.
+const COLUMNS: usize = 1_024;
+
+/// Computes tiles of HEIGHT rows and WIDTH columns with `tile`, which multiplies two panels.
+fn blocked<const HEIGHT: usize, const WIDTH: usize>(
+    tile: impl Fn(&[[f32; HEIGHT]], &[[f32; WIDTH]], &mut [[f32; WIDTH]; HEIGHT]),
+    factor: f32,
+    left: Matrix,
+    right: Matrix,
+    output: Output,
+) {
+    let (mut left_panels, mut right_panels) = (Vec::new(), Vec::new());
+    let mut sums = [[0.0; WIDTH]; HEIGHT];
+    for depths in blocks(left.columns, DEPTH) {
+        let add = output.add || depths.start > 0;
+        for columns in blocks(right.columns, COLUMNS) {
+            pack(right, &depths, &columns, &mut right_panels);
+            for rows in blocks(left.rows, ROWS) {
+                pack(left.transposed(), &depths, &rows, &mut left_panels);
+                for (right_panel, column) in right_panels.chunks_exact(depths.len()).zip(columns.clone().step_by(WIDTH))
+                {
+                    let width = WIDTH.min(columns.end - column);
+                    for (left_panel, row) in left_panels.chunks_exact(depths.len()).zip(rows.clone().step_by(HEIGHT)) {
+                        tile(left_panel, right_panel, &mut sums);
+                        for (sums, row) in sums.iter().zip(row..rows.end) {
+                            let place = &mut output.values[row * output.row_stride + column..][..width];
+                            store(factor, &sums[..width], place, add);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `0..size` in pieces of at most `block`.
+fn blocks(size: usize, block: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..size).step_by(block).map(move |start| start..size.min(start + block))
+}
+
+/// Cuts a block into panels of PANEL columns, each row of a panel contiguous; the last panel is filled up with zeros.
+fn pack<const PANEL: usize>(
+    matrix: Matrix,
+    rows: &Range<usize>,
+    columns: &Range<usize>,
+    panels: &mut Vec<[f32; PANEL]>,
+) {
+    panels.clear();
+    panels.resize(rows.len() * columns.len().div_ceil(PANEL), [0.0; PANEL]);
+    for (panel, first) in panels.chunks_exact_mut(rows.len()).zip(columns.clone().step_by(PANEL)) {
+        let count = PANEL.min(columns.end - first);
+        if matrix.column_stride == 1 {
+            for (line, row) in panel.iter_mut().zip(rows.clone()) {
+                line[..count].copy_from_slice(&matrix.values[row * matrix.row_stride + first..][..count]);
+            }
+        } else {
+            for column in 0..count {
+                let values = &matrix.values[(first + column) * matrix.column_stride + rows.start..][..rows.len()];
+                for (line, value) in panel.iter_mut().zip(values) {
+                    line[column] = *value;
+                }
+            }
+        }
+    }
+}
+
+fn store(factor: f32, sums: &[f32], place: &mut [f32], add: bool) {
+    if add {
+        for (value, sum) in place.iter_mut().zip(sums) {
+            *value += factor * sum;
+        }
+    } else {
+        for (value, sum) in place.iter_mut().zip(sums) {
+            *value = factor * sum;
+        }
+    }
+}
+
+/// Small enough for the compiler to keep in the registers of any machine.
+fn portable_tile(left: &[[f32; 4]], right: &[[f32; 8]], sums: &mut [[f32; 8]; 4]) {
+    let mut total = [[0.0_f32; 8]; 4];
+    for (left, right) in left.iter().zip(right) {
+        for (total, left) in total.iter_mut().zip(left) {
+            for (total, right) in total.iter_mut().zip(right) {
+                *total += left * right;
+            }
+        }
+    }
+    *sums = total;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(count: usize, key: usize) -> Vec<f32> {
+        (0..count).map(|index| ((index * 7_919 + key) % 1_009) as f32 / 1_009.0 - 0.5).collect()
+    }
+
+    /// Row by column, in f64.
+    fn reference(left: Matrix, right: Matrix) -> Vec<f32> {
+        let at = |matrix: Matrix, row, column| {
+            f64::from(matrix.values[row * matrix.row_stride + column * matrix.column_stride])
+        };
+        let cell = |row, column| {
+            (0..left.columns).map(|depth| at(left, row, depth) * at(right, depth, column)).sum::<f64>() as f32
+        };
+        (0..left.rows)
+            .flat_map(|row| (0..right.columns).map(move |column| (row, column)))
+            .map(|(row, column)| cell(row, column))
+            .collect()
+    }
+
+    fn check(multiply: impl Fn(f32, Matrix, Matrix, Output)) {
+        for (rows, depth, columns) in
+            [(1, 1, 1), (12, 3, 32), (13, 64, 33), (27, 27, 64), (250, 300, 70), (5, 600, 1_100)]
+        {
+            let (left, right) = (numbers(rows * depth, 1), numbers(depth * columns, 2));
+            let lefts = [Matrix::new(&left, rows, depth), Matrix::new(&left, depth, rows).transposed()];
+            let rights = [Matrix::new(&right, depth, columns), Matrix::new(&right, columns, depth).transposed()];
+            for left in lefts {
+                for right in rights {
+                    for add in [false, true] {
+                        // Room between the rows, which must stay as it is.
+                        let row_stride = columns + 3;
+                        let mut values = vec![1.0; rows * row_stride];
+                        multiply(0.5, left, right, Output { values: &mut values, row_stride, add });
+                        for (found, expected) in values.chunks(row_stride).zip(reference(left, right).chunks(columns)) {
+                            for (found, expected) in found.iter().zip(expected) {
+                                let expected = 0.5 * expected + f32::from(u8::from(add));
+                                assert!(
+                                    (found - expected).abs() < 1e-4,
+                                    "{rows} {depth} {columns}: {found}, expected {expected}"
+                                );
+                            }
+                            assert_eq!(found[columns..], [1.0; 3]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_right_for_every_layout_and_size() {
+        check(multiply);
+    }
+
+    #[test]
+    fn products_are_right_on_every_kind_of_machine() {
+        check(|factor, left, right, output| blocked(portable_tile, factor, left, right, output));
+        #[cfg(target_arch = "x86_64")]
+        if let Some(machine) = machine::Avx2::detect() {
+            check(|factor, left, right, output| {
+                blocked::<6, 16>(|l, r, s| machine.tile(l, r, s), factor, left, right, output)
+            });
+        }
+    }
+}
