@@ -186,9 +186,9 @@ impl Format {
             Ok(fields)
         });
         match (refusal, fields) {
-            (Some(refusal), _) => Err(refusal),
+            (_, Err(error)) => Err(classify(json, &error)),
+            (Some(refusal), Ok(_)) => Err(refusal),
             (None, Ok(fields)) => Ok(fields),
-            (None, Err(error)) => Err(classify(json, &error)),
         }
     }
 }

@@ -12,11 +12,7 @@ use crate::harness::{Expect, Message, PATIENCE, Site, labelstream, until};
 /// Everything bad that we could think of, with the code that it gets.
 fn bad_records() -> Vec<Message> {
     let deep = |open: &str, close: &str| {
-        format!(
-            r#"{{"text": "好", "extra": {}1{}}}"#,
-            open.repeat(100_000),
-            close.repeat(100_000)
-        )
+        format!(r#"{{"text": "好", "extra": {}1{}}}"#, open.repeat(100_000), close.repeat(100_000))
     };
     vec![
         Message::bad("", "empty_value"),
@@ -32,10 +28,7 @@ fn bad_records() -> Vec<Message> {
         Message::bad(r#"{"text": 5}"#, "text_not_a_string"),
         Message::bad(r#"{"text": ""}"#, "text_empty"),
         Message::bad(r#"{"text": " \t\n　"}"#, "text_empty"),
-        Message::bad(
-            format!(r#"{{"text": "{}"}}"#, "好".repeat(333_333)),
-            "too_large",
-        ),
+        Message::bad(format!(r#"{{"text": "{}"}}"#, "好".repeat(333_333)), "too_large"),
         Message::bad(r#"{"text": "好\u0000吃"}"#, "nul_character"),
         Message::bad(r#"{"text": "好吃", "shop": "\u0000"}"#, "nul_character"),
         Message::bad(r#"{"text": "好\ud83d吃"}"#, "lone_surrogate"),
@@ -46,47 +39,25 @@ fn bad_records() -> Vec<Message> {
         Message::bad(deep("{\"a\":", "}"), "too_deep"),
         Message::bad("[".repeat(100_000), "not_an_object"),
         Message::bad(r#"{"text": "好吃", "review_id": {}}"#, "id_invalid"),
-        Message::bad(
-            format!(
-                r#"{{"text": "好吃", "review_id": "{}"}}"#,
-                "r".repeat(3_000)
-            ),
-            "id_too_long",
-        ),
+        Message::bad(format!(r#"{{"text": "好吃", "review_id": "{}"}}"#, "r".repeat(3_000)), "id_too_long"),
     ]
 }
 
 /// Odd records that are reviews all the same.
 fn odd_records() -> Vec<Message> {
-    let review =
-        |payload: &str, text: &str| Message::raw(payload, Expect::Prediction(text.to_owned()));
+    let review = |payload: &str, text: &str| Message::raw(payload, Expect::Prediction(text.to_owned()));
     let mut old = review(r#"{"text": "old"}"#, "old");
     old.timestamp = Some(0);
     vec![
         Message::tombstone(),
-        Message::tombstone()
-            .with_key(b"r-1")
-            .with_header("why", Some(b"deleted")),
+        Message::tombstone().with_key(b"r-1").with_header("why", Some(b"deleted")),
         old,
-        review(
-            r#"{"text": "1970", "created_at": "1970-01-01T00:00:00Z"}"#,
-            "1970",
-        ),
-        review(
-            r#"{"text": "2300", "created_at": "2300-01-01T00:00:00Z"}"#,
-            "2300",
-        ),
-        review(
-            r#"{"text": "no time", "created_at": "yesterday"}"#,
-            "no time",
-        ),
-        review(r#"{"text": "a huge header"}"#, "a huge header")
-            .with_header("huge", Some(&[b'h'; 500_000])),
+        review(r#"{"text": "1970", "created_at": "1970-01-01T00:00:00Z"}"#, "1970"),
+        review(r#"{"text": "2300", "created_at": "2300-01-01T00:00:00Z"}"#, "2300"),
+        review(r#"{"text": "no time", "created_at": "yesterday"}"#, "no time"),
+        review(r#"{"text": "a huge header"}"#, "a huge header").with_header("huge", Some(&[b'h'; 500_000])),
         review(r#"{"text": "😀 👨‍👩‍👧 \ud83d\ude00"}"#, "😀 👨‍👩‍👧 😀"),
-        review(
-            r#"{"text": "twice", "text": "the last one counts"}"#,
-            "the last one counts",
-        ),
+        review(r#"{"text": "twice", "text": "the last one counts"}"#, "the last one counts"),
     ]
 }
 
@@ -100,15 +71,11 @@ fn with_trimmings(message: Message) -> Message {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_bad_record_gets_its_reason_and_keeps_its_bytes_and_the_good_ones_between_are_labelled()
- {
+async fn every_bad_record_gets_its_reason_and_keeps_its_bytes_and_the_good_ones_between_are_labelled() {
     let site = Site::new("bad", 2).await;
     let mut messages = Vec::new();
     for (number, bad) in bad_records().into_iter().enumerate() {
-        messages.extend([
-            Message::review(&format!("r-{number}"), &format!("第{number}次")),
-            with_trimmings(bad),
-        ]);
+        messages.extend([Message::review(&format!("r-{number}"), &format!("第{number}次")), with_trimmings(bad)]);
     }
     messages.extend(odd_records());
     let sent = site.open_topic().publish(&messages).await;
@@ -118,19 +85,10 @@ async fn every_bad_record_gets_its_reason_and_keeps_its_bytes_and_the_good_ones_
 
     let years = "select array_agg(distinct extract(year from created_at)::bigint order by extract(year from created_at)::bigint)
         from predictions where created_at is not null";
-    let years: Vec<i64> = sqlx::query_scalar(years)
-        .fetch_one(&site.pool)
-        .await
-        .expect("the database answers");
+    let years: Vec<i64> = sqlx::query_scalar(years).fetch_one(&site.pool).await.expect("the database answers");
     assert_eq!(years, [1970, 2300]);
-    assert_eq!(
-        consumer.metric("labelstream_dead_letters_total") as usize,
-        bad_records().len()
-    );
-    assert_eq!(
-        consumer.metric_where("labelstream_dead_letters_total", r#"reason="too_deep""#),
-        2.0
-    );
+    assert_eq!(consumer.metric("labelstream_dead_letters_total") as usize, bad_records().len());
+    assert_eq!(consumer.metric_where("labelstream_dead_letters_total", r#"reason="too_deep""#), 2.0);
     assert_eq!(consumer.metric("labelstream_tombstones_total"), 2.0);
     assert_eq!(consumer.metric("labelstream_all_records_bad"), 0.0);
 }
@@ -139,16 +97,11 @@ async fn every_bad_record_gets_its_reason_and_keeps_its_bytes_and_the_good_ones_
 async fn nothing_but_bad_records_raises_an_alarm_and_the_stream_goes_on() {
     let site = Site::new("all_bad", 2).await;
     let topic = site.open_topic();
-    let bad: Vec<Message> = (0..3_000)
-        .map(|number| Message::bad(format!("no json {number}"), "not_json"))
-        .collect();
+    let bad: Vec<Message> = (0..3_000).map(|number| Message::bad(format!("no json {number}"), "not_json")).collect();
     let mut sent = topic.publish(&bad).await;
     let mut consumer = site.consumer("consumer", &[]);
     site.until_done(&sent).await;
-    until("the alarm", async || {
-        consumer.metric("labelstream_all_records_bad") == 1.0
-    })
-    .await;
+    until("the alarm", async || consumer.metric("labelstream_all_records_bad") == 1.0).await;
     assert_eq!(consumer.metric("labelstream_dead_letter_share"), 1.0);
     consumer.until_ready().await;
 
@@ -178,60 +131,36 @@ async fn dead_letters_are_published_again_byte_for_byte() {
         &site.topic,
     ];
     let output = labelstream(&replay);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut replayed = read(&site, letters.len());
     // The order in which they are published again is nobody's business.
     for letter in &letters {
         let same = replayed.iter().position(|record| {
-            record.payload == letter.payload
-                && record.key == letter.key
-                && record.headers == letter.headers
+            record.payload == letter.payload && record.key == letter.key && record.headers == letter.headers
         });
-        let same =
-            same.unwrap_or_else(|| panic!("not published again as it was: {:?}", letter.expect));
+        let same = same.unwrap_or_else(|| panic!("not published again as it was: {:?}", letter.expect));
         replayed.swap_remove(same);
     }
     let marked = "select count(*) from dead_letters where replayed_at is not null";
     assert_eq!(site.number(marked).await, Some(letters.len() as i64));
     let again = labelstream(&replay);
-    assert!(
-        again.status.success(),
-        "{}",
-        String::from_utf8_lossy(&again.stderr)
-    );
-    assert_eq!(
-        high_watermark(&site),
-        2 * letters.len() as i64,
-        "what was replayed once is not replayed again unasked"
-    );
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(high_watermark(&site), 2 * letters.len() as i64, "what was replayed once is not replayed again unasked");
 }
 
 /// The records of partition 0 from this offset on, as many as came before it.
 fn read(site: &Site, from: usize) -> Vec<Message> {
     let consumer = reader(site);
     let mut start = TopicPartitionList::new();
-    start
-        .add_partition_offset(&site.topic, 0, Offset::Offset(from as i64))
-        .expect("an offset is one");
+    start.add_partition_offset(&site.topic, 0, Offset::Offset(from as i64)).expect("an offset is one");
     consumer.assign(&start).expect("the partition is there");
     let mut records = Vec::new();
     while records.len() < from {
-        let record = consumer
-            .poll(PATIENCE)
-            .expect("a record is there")
-            .expect("the broker answers");
+        let record = consumer.poll(PATIENCE).expect("a record is there").expect("the broker answers");
         let mut message = Message::raw([], Expect::Tombstone);
         message.payload = record.payload().map(<[u8]>::to_vec);
         message.key = record.key().map(<[u8]>::to_vec);
-        for header in record
-            .headers()
-            .into_iter()
-            .flat_map(|headers| headers.iter())
-        {
+        for header in record.headers().into_iter().flat_map(|headers| headers.iter()) {
             message = message.with_header(header.key, header.value);
         }
         records.push(message);
@@ -240,17 +169,11 @@ fn read(site: &Site, from: usize) -> Vec<Message> {
 }
 
 fn high_watermark(site: &Site) -> i64 {
-    reader(site)
-        .fetch_watermarks(&site.topic, 0, Duration::from_secs(30))
-        .expect("the broker answers")
-        .1
+    reader(site).fetch_watermarks(&site.topic, 0, Duration::from_secs(30)).expect("the broker answers").1
 }
 
 fn reader(site: &Site) -> BaseConsumer {
     let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", &site.brokers)
-        .set("group.id", "reader")
-        .set("enable.auto.commit", "false");
+    config.set("bootstrap.servers", &site.brokers).set("group.id", "reader").set("enable.auto.commit", "false");
     config.create().expect("a consumer can be made")
 }

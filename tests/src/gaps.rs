@@ -19,12 +19,8 @@ async fn site_with_lost_records(name: &str) -> Site {
     consumer.kill();
     topic.publish(&Message::mixed(300)).await;
     let mut low = TopicPartitionList::new();
-    low.add_partition_offset(&site.topic, 0, Offset::Offset(450))
-        .expect("an offset is one");
-    admin(&site)
-        .delete_records(&low, &patience())
-        .await
-        .expect("records can be deleted");
+    low.add_partition_offset(&site.topic, 0, Offset::Offset(450)).expect("an offset is one");
+    admin(&site).delete_records(&low, &patience()).await.expect("records can be deleted");
     site
 }
 
@@ -50,14 +46,9 @@ async fn records_that_kafka_deleted_unread_stop_the_partition_where_that_is_aske
     let site = site_with_lost_records("gap_stop").await;
     let mut consumer = site.consumer("after", &[("--on-gap", "stop")]);
     consumer.until_it_says("partition halted").await;
-    until("the alarm", async || {
-        consumer.metric("labelstream_partition_halted") == 1.0
-    })
-    .await;
+    until("the alarm", async || consumer.metric("labelstream_partition_halted") == 1.0).await;
     until("word of it in the database", async || {
-        site.number("select count(*) from positions where last_error like '%300%'")
-            .await
-            == Some(1)
+        site.number("select count(*) from positions where last_error like '%300%'").await == Some(1)
     })
     .await;
     assert_eq!(site.done().await, 300, "a halted partition must not move");
@@ -72,34 +63,20 @@ async fn a_topic_that_was_deleted_and_made_again_is_not_mixed_with_the_old_one()
     site.until_done(&sent).await;
     consumer.kill();
     let admin = admin(&site);
-    let deleted = admin
-        .delete_topics(&[&site.topic], &patience())
-        .await
-        .expect("the broker answers");
-    deleted
-        .into_iter()
-        .for_each(|topic| drop(topic.expect("the topic can be deleted")));
-    until("the new topic", async || {
-        kafka().create_topic(&site.topic, 1).is_ok()
-    })
-    .await;
+    let deleted = admin.delete_topics(&[&site.topic], &patience()).await.expect("the broker answers");
+    deleted.into_iter().for_each(|topic| drop(topic.expect("the topic can be deleted")));
+    until("the new topic", async || kafka().create_topic(&site.topic, 1).is_ok()).await;
     site.open_topic().publish(&Message::mixed(100)).await;
 
     let mut consumer = site.consumer("after", &[]);
     consumer.until_it_says("made again").await;
-    until("the alarm", async || {
-        consumer.metric("labelstream_partition_halted") == 1.0
-    })
-    .await;
+    until("the alarm", async || consumer.metric("labelstream_partition_halted") == 1.0).await;
     site.check_every_record(&sent).await;
     assert!(consumer.ended().is_none());
 }
 
 fn admin(site: &Site) -> AdminClient<DefaultClientContext> {
-    ClientConfig::new()
-        .set("bootstrap.servers", &site.brokers)
-        .create()
-        .expect("a client can be made")
+    ClientConfig::new().set("bootstrap.servers", &site.brokers).create().expect("a client can be made")
 }
 
 fn patience() -> AdminOptions {

@@ -41,11 +41,7 @@ pub async fn until(what: &str, done: impl AsyncFnMut() -> bool) {
 pub async fn until_within(limit: Duration, what: &str, mut done: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !done().await {
-        assert!(
-            Instant::now() < deadline,
-            "waited {} s in vain for {what}",
-            limit.as_secs()
-        );
+        assert!(Instant::now() < deadline, "waited {} s in vain for {what}", limit.as_secs());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

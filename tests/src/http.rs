@@ -14,54 +14,26 @@ async fn health_metrics_and_predictions_are_served() {
     assert_eq!(consumer.get("/nothing").0, 404);
     site.until_done(&sent).await;
 
-    until("the counters", async || {
-        consumer.metric("labelstream_records_total") == 200.0
-    })
-    .await;
-    let predictions = site
-        .number("select count(*) from predictions")
-        .await
-        .expect("the database answers");
-    assert_eq!(
-        consumer.metric("labelstream_predictions_total"),
-        predictions as f64
-    );
+    until("the counters", async || consumer.metric("labelstream_records_total") == 200.0).await;
+    let predictions = site.number("select count(*) from predictions").await.expect("the database answers");
+    assert_eq!(consumer.metric("labelstream_predictions_total"), predictions as f64);
     for name in ["kafka_up", "database_up", "model_up", "assigned_partitions"] {
-        assert_eq!(
-            consumer.metric(&format!("labelstream_{name}")),
-            1.0,
-            "{name}"
-        );
+        assert_eq!(consumer.metric(&format!("labelstream_{name}")), 1.0, "{name}");
     }
     let (_, page) = consumer.get("/metrics");
     for line in page.lines().filter(|line| !line.starts_with('#')) {
         assert!(line.starts_with("labelstream_"), "{line}");
     }
-    for name in [
-        "inference_seconds_bucket",
-        "write_seconds_bucket",
-        "latency_seconds_bucket",
-        "lag",
-    ] {
-        assert!(
-            page.contains(&format!("labelstream_{name}")),
-            "{name} is missing from\n{page}"
-        );
+    for name in ["inference_seconds_bucket", "write_seconds_bucket", "latency_seconds_bucket", "lag"] {
+        assert!(page.contains(&format!("labelstream_{name}")), "{name} is missing from\n{page}");
     }
 
     let (status, one) = consumer.predict(&json!({"inputs": "很快，好吃"}));
     assert_eq!(status, 200, "{one}");
     check_scores(&one);
     let (status, several) = consumer.predict(&json!({"inputs": ["很快，好吃", "太慢了"]}));
-    assert_eq!(
-        (status, several.as_array().map(Vec::len)),
-        (200, Some(2)),
-        "{several}"
-    );
-    assert_eq!(
-        several[0], one,
-        "one text and the same in a list must agree"
-    );
+    assert_eq!((status, several.as_array().map(Vec::len)), (200, Some(2)), "{several}");
+    assert_eq!(several[0], one, "one text and the same in a list must agree");
     check_scores(&several[1]);
 }
 
@@ -72,19 +44,12 @@ async fn requests_that_cannot_be_served_say_why() {
     consumer.until_ready().await;
     let many = json!({"inputs": vec!["好吃"; 10_000]});
     let big = json!({"inputs": "好".repeat(2_000_000)});
-    for (request, expected) in [
-        (many, 413),
-        (big, 413),
-        (json!({"inputs": 5}), 422),
-        (json!({"inputs": []}), 422),
-        (json!({}), 422),
-    ] {
+    for (request, expected) in
+        [(many, 413), (big, 413), (json!({"inputs": 5}), 422), (json!({"inputs": []}), 422), (json!({}), 422)]
+    {
         let (status, answer) = consumer.predict(&request);
         assert_eq!(status, expected, "{answer}");
-        assert!(
-            answer["error"].is_string() && answer["error_type"].is_string(),
-            "{answer}"
-        );
+        assert!(answer["error"].is_string() && answer["error_type"].is_string(), "{answer}");
     }
     assert_eq!(consumer.post("/predict", "no json").0, 422);
     assert_eq!(consumer.predict(&json!({"inputs": "好吃"})).0, 200);
@@ -93,19 +58,10 @@ async fn requests_that_cannot_be_served_say_why() {
 /// Every label once, probabilities, the likelier first.
 fn check_scores(scored: &Value) {
     let scored = scored.as_array().expect("a list of labels");
-    let mut labels: Vec<&str> = scored
-        .iter()
-        .filter_map(|one| one["label"].as_str())
-        .collect();
+    let mut labels: Vec<&str> = scored.iter().filter_map(|one| one["label"].as_str()).collect();
     labels.sort_unstable();
     assert_eq!(labels, TINY_LABELS);
-    let scores: Vec<f64> = scored
-        .iter()
-        .filter_map(|one| one["score"].as_f64())
-        .collect();
+    let scores: Vec<f64> = scored.iter().filter_map(|one| one["score"].as_f64()).collect();
     assert!(scores.is_sorted_by(|one, other| one >= other), "{scores:?}");
-    assert!(
-        (scores.iter().sum::<f64>() - 1.0).abs() < 1e-5,
-        "{scores:?}"
-    );
+    assert!((scores.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{scores:?}");
 }

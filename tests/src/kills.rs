@@ -25,12 +25,8 @@ async fn fifty_kills_while_consumers_come_and_go_lose_nothing_and_double_nothing
     for kill in 0..KILLS {
         let from = site.done().await;
         let to = from + random.within(BETWEEN_KILLS).cast_signed();
-        until_within(
-            Duration::from_secs(60),
-            "the records before the next kill",
-            async || site.done().await >= to,
-        )
-        .await;
+        until_within(Duration::from_secs(60), "the records before the next kill", async || site.done().await >= to)
+            .await;
         // Not only right after a commit.
         tokio::time::sleep(Duration::from_millis(random.within(0..30))).await;
         let victim = usize::from(random.within(0..2) == 1);
@@ -45,10 +41,7 @@ async fn fifty_kills_while_consumers_come_and_go_lose_nothing_and_double_nothing
     }
 
     let done = site.done().await;
-    assert!(
-        done < RECORDS as i64,
-        "the flow must outlast the kills, or they prove nothing"
-    );
+    assert!(done < RECORDS as i64, "the flow must outlast the kills, or they prove nothing");
     site.until_done(&sent).await;
     site.check_every_record(&sent).await;
 }

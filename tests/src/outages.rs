@@ -18,27 +18,14 @@ async fn a_database_that_stops_or_crashes_amid_a_batch_costs_nothing_but_time() 
     let mut consumer = site.consumer("consumer", &FLAGS);
 
     until("the first records", async || site.done().await > 500).await;
-    assert!(
-        site.done().await < 8_000,
-        "the stop must fall into the flow"
-    );
+    assert!(site.done().await < 8_000, "the stop must fall into the flow");
     postgres.stop();
-    until("a consumer that knows", async || {
-        consumer.get("/health/ready").0 == 503
-    })
-    .await;
-    assert_eq!(
-        consumer.get("/health/live").0,
-        200,
-        "a consumer that waits for its database lives"
-    );
+    until("a consumer that knows", async || consumer.get("/health/ready").0 == 503).await;
+    assert_eq!(consumer.get("/health/live").0, 200, "a consumer that waits for its database lives");
     postgres.start_again().expect("Postgres starts again");
 
     until("the next records", async || site.done().await > 2_500).await;
-    assert!(
-        site.done().await < 8_000,
-        "the crash must fall into the flow"
-    );
+    assert!(site.done().await < 8_000, "the crash must fall into the flow");
     postgres.kill().expect("Postgres can be killed");
     postgres.start_again().expect("Postgres starts again");
 
@@ -58,15 +45,9 @@ async fn a_broker_that_stops_or_crashes_costs_nothing_but_time() {
     let mut consumer = site.consumer("consumer", &FLAGS);
 
     until("the first records", async || site.done().await > 500).await;
-    assert!(
-        site.done().await < 8_000,
-        "the stop must fall into the flow"
-    );
+    assert!(site.done().await < 8_000, "the stop must fall into the flow");
     kafka.stop();
-    until("a consumer that knows", async || {
-        consumer.get("/health/ready").0 == 503
-    })
-    .await;
+    until("a consumer that knows", async || consumer.get("/health/ready").0 == 503).await;
     kafka.start_again().expect("Apache Kafka starts again");
     sent.extend(topic.publish(&Message::mixed(1_000)).await);
     site.until_done(&sent).await;
@@ -99,17 +80,10 @@ async fn a_consumer_frozen_past_its_session_writes_nothing_when_it_wakes_and_joi
             && frozen.metric("labelstream_assigned_partitions") > 0.0
     })
     .await;
-    assert_eq!(
-        (site.number(written).await, site.done().await),
-        before,
-        "an overtaken consumer wrote"
-    );
+    assert_eq!((site.number(written).await, site.done().await), before, "an overtaken consumer wrote");
 
     sent.extend(topic.publish(&Message::mixed(1_000)).await);
     site.until_done(&sent).await;
     site.check_every_record(&sent).await;
-    assert!(
-        frozen.ended().is_none() && other.ended().is_none(),
-        "both must live on"
-    );
+    assert!(frozen.ended().is_none() && other.ended().is_none(), "both must live on");
 }

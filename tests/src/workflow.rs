@@ -11,15 +11,8 @@ use crate::harness::{Site, kafka, labelstream, postgres, until};
 /// Runs a command that must succeed and returns what it printed.
 fn typed(arguments: &[&str]) -> String {
     let output = labelstream(arguments);
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(
-        output.status.success(),
-        "labelstream {}\n{out}\n{err}",
-        arguments.join(" ")
-    );
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "labelstream {}\n{out}\n{err}", arguments.join(" "));
     out.into_owned()
 }
 
@@ -42,30 +35,13 @@ fn write_reviews(file: &Path) {
 async fn a_csv_becomes_a_champion_and_published_reviews_become_rows() {
     let site = Site::bare("workflow", 2, kafka(), postgres()).await;
     let path = |name: &str| site.files.path().join(name).display().to_string();
-    let (csv, data, out, tiny) = (
-        path("reviews.csv"),
-        path("data"),
-        path("model"),
-        path("tiny"),
-    );
+    let (csv, data, out, tiny) = (path("reviews.csv"), path("data"), path("model"), path("tiny"));
     write_reviews(Path::new(&csv));
     crate::harness::save_tiny_model(Path::new(&tiny));
 
     // From a CSV to a model.
-    let report = parsed(&[
-        "prepare",
-        &csv,
-        "--out",
-        &data,
-        "--labels",
-        "negative,positive",
-        "--json",
-    ]);
-    assert_eq!(
-        (&report["rows"], &report["kept"]),
-        (&804.into(), &799.into()),
-        "{report}"
-    );
+    let report = parsed(&["prepare", &csv, "--out", &data, "--labels", "negative,positive", "--json"]);
+    assert_eq!((&report["rows"], &report["kept"]), (&804.into(), &799.into()), "{report}");
     let train = [
         "train",
         "--data",
@@ -87,46 +63,21 @@ async fn a_csv_becomes_a_champion_and_published_reviews_become_rows() {
     let figures = parsed(&["evaluate", "--checkpoint", &out, "--data", &test, "--json"]);
     let accuracy = figures["accuracy"].as_f64().expect("an accuracy");
     assert!(accuracy > 0.95, "the model has learned nothing: {figures}");
-    let lines = typed(&[
-        "classify",
-        "--checkpoint",
-        &out,
-        "--text",
-        "很快，好吃",
-        "--text",
-        "太慢了，不来",
-        "--scores",
-    ]);
-    let labels: Vec<Value> = lines
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["label"].clone())
-        .collect();
+    let lines =
+        typed(&["classify", "--checkpoint", &out, "--text", "很快，好吃", "--text", "太慢了，不来", "--scores"]);
+    let labels: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["label"].clone()).collect();
     assert_eq!(labels, ["positive", "negative"]);
 
     // From a model to a champion.
     let database = ["--database-url", &site.database];
     typed(&[&["migrate"], &database[..]].concat());
     let checkpoints = site.checkpoints();
-    let register = [
-        &[
-            "models",
-            "register",
-            &out,
-            "--checkpoints",
-            &checkpoints,
-            "--json",
-        ],
-        &database[..],
-    ]
-    .concat();
+    let register = [&["models", "register", &out, "--checkpoints", &checkpoints, "--json"], &database[..]].concat();
     assert_eq!(parsed(&register)["version"], 1);
     typed(&[&["models", "promote", "1"], &database[..]].concat());
     let listed = parsed(&[&["models", "list", "--json"], &database[..]].concat());
-    assert_eq!(
-        (&listed[0]["version"], &listed[0]["champion"]),
-        (&1.into(), &true.into()),
-        "{listed}"
-    );
+    assert_eq!((&listed[0]["version"], &listed[0]["champion"]), (&1.into(), &true.into()), "{listed}");
 
     // From published reviews to rows.
     let mut consumer = site.consumer("consumer", &[]);
@@ -135,71 +86,24 @@ async fn a_csv_becomes_a_champion_and_published_reviews_become_rows() {
     let published = parsed(&[&["publish", &test, "--json"], &stream[..]].concat());
     let count = published["published"].as_i64().expect("a count");
     until("the rows", async || site.done().await == count).await;
-    let rows: Vec<(String, i64)> = query_as(
-        "select label, count(*) from predictions where version = 1 group by label order by label",
-    )
-    .fetch_all(&site.pool)
-    .await
-    .expect("the database answers");
+    let rows: Vec<(String, i64)> =
+        query_as("select label, count(*) from predictions where version = 1 group by label order by label")
+            .fetch_all(&site.pool)
+            .await
+            .expect("the database answers");
     assert_eq!(rows.iter().map(|row| row.1).sum::<i64>(), count);
-    assert_eq!(
-        rows.iter().map(|row| row.0.as_str()).collect::<Vec<_>>(),
-        ["negative", "positive"]
-    );
+    assert_eq!(rows.iter().map(|row| row.0.as_str()).collect::<Vec<_>>(), ["negative", "positive"]);
 
     // What people look at.
-    let status = [
-        &[
-            "status",
-            "--json",
-            "--pipeline",
-            &site.topic,
-            "--brokers",
-            &site.brokers,
-        ],
-        &database[..],
-    ]
-    .concat();
+    let status = [&["status", "--json", "--pipeline", &site.topic, "--brokers", &site.brokers], &database[..]].concat();
     let status = parsed(&status);
-    assert_eq!(
-        (&status["lag"], &status["champion"]),
-        (&0.into(), &1.into()),
-        "{status}"
-    );
-    let doctor = [
-        &[
-            "doctor",
-            "--checkpoints",
-            &checkpoints,
-            "--device",
-            "cpu",
-            "--json",
-        ],
-        &stream[..],
-        &database[..],
-    ]
-    .concat();
+    assert_eq!((&status["lag"], &status["champion"]), (&0.into(), &1.into()), "{status}");
+    let doctor =
+        [&["doctor", "--checkpoints", &checkpoints, "--device", "cpu", "--json"], &stream[..], &database[..]].concat();
     let findings = parsed(&doctor);
-    let failed = findings
-        .as_array()
-        .expect("a list")
-        .iter()
-        .filter(|finding| finding["outcome"] == "fail");
+    let failed = findings.as_array().expect("a list").iter().filter(|finding| finding["outcome"] == "fail");
     assert_eq!(failed.count(), 0, "{findings}");
-    typed(
-        &[
-            &[
-                "models",
-                "register",
-                &tiny,
-                "--checkpoints",
-                &checkpoints,
-                "--promote",
-            ],
-            &database[..],
-        ]
-        .concat(),
-    );
+    typed(&[&["models", "register", &tiny, "--checkpoints", &checkpoints, "--promote"], &database[..]].concat());
     let again = typed(&[&["models", "rollback"], &database[..]].concat());
     assert!(again.contains("version 1"), "{again}");
 }

@@ -19,12 +19,6 @@ pub fn save_tiny_model(directory: &Path) {
     config.num_attention_heads = 2;
     config.intermediate_size = 64;
     let parameters = initialise(&config, 1).expect("the shape is sound");
-    let checkpoint = Checkpoint {
-        config,
-        parameters,
-        tokenizer,
-    };
-    checkpoint
-        .save(directory, serde_json::Map::new())
-        .expect("the checkpoint can be written");
+    let checkpoint = Checkpoint { config, parameters, tokenizer };
+    checkpoint.save(directory, serde_json::Map::new()).expect("the checkpoint can be written");
 }

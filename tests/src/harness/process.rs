@@ -23,11 +23,7 @@ impl Consumer {
     /// Starts the program with these arguments; its output goes to `log`.
     pub fn start(arguments: &[String], log: PathBuf) -> Self {
         let port = stack::free_port().expect("a port is free");
-        let output = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .expect("the log can be written");
+        let output = File::options().create(true).append(true).open(&log).expect("the log can be written");
         let child = program("consumer")
             .args(arguments)
             .args(["--http", &format!("127.0.0.1:{port}")])
@@ -36,11 +32,7 @@ impl Consumer {
             .stdin(Stdio::null())
             .spawn()
             .expect("the consumer can be run");
-        Self {
-            child,
-            log,
-            http: format!("http://127.0.0.1:{port}"),
-        }
+        Self { child, log, http: format!("http://127.0.0.1:{port}") }
     }
 
     /// Everything it has printed.
@@ -50,8 +42,7 @@ impl Consumer {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal)
-            .expect("the consumer can be signalled");
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("the consumer can be signalled");
     }
 
     /// SIGKILL, and waits for the end.
@@ -80,11 +71,7 @@ impl Consumer {
     /// Waits until it says that it serves.
     pub async fn until_ready(&mut self) {
         until("a ready consumer", async || {
-            assert!(
-                self.ended().is_none(),
-                "the consumer ended:\n{}",
-                self.log()
-            );
+            assert!(self.ended().is_none(), "the consumer ended:\n{}", self.log());
             self.get("/health/ready").0 == 200
         })
         .await;
@@ -92,10 +79,7 @@ impl Consumer {
 
     /// Waits until its output contains `text`.
     pub async fn until_it_says(&mut self, text: &str) {
-        until(&format!("a consumer that says {text:?}"), async || {
-            self.log().contains(text)
-        })
-        .await;
+        until(&format!("a consumer that says {text:?}"), async || self.log().contains(text)).await;
     }
 
     /// Status and body of a page; status 0 where nobody answers.
@@ -105,19 +89,18 @@ impl Consumer {
 
     /// Status and body of a POST with a JSON body.
     pub fn post(&self, path: &str, body: &str) -> (u16, String) {
+        // A body that is too large is refused before it is sent.
         let request = agent()
             .post(format!("{}{path}", self.http))
-            .content_type("application/json");
+            .content_type("application/json")
+            .header("expect", "100-continue");
         answer(request.send(body))
     }
 
     /// Status and parsed body of `POST /predict`.
     pub fn predict(&self, body: &Value) -> (u16, Value) {
         let (status, body) = self.post("/predict", &body.to_string());
-        (
-            status,
-            serde_json::from_str(&body).unwrap_or(Value::String(body)),
-        )
+        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
     }
 
     /// A metric, summed over its labels; zero where it has no sample.
@@ -158,10 +141,7 @@ fn agent() -> ureq::Agent {
 
 fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, String) {
     match response {
-        Ok(mut response) => (
-            response.status().as_u16(),
-            response.body_mut().read_to_string().unwrap_or_default(),
-        ),
+        Ok(mut response) => (response.status().as_u16(), response.body_mut().read_to_string().unwrap_or_default()),
         Err(error) => (0, error.to_string()),
     }
 }

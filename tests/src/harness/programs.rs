@@ -19,10 +19,7 @@ pub fn program(name: &str) -> Command {
 
 /// Runs `labelstream` to its end.
 pub fn labelstream(arguments: &[&str]) -> Output {
-    program("labelstream")
-        .args(arguments)
-        .output()
-        .expect("labelstream can be run")
+    program("labelstream").args(arguments).output().expect("labelstream can be run")
 }
 
 /// Where cargo puts the programs: above the `deps` that this test binary lies in. Testing a package does not build the
@@ -31,33 +28,17 @@ fn directory() -> &'static PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
         let test = env::current_exe().expect("a running program knows its file");
-        let profile = test
-            .ancestors()
-            .nth(2)
-            .expect("target/PROFILE/deps/TEST")
-            .to_owned();
+        let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST").to_owned();
         let mut build = Command::new(env!("CARGO"));
         build
-            .args([
-                "build",
-                "--quiet",
-                "--workspace",
-                "--bins",
-                "--manifest-path",
-            ])
+            .args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"])
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
-        build
-            .arg("--target-dir")
-            .arg(profile.parent().expect("target/PROFILE"));
+        build.arg("--target-dir").arg(profile.parent().expect("target/PROFILE"));
         if profile.ends_with("release") {
             build.arg("--release");
         }
         let built = build.output().expect("cargo can be run");
-        assert!(
-            built.status.success(),
-            "the programs do not build:\n{}",
-            String::from_utf8_lossy(&built.stderr)
-        );
+        assert!(built.status.success(), "the programs do not build:\n{}", String::from_utf8_lossy(&built.stderr));
         profile
     })
 }

@@ -41,13 +41,7 @@ impl Message {
 
     /// A record with this value.
     pub fn raw(payload: impl Into<Vec<u8>>, expect: Expect) -> Self {
-        Self {
-            key: None,
-            payload: Some(payload.into()),
-            headers: Vec::new(),
-            timestamp: None,
-            expect,
-        }
+        Self { key: None, payload: Some(payload.into()), headers: Vec::new(), timestamp: None, expect }
     }
 
     /// A record that becomes a dead letter.
@@ -57,31 +51,24 @@ impl Message {
 
     /// A record without a value.
     pub fn tombstone() -> Self {
-        Self {
-            payload: None,
-            ..Self::raw([], Expect::Tombstone)
-        }
+        Self { payload: None, ..Self::raw([], Expect::Tombstone) }
     }
 
     /// The same record with a key.
     pub fn with_key(self, key: &[u8]) -> Self {
-        Self {
-            key: Some(key.to_vec()),
-            ..self
-        }
+        Self { key: Some(key.to_vec()), ..self }
     }
 
     /// The same record with one more header.
     pub fn with_header(mut self, name: &str, value: Option<&[u8]>) -> Self {
-        self.headers
-            .push((name.to_owned(), value.map(<[u8]>::to_vec)));
+        self.headers.push((name.to_owned(), value.map(<[u8]>::to_vec)));
         self
     }
 
     /// So many records as they come in life: reviews, and here and there something else. Each of its own text.
     pub fn mixed(count: usize) -> Vec<Self> {
         let message = |number| match number % 50 {
-            7 => Self::bad(format!("{{\"text\": {number}"), "not_json"),
+            7 => Self::bad(format!(r#"{{"text": "{number}"#), "not_json"),
             23 => Self::bad(format!(r#"{{"review_id": "r-{number}"}}"#), "text_missing"),
             41 => Self::tombstone().with_key(format!("r-{number}").as_bytes()),
             _ => Self::review(&format!("r-{number}"), &format!("第{number}次，很快，好吃")),
@@ -118,11 +105,7 @@ impl Topic {
             .set("message.max.bytes", "4000000")
             .set("enable.idempotence", "true");
         let producer = config.create().expect("a producer can be made");
-        Self {
-            producer,
-            name: name.to_owned(),
-            partitions,
-        }
+        Self { producer, name: name.to_owned(), partitions }
     }
 
     /// Publishes the messages over all partitions in turn and waits until the broker has them.
@@ -130,16 +113,9 @@ impl Topic {
         let mut deliveries = Vec::with_capacity(messages.len());
         for (number, message) in messages.iter().enumerate() {
             let partition = (number % self.partitions.unsigned_abs() as usize) as i32;
-            let headers =
-                message
-                    .headers
-                    .iter()
-                    .fold(OwnedHeaders::new(), |headers, (key, value)| {
-                        headers.insert(Header {
-                            key,
-                            value: value.as_ref(),
-                        })
-                    });
+            let headers = message.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header { key, value: value.as_ref() })
+            });
             let record = FutureRecord::<[u8], [u8]> {
                 topic: &self.name,
                 partition: Some(partition),
@@ -148,12 +124,7 @@ impl Topic {
                 timestamp: message.timestamp,
                 headers: Some(headers),
             };
-            deliveries.push(
-                self.producer
-                    .send_result(record)
-                    .map_err(|(error, _)| error)
-                    .expect("the queue has room"),
-            );
+            deliveries.push(self.producer.send_result(record).map_err(|(error, _)| error).expect("the queue has room"));
         }
         let mut sent = Vec::with_capacity(messages.len());
         for (message, delivery) in messages.iter().zip(deliveries) {
@@ -162,15 +133,9 @@ impl Topic {
                 .expect("the producer lives")
                 .map_err(|(error, _)| error)
                 .expect("the broker takes the record");
-            sent.push(Sent {
-                message: message.clone(),
-                partition: delivered.partition,
-                offset: delivered.offset,
-            });
+            sent.push(Sent { message: message.clone(), partition: delivered.partition, offset: delivered.offset });
         }
-        self.producer
-            .flush(PATIENCE)
-            .expect("nothing is left to send");
+        self.producer.flush(PATIENCE).expect("nothing is left to send");
         sent
     }
 }

@@ -48,42 +48,23 @@ impl Site {
     pub async fn bare(name: &str, partitions: i32, kafka: &Kafka, postgres: &Postgres) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let topic = format!("{name}_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        kafka
-            .create_topic(&topic, partitions)
-            .expect("the topic can be made");
-        let database = postgres
-            .create_database(&topic)
-            .expect("the database can be made");
+        kafka.create_topic(&topic, partitions).expect("the topic can be made");
+        let database = postgres.create_database(&topic).expect("the database can be made");
         // A test that stops the server asks on and on: let each question be short.
-        let options = PgPoolOptions::new()
-            .max_connections(2)
-            .acquire_timeout(Duration::from_secs(5));
+        let options = PgPoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(5));
         let pool = options.connect_lazy(&database).expect("the address is one");
         let files = TempDir::new().expect("a directory can be made");
-        Self {
-            brokers: kafka.brokers().to_owned(),
-            topic,
-            partitions,
-            database,
-            pool,
-            files,
-        }
+        Self { brokers: kafka.brokers().to_owned(), topic, partitions, database, pool, files }
     }
 
     /// The store's own view of the database.
     pub async fn store(&self) -> Store {
-        Store::connect(&self.database, 1)
-            .await
-            .expect("the database answers")
+        Store::connect(&self.database, 1).await.expect("the database answers")
     }
 
     /// Brings the database to the present schema.
     pub async fn migrate(&self) {
-        self.store()
-            .await
-            .migrate()
-            .await
-            .expect("the migrations apply");
+        self.store().await.migrate().await.expect("the migrations apply");
     }
 
     /// The address of the checkpoint store.
@@ -100,13 +81,9 @@ impl Site {
 
     /// Publishes a checkpoint and makes it the champion.
     pub async fn promote(&self, directory: &Path) -> Version {
-        let checkpoints =
-            CheckpointStore::open(&self.checkpoints()).expect("the checkpoint store opens");
+        let checkpoints = CheckpointStore::open(&self.checkpoints()).expect("the checkpoint store opens");
         let model = NewModel {
-            uri: checkpoints
-                .publish(directory)
-                .await
-                .expect("the checkpoint can be published"),
+            uri: checkpoints.publish(directory).await.expect("the checkpoint can be published"),
             manifest_sha256: Manifest::sha256(directory).expect("the checkpoint has a manifest"),
             labels: TINY_LABELS.map(str::to_owned).to_vec(),
             metrics: serde_json::json!({}),
@@ -114,14 +91,8 @@ impl Site {
             round: None,
         };
         let store = self.store().await;
-        let version = store
-            .register_model(&model)
-            .await
-            .expect("the model can be registered");
-        store
-            .promote(version, "the test says so", None)
-            .await
-            .expect("the model can be promoted");
+        let version = store.register_model(&model).await.expect("the model can be registered");
+        store.promote(version, "the test says so", None).await.expect("the model can be promoted");
         version
     }
 
@@ -143,41 +114,26 @@ impl Site {
             ("--cache", &cache),
             ("--device", "cpu"),
         ];
-        let kept = usual
-            .iter()
-            .filter(|(flag, _)| more.iter().all(|(other, _)| other != flag));
-        kept.chain(more)
-            .flat_map(|(flag, value)| [flag.to_string(), value.to_string()])
-            .collect()
+        let kept = usual.iter().filter(|(flag, _)| more.iter().all(|(other, _)| other != flag));
+        kept.chain(more).flat_map(|(flag, value)| [flag.to_string(), value.to_string()]).collect()
     }
 
     /// Starts a consumer; `name` names its log.
     pub fn consumer(&self, name: &str, more: &[(&str, &str)]) -> Consumer {
         // A member that was killed holds its partitions until its session ends.
-        let short_sessions = [
-            ("-X", "session.timeout.ms=1000"),
-            ("-X", "heartbeat.interval.ms=200"),
-        ];
+        let short_sessions = [("-X", "session.timeout.ms=1000"), ("-X", "heartbeat.interval.ms=200")];
         let flags: Vec<_> = short_sessions.iter().chain(more).copied().collect();
-        Consumer::start(
-            &self.flags(&flags),
-            self.files.path().join(format!("{name}.log")),
-        )
+        Consumer::start(&self.flags(&flags), self.files.path().join(format!("{name}.log")))
     }
 
     /// One number from the database; `None` while it does not answer.
     pub async fn number(&self, sql: &str) -> Option<i64> {
-        query_scalar(AssertSqlSafe(sql))
-            .fetch_one(&self.pool)
-            .await
-            .ok()
+        query_scalar(AssertSqlSafe(sql)).fetch_one(&self.pool).await.ok()
     }
 
     /// How many records are done, over all partitions.
     pub async fn done(&self) -> i64 {
-        self.number("select coalesce(sum(next_offset), 0)::bigint from positions")
-            .await
-            .unwrap_or(0)
+        self.number("select coalesce(sum(next_offset), 0)::bigint from positions").await.unwrap_or(0)
     }
 
     /// Waits until the positions have passed all of these records.
@@ -188,10 +144,7 @@ impl Site {
             *end = (*end).max(record.offset + 1);
         }
         let expected: i64 = ends.values().sum();
-        until(&format!("{expected} records done"), async || {
-            self.done().await >= expected
-        })
-        .await;
+        until(&format!("{expected} records done"), async || self.done().await >= expected).await;
     }
 
     /// The invariant, record by record: every published record became what it had to become, once, and nothing else is there.
@@ -204,52 +157,25 @@ impl Site {
             let dead_letter = dead_letters.remove(&place);
             match &record.message.expect {
                 Expect::Prediction(text) => {
-                    assert_eq!(
-                        prediction.as_ref(),
-                        Some(text),
-                        "the prediction of {place:?}"
-                    );
-                    assert_eq!(
-                        dead_letter, None,
-                        "a good record became a dead letter at {place:?}"
-                    );
+                    assert_eq!(prediction.as_ref(), Some(text), "the prediction of {place:?}");
+                    assert_eq!(dead_letter, None, "a good record became a dead letter at {place:?}");
                 }
                 Expect::DeadLetter(reason) => {
-                    let dead_letter = dead_letter.unwrap_or_else(|| {
-                        panic!("no dead letter of {place:?}, expected {reason}")
-                    });
+                    let dead_letter =
+                        dead_letter.unwrap_or_else(|| panic!("no dead letter of {place:?}, expected {reason}"));
                     assert_eq!(dead_letter.reason, *reason, "the reason of {place:?}");
-                    assert!(
-                        dead_letter.payload == record.message.payload,
-                        "the bytes of {place:?} differ"
-                    );
+                    assert!(dead_letter.payload == record.message.payload, "the bytes of {place:?} differ");
                     assert_eq!(dead_letter.key, record.message.key, "the key of {place:?}");
-                    assert_eq!(
-                        dead_letter.headers(),
-                        record.message.headers,
-                        "the headers of {place:?}"
-                    );
-                    assert_eq!(
-                        prediction, None,
-                        "a bad record became a prediction at {place:?}"
-                    );
+                    assert_eq!(dead_letter.headers(), record.message.headers, "the headers of {place:?}");
+                    assert_eq!(prediction, None, "a bad record became a prediction at {place:?}");
                 }
-                Expect::Tombstone => assert!(
-                    prediction.is_none() && dead_letter.is_none(),
-                    "a tombstone left a row at {place:?}"
-                ),
+                Expect::Tombstone => {
+                    assert!(prediction.is_none() && dead_letter.is_none(), "a tombstone left a row at {place:?}")
+                }
             }
         }
-        assert!(
-            predictions.is_empty(),
-            "predictions of nothing: {:?}",
-            predictions.keys()
-        );
-        assert!(
-            dead_letters.is_empty(),
-            "dead letters of nothing: {:?}",
-            dead_letters.keys()
-        );
+        assert!(predictions.is_empty(), "predictions of nothing: {:?}", predictions.keys());
+        assert!(dead_letters.is_empty(), "dead letters of nothing: {:?}", dead_letters.keys());
         self.check_positions(sent.len() as i64).await;
     }
 
@@ -260,52 +186,27 @@ impl Site {
                 (select count(*) from dead_letters as row where row.partition = positions.partition),
                 (select coalesce(sum(to_offset - from_offset), 0)::bigint from gaps as row where row.partition = positions.partition)
             from positions";
-        let rows: Vec<(i32, i64, i64, i64, i64, i64, i64, i64)> = query_as(sql)
-            .fetch_all(&self.pool)
-            .await
-            .expect("the database answers");
-        for (partition, next, predictions, dead_letters, tombstones, predicted, dead, gaps) in &rows
-        {
-            assert_eq!(
-                (predictions, dead_letters),
-                (predicted, dead),
-                "the counters of partition {partition}"
-            );
-            assert_eq!(
-                predicted + dead + tombstones + gaps,
-                *next,
-                "the sum of partition {partition}"
-            );
+        let rows: Vec<(i32, i64, i64, i64, i64, i64, i64, i64)> =
+            query_as(sql).fetch_all(&self.pool).await.expect("the database answers");
+        for (partition, next, predictions, dead_letters, tombstones, predicted, dead, gaps) in &rows {
+            assert_eq!((predictions, dead_letters), (predicted, dead), "the counters of partition {partition}");
+            assert_eq!(predicted + dead + tombstones + gaps, *next, "the sum of partition {partition}");
         }
-        assert_eq!(
-            rows.iter().map(|row| row.1).sum::<i64>(),
-            records,
-            "the sum over all partitions"
-        );
+        assert_eq!(rows.iter().map(|row| row.1).sum::<i64>(), records, "the sum over all partitions");
     }
 
     async fn predictions(&self) -> HashMap<Place, String> {
         let sql = "select partition, kafka_offset, text from predictions where topic = $1 and pipeline = $1";
-        let rows: Vec<(i32, i64, String)> = query_as(sql)
-            .bind(&self.topic)
-            .fetch_all(&self.pool)
-            .await
-            .expect("the database answers");
-        rows.into_iter()
-            .map(|(partition, offset, text)| ((partition, offset), text))
-            .collect()
+        let rows: Vec<(i32, i64, String)> =
+            query_as(sql).bind(&self.topic).fetch_all(&self.pool).await.expect("the database answers");
+        rows.into_iter().map(|(partition, offset, text)| ((partition, offset), text)).collect()
     }
 
     async fn dead_letters(&self) -> HashMap<Place, DeadLetter> {
         let sql = "select * from dead_letters where topic = $1 and pipeline = $1";
-        let rows: Vec<DeadLetter> = query_as(sql)
-            .bind(&self.topic)
-            .fetch_all(&self.pool)
-            .await
-            .expect("the database answers");
-        rows.into_iter()
-            .map(|row| ((row.partition, row.kafka_offset), row))
-            .collect()
+        let rows: Vec<DeadLetter> =
+            query_as(sql).bind(&self.topic).fetch_all(&self.pool).await.expect("the database answers");
+        rows.into_iter().map(|row| ((row.partition, row.kafka_offset), row)).collect()
     }
 }
 
@@ -323,10 +224,6 @@ struct DeadLetter {
 
 impl DeadLetter {
     fn headers(&self) -> Vec<(String, Option<Vec<u8>>)> {
-        self.header_names
-            .iter()
-            .cloned()
-            .zip(self.header_values.iter().cloned())
-            .collect()
+        self.header_names.iter().cloned().zip(self.header_values.iter().cloned()).collect()
     }
 }
