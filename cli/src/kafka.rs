@@ -201,6 +201,8 @@ impl Publisher {
             .set("acks", "all")
             // A few milliseconds fill a batch; a person does not notice them.
             .set("linger.ms", "20")
+            // What is too large is the topic's to say: a dead letter goes back as large as it came.
+            .set("message.max.bytes", "100000000")
             // What cannot be delivered in a minute is reported instead of hoped for.
             .set("message.timeout.ms", "60000")
             .create_with_context(Deliveries::default())

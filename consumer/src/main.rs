@@ -1,5 +1,6 @@
 //! The consumer service: parse, trace, build, run.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -13,7 +14,8 @@ async fn main() -> ExitCode {
     let mut config = Config::parse();
     config.take_kafka_secrets(std::env::vars());
     let filter = EnvFilter::try_from_env("LABELSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 
     let shutdown = CancellationToken::new();
     let ended = match cancel_on_signal(shutdown.clone()) {

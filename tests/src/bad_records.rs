@@ -11,14 +11,15 @@ use crate::harness::{Expect, Message, PATIENCE, Site, labelstream, until};
 
 /// Everything bad that we could think of, with the code that it gets.
 fn bad_records() -> Vec<Message> {
-    let deep = |open: &str, close: &str| {
-        format!(r#"{{"text": "好", "extra": {}1{}}}"#, open.repeat(100_000), close.repeat(100_000))
+    let deep = |depth: usize, open: &str, close: &str| {
+        format!(r#"{{"text": "好", "extra": {}1{}}}"#, open.repeat(depth), close.repeat(depth))
     };
     vec![
         Message::bad("", "empty_value"),
         Message::bad("好吃", "not_json"),
         Message::bad(r#"{"text": "好吃""#, "not_json"),
         Message::bad(r#"{"text": "好吃"} and more"#, "not_json"),
+        Message::bad(r#"{"text": 5"#, "not_json"),
         Message::bad("[1, 2]", "not_an_object"),
         Message::bad("\"好吃\"", "not_an_object"),
         Message::bad("null", "not_an_object"),
@@ -35,8 +36,8 @@ fn bad_records() -> Vec<Message> {
         Message::bad(r#"{"text": "好吃", "shop": "\udc00"}"#, "lone_surrogate"),
         Message::bad(b"{\"text\": \"\xff\xfe\"}", "not_utf8"),
         Message::bad(b"\xff\xfe\x00\x01".to_vec(), "not_utf8"),
-        Message::bad(deep("[", "]"), "too_deep"),
-        Message::bad(deep("{\"a\":", "}"), "too_deep"),
+        Message::bad(deep(100_000, "[", "]"), "too_deep"),
+        Message::bad(deep(40_000, "{\"a\":", "}"), "too_deep"),
         Message::bad("[".repeat(100_000), "not_an_object"),
         Message::bad(r#"{"text": "好吃", "review_id": {}}"#, "id_invalid"),
         Message::bad(format!(r#"{{"text": "好吃", "review_id": "{}"}}"#, "r".repeat(3_000)), "id_too_long"),
