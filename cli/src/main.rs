@@ -167,11 +167,11 @@ mod tests {
         fn check(command: &clap::Command) {
             for flag in command.get_arguments().filter(|flag| flag.get_long().is_some()) {
                 let set_by_clap = ["help", "version"].contains(&flag.get_id().as_str());
-                // How a result is printed is for the call to say.
-                let about_output = flag.get_long() == Some("json");
+                // What to classify, and how a result is printed, is for the call to say.
+                let of_the_call = ["json", "text"].contains(&flag.get_id().as_str());
                 let name = flag.get_env().map(|name| name.to_string_lossy().into_owned());
                 let named = name.is_some_and(|name| name.starts_with("LABELSTREAM_"));
-                assert!(set_by_clap || about_output || named, "{} --{}", command.get_name(), flag.get_id());
+                assert!(set_by_clap || of_the_call || named, "{} --{}", command.get_name(), flag.get_id());
             }
             command.get_subcommands().for_each(check);
         }
