@@ -75,9 +75,13 @@ fn properties_in(file: &Path) -> anyhow::Result<Vec<KafkaProperty>> {
 }
 
 impl KafkaArguments {
-    fn client(&self) -> anyhow::Result<ClientConfig> {
+    /// What is told with `-X` holds over the defaults.
+    fn client(&self, defaults: &[(&str, &str)]) -> anyhow::Result<ClientConfig> {
         let mut client = ClientConfig::new();
         client.set("client.id", "labelstream");
+        for (key, value) in defaults {
+            client.set(*key, *value);
+        }
         for KafkaProperty { key, value } in self.settings.all()? {
             client.set(key, value);
         }
@@ -97,8 +101,7 @@ impl Cluster {
     pub async fn connect(arguments: &KafkaArguments, patience: Duration) -> anyhow::Result<Self> {
         let complaints = Complaints::default();
         let client = arguments
-            .client()?
-            .set("allow.auto.create.topics", "false")
+            .client(&[("allow.auto.create.topics", "false")])?
             .create_with_context(complaints.clone())
             .context("the Kafka settings cannot be used")?;
         let cluster = Self { arguments: arguments.clone(), client: Arc::new(client) };
@@ -148,7 +151,7 @@ impl Cluster {
 
     /// Makes a topic with the cluster's default replication; one that exists already is left as it is.
     pub async fn create_topic(&self, topic: &str, partitions: i32) -> anyhow::Result<()> {
-        let admin: AdminClient<DefaultClientContext> = self.arguments.client()?.create()?;
+        let admin: AdminClient<DefaultClientContext> = self.arguments.client(&[])?.create()?;
         // -1: as the broker's default.replication.factor has it.
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
         let made = admin.create_topics([&new], &AdminOptions::new().operation_timeout(Some(ANSWER))).await?;
@@ -162,7 +165,7 @@ impl Cluster {
 
     /// A setting of a topic, where the brokers tell it.
     pub async fn topic_setting(&self, topic: &str, setting: &str) -> Option<String> {
-        let admin: AdminClient<DefaultClientContext> = self.arguments.client().ok()?.create().ok()?;
+        let admin: AdminClient<DefaultClientContext> = self.arguments.client(&[]).ok()?.create().ok()?;
         let options = AdminOptions::new().request_timeout(Some(ANSWER));
         let answer = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await.ok()?;
         let resource = answer.into_iter().next()?.ok()?;
@@ -195,18 +198,18 @@ pub struct Publisher {
 impl Publisher {
     /// Connects nothing yet: see [`Cluster::connect`].
     pub fn open(arguments: &KafkaArguments) -> anyhow::Result<Self> {
-        let producer = arguments
-            .client()?
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
+        let defaults = [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
             // A few milliseconds fill a batch; a person does not notice them.
-            .set("linger.ms", "20")
+            ("linger.ms", "20"),
             // What is too large is the topic's to say: a dead letter goes back as large as it came.
-            .set("message.max.bytes", "100000000")
+            ("message.max.bytes", "100000000"),
             // What cannot be delivered in a minute is reported instead of hoped for.
-            .set("message.timeout.ms", "60000")
-            .create_with_context(Deliveries::default())
-            .context("the Kafka settings cannot be used")?;
+            ("message.timeout.ms", "60000"),
+        ];
+        let producer = arguments.client(&defaults)?.create_with_context(Deliveries::default());
+        let producer = producer.context("the Kafka settings cannot be used")?;
         Ok(Self { producer })
     }
 
