@@ -8,6 +8,7 @@ mod connect;
 mod context;
 mod membership;
 mod settings;
+mod topic_id;
 
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};

@@ -222,3 +222,19 @@ impl Recent {
         recent.fold((0, 0), |sums, slot| (sums.0 + slot.1, sums.1 + slot.2))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_alarm_is_on_while_every_recent_record_is_bad() {
+        let metrics = Metrics::new();
+        let says = |line: &str| metrics.encode().contains(line);
+        assert!(says("labelstream_all_records_bad 0"));
+        metrics.written(0, 5);
+        assert!(says("labelstream_all_records_bad 1") && says("labelstream_dead_letter_share 1.0"));
+        metrics.written(5, 0);
+        assert!(says("labelstream_all_records_bad 0") && says("labelstream_dead_letter_share 0.5"));
+    }
+}

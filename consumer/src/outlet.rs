@@ -75,3 +75,36 @@ impl Outlet {
         self.sender = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_waits_for_room_and_nothing_is_offered_behind_it() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (sender, mut batches) = mpsc::channel(1);
+        let mut outlet = Outlet::new(sender);
+        for sent in [true, false, false] {
+            if outlet.is_free() {
+                outlet.offer(Batch::default());
+            }
+            assert_eq!(outlet.send(runtime.handle()), sent);
+        }
+        assert!(!outlet.is_free() && !outlet.is_stuck() && !outlet.is_closed());
+        batches.try_recv().unwrap();
+        assert!(outlet.send(runtime.handle()) && outlet.is_free());
+    }
+
+    #[test]
+    fn a_batch_that_waits_for_long_is_stuck_and_one_that_nobody_takes_is_seen() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (sender, batches) = mpsc::channel(1);
+        let mut outlet = Outlet::new(sender);
+        outlet.offer(Batch::default());
+        outlet.waiting.as_mut().unwrap().1 -= STUCK_AFTER;
+        assert!(outlet.is_stuck());
+        drop(batches);
+        assert!(!outlet.send(runtime.handle()) && outlet.is_closed());
+    }
+}

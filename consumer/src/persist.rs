@@ -242,3 +242,22 @@ fn counted<'a>(words: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, u64> {
     }
     counts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_of_an_older_claim_or_a_lost_partition_is_not_noted() {
+        let positions = Positions::default();
+        let [old, new] = [Epoch(1), Epoch(2)];
+        positions.claimed(0, new, NextOffset(10));
+        positions.written(0, old, NextOffset(5));
+        assert_eq!(positions.all()[&0], NextOffset(10));
+        positions.written(0, new, NextOffset(20));
+        assert_eq!(positions.all()[&0], NextOffset(20));
+        positions.forget(&[0]);
+        positions.written(0, new, NextOffset(30));
+        assert!(positions.all().is_empty());
+    }
+}

@@ -1,5 +1,6 @@
 //! Where a partition is read from: claimed in Postgres inside the assign callback, compared with what Kafka still has.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -9,17 +10,17 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
+use super::topic_id::topic_id;
 use crate::backoff::Backoff;
 use crate::config::{OnGap, Start};
 use crate::health::Health;
 use crate::metrics::{self, Metrics};
 use crate::persist::Positions;
-use std::sync::Arc;
 
 /// A claim waits this long for Kafka and Postgres, all partitions of an assignment together: well below
 /// `max.poll.interval.ms`, and the others of the group wait too.
 const PATIENCE: Duration = Duration::from_secs(30);
-const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
+const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a claim needs to know of everything around it.
 pub(crate) struct Claims {
@@ -52,6 +53,13 @@ pub(super) enum NoClaim {
     Never(StoreError),
 }
 
+/// Kafka, as it is asked during one assignment.
+struct Broker<'a> {
+    consumer: &'a BaseConsumer<Context>,
+    topic_id: Option<String>,
+    deadline: Instant,
+}
+
 /// Where a position lies in what Kafka has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -59,7 +67,7 @@ pub(super) enum Place {
     Inside,
     /// Records up to `low` were deleted before they were read.
     Below { low: NextOffset },
-    /// Kafka has never had so many records in this topic: it was deleted and made again.
+    /// Kafka has never had so many records in this partition: the topic was deleted and made again.
     Beyond { high: i64 },
 }
 
@@ -83,32 +91,41 @@ impl Claims {
         consumer: &BaseConsumer<Context>,
         partitions: impl Iterator<Item = i32>,
     ) -> Result<Vec<Claimed>, NoClaim> {
-        let deadline = Instant::now() + PATIENCE;
-        partitions.map(|partition| self.claim(consumer, partition, deadline)).collect()
+        let broker = Broker {
+            consumer,
+            topic_id: topic_id(consumer.client(), &self.stream.topic, BROKER_TIMEOUT),
+            deadline: Instant::now() + PATIENCE,
+        };
+        partitions.map(|partition| self.claim(&broker, partition)).collect()
     }
 
-    fn claim(&self, consumer: &BaseConsumer<Context>, partition: i32, deadline: Instant) -> Result<Claimed, NoClaim> {
-        let (low, high) = self.watermarks(consumer, partition, deadline)?;
+    fn claim(&self, broker: &Broker<'_>, partition: i32) -> Result<Claimed, NoClaim> {
+        let (low, high) = self.watermarks(broker, partition)?;
         let if_new = NextOffset(if self.start == Start::Earliest { low } else { high });
-        let claim = self.in_postgres(deadline, || self.store.claim(&self.stream, partition, &self.owner, if_new))?;
+        let claim = self.in_postgres(broker, || self.store.claim(&self.stream, partition, &self.owner, if_new))?;
         let mut place = Place::of(claim.next_offset, (low, high));
         if place != Place::Inside {
             // The owner before us may have gone on after we asked Kafka: ask again before judging.
-            place = Place::of(claim.next_offset, self.watermarks(consumer, partition, deadline)?);
+            place = Place::of(claim.next_offset, self.watermarks(broker, partition)?);
         }
+        let same_topic = self.is_same_topic(broker, &claim)?;
         self.metrics.halted.remove(&metrics::Partition { partition });
+        let Claim { epoch, next_offset: next, .. } = claim;
         let claimed = match place {
-            Place::Inside => Claimed::Read { partition, epoch: claim.epoch, next: claim.next_offset },
-            Place::Below { low } if self.on_gap == OnGap::Continue => self.skip(&claim, low, deadline)?,
-            Place::Below { low } => self.halt(&claim, &format!(
-                "Kafka has deleted the offsets {} to {} before they were read; with --on-gap continue they are recorded as a gap",
-                claim.next_offset.0, low.0 - 1
-            )),
-            Place::Beyond { high } => self.halt(&claim, &format!(
-                "the topic was made again: the position is {}, but Kafka has offsets only up to {high}; to read the new topic use \
-                 another --pipeline",
-                claim.next_offset.0
-            )),
+            _ if !same_topic => {
+                self.halt(&claim, "the topic was made again: it has another id; to read it use another --pipeline")
+            }
+            Place::Inside => Claimed::Read { partition, epoch, next },
+            Place::Below { low } if self.on_gap == OnGap::Continue => self.skip(broker, &claim, low)?,
+            Place::Below { low } => {
+                let (from, to) = (next.0, low.0 - 1);
+                let lost = format!("Kafka has deleted the offsets {from} to {to} before they were read");
+                self.halt(&claim, &format!("{lost}; with --on-gap continue they are recorded as a gap"))
+            }
+            Place::Beyond { high } => {
+                let remade = format!("the topic was made again: the position is {}, Kafka's last {high}", next.0);
+                self.halt(&claim, &format!("{remade}; to read it use another --pipeline"))
+            }
         };
         if let Claimed::Read { partition, epoch, next } = claimed {
             self.positions.claimed(partition, epoch, next);
@@ -117,10 +134,19 @@ impl Claims {
         Ok(claimed)
     }
 
-    fn skip(&self, claim: &Claim, to: NextOffset, deadline: Instant) -> Result<Claimed, NoClaim> {
+    /// Whether the position is one of the topic that has this name now; brokers that tell no ids are believed.
+    fn is_same_topic(&self, broker: &Broker<'_>, claim: &Claim) -> Result<bool, NoClaim> {
+        let Some(id) = &broker.topic_id else { return Ok(true) };
+        match self.in_postgres(broker, || self.store.remember_topic(&self.stream, claim, id))? {
+            Some(remembered) => Ok(remembered == *id),
+            None => Err(taken(claim.partition)),
+        }
+    }
+
+    fn skip(&self, broker: &Broker<'_>, claim: &Claim, to: NextOffset) -> Result<Claimed, NoClaim> {
         let Claim { partition, epoch, next_offset } = *claim;
         let reason = "deleted by Kafka before it was read";
-        match self.in_postgres(deadline, || self.store.record_gap(&self.stream, claim, to, reason))? {
+        match self.in_postgres(broker, || self.store.record_gap(&self.stream, claim, to, reason))? {
             Outcome::Written => {
                 let lost = to.0 - next_offset.0;
                 tracing::error!(partition, from = next_offset.0, to = to.0, lost, "records lost: {reason}");
@@ -128,7 +154,7 @@ impl Claims {
                 self.metrics.gap_records.inc_by(lost.unsigned_abs());
                 Ok(Claimed::Read { partition, epoch, next: to })
             }
-            Outcome::Fenced => Err(NoClaim::Later(format!("partition {partition} has another owner already"))),
+            Outcome::Fenced => Err(taken(partition)),
         }
     }
 
@@ -143,15 +169,10 @@ impl Claims {
         Claimed::Halted { partition }
     }
 
-    fn watermarks(
-        &self,
-        consumer: &BaseConsumer<Context>,
-        partition: i32,
-        deadline: Instant,
-    ) -> Result<(i64, i64), NoClaim> {
+    fn watermarks(&self, broker: &Broker<'_>, partition: i32) -> Result<(i64, i64), NoClaim> {
         self.retry(
-            deadline,
-            || consumer.fetch_watermarks(&self.stream.topic, partition, WATERMARKS_TIMEOUT),
+            broker.deadline,
+            || broker.consumer.fetch_watermarks(&self.stream.topic, partition, BROKER_TIMEOUT),
             |error: &KafkaError| {
                 tracing::warn!(partition, %error, "waiting for Kafka to say what it has");
                 true
@@ -162,11 +183,11 @@ impl Claims {
 
     fn in_postgres<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
-        deadline: Instant,
+        broker: &Broker<'_>,
         statement: impl Fn() -> F,
     ) -> Result<T, NoClaim> {
         self.retry(
-            deadline,
+            broker.deadline,
             || self.runtime.block_on(statement()),
             |error: &StoreError| {
                 if error.is_transient() && self.health.database.fails(error.to_string()) {
@@ -175,11 +196,7 @@ impl Claims {
                 error.is_transient()
             },
         )
-        .map_err(
-            |error| {
-                if error.is_transient() { NoClaim::Later(error.to_string()) } else { NoClaim::Never(error) }
-            },
-        )
+        .map_err(|error| if error.is_transient() { NoClaim::Later(error.to_string()) } else { NoClaim::Never(error) })
     }
 
     fn retry<T, E>(
@@ -198,6 +215,10 @@ impl Claims {
             }
         }
     }
+}
+
+fn taken(partition: i32) -> NoClaim {
+    NoClaim::Later(format!("partition {partition} has another owner already"))
 }
 
 #[cfg(test)]

@@ -12,12 +12,13 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR as NO_ERROR;
 
 /// The topic's id in base64, or nothing where the broker knows no topic ids or does not answer in time.
-pub fn topic_id<C: ClientContext>(
-    client: &Client<C>,
-    topic: &str,
-    timeout: Duration,
-) -> Option<String> {
+pub(super) fn topic_id<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Option<String> {
     let name = CString::new(topic).ok()?;
+    // Only the controller is asked for topics. librdkafka's own cluster names one that is not there, and would be waited for.
+    // SAFETY: the client outlives this call.
+    let controller = unsafe { sys::rd_kafka_controllerid(client.native_ptr(), 0) };
+    let metadata = client.fetch_metadata(Some(topic), timeout).ok()?;
+    metadata.brokers().iter().find(|broker| broker.id() == controller)?;
     let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: the client outlives this call. Every object made here is destroyed once by its guard, in reverse order of making:
     // the event, which owns the result and all that is read from it, before the queue it came from. librdkafka copies the topic's
@@ -68,7 +69,7 @@ pub fn topic_id<C: ClientContext>(
         }
         let text = CStr::from_ptr(text).to_str().ok()?.to_owned();
         // All zeros: a broker without topic ids.
-        (text.trim_matches('A') != "").then_some(text)
+        (!text.trim_matches('A').is_empty()).then_some(text)
     }
 }
 

@@ -12,9 +12,10 @@ async fn a_broker_that_goes_and_comes_is_waited_for() {
     world.publish_reviews(100);
     let consumer = world.consume_constantly();
     world.until_written(100).await;
-    world.kafka.inject(Fault::Down).unwrap();
+    let kafka = world.kafka.as_ref().unwrap();
+    kafka.inject(Fault::Down).unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    world.kafka.inject(Fault::Up).unwrap();
+    kafka.inject(Fault::Up).unwrap();
     world.publish_reviews(100);
     world.until_written(200).await;
     consumer.stop().await;
@@ -46,6 +47,23 @@ async fn a_database_that_is_away_at_the_claim_and_in_the_middle_is_waited_for() 
     consumer.stop().await;
     world.assert_each_exactly_once().await;
     assert!(world.reasons().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_waits_too_long_is_given_up_and_made_again() {
+    let mut postgres = Postgres::start().unwrap();
+    let world = World::on(&postgres).await;
+    let consumer = world.consume_constantly();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    postgres.stop();
+    world.publish_reviews(10);
+    // The group gives partitions out after three seconds, and a claim waits for thirty.
+    tokio::time::sleep(std::time::Duration::from_secs(40)).await;
+    assert!(consumer.is_running());
+    postgres.start_again().unwrap();
+    world.until_written(10).await;
+    consumer.stop().await;
+    world.assert_each_exactly_once().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,9 @@
 //! What the consumer answers over HTTP.
 
-use consumer::{Constant, ModelSource};
+use std::collections::BTreeMap;
+
+use classifier::{Labels, Prediction};
+use consumer::{Constant, Model, ModelSource};
 use serde_json::{Value, json};
 use store::Version;
 
@@ -68,6 +71,50 @@ async fn a_ready_consumer_predicts_and_counts() {
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
+    consumer.stop().await;
+}
+
+/// Takes its time.
+struct Slow(Constant);
+
+impl Model for Slow {
+    fn labels(&self) -> &Labels {
+        self.0.labels()
+    }
+
+    fn max_length(&self) -> usize {
+        self.0.max_length()
+    }
+
+    fn version(&self) -> Version {
+        self.0.version()
+    }
+
+    fn classify(&mut self, texts: &[&str]) -> anyhow::Result<Vec<Prediction>> {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        self.0.classify(texts)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_requests_than_the_queue_holds_are_told_to_come_back() {
+    let world = World::new().await;
+    let address = free_address();
+    let consumer = world.consume(Slow(Constant::new(Version(1))), &["--http", &address]);
+    until("readiness", async || {
+        tokio::net::TcpStream::connect(&address).await.ok()?;
+        let (status, _) = asked("GET", format!("http://{address}/health/ready"), String::new()).await;
+        (status == 200).then_some(())
+    })
+    .await;
+    let body = json!({"inputs": "a"}).to_string();
+    let requests: Vec<_> =
+        (0..60).map(|_| tokio::spawn(asked("POST", format!("http://{address}/predict"), body.clone()))).collect();
+    let mut statuses = BTreeMap::new();
+    for request in requests {
+        *statuses.entry(request.await.unwrap().0).or_insert(0) += 1;
+    }
+    assert!(statuses[&200] >= 32 && statuses[&429] > 0 && statuses.len() == 2, "{statuses:?}");
     consumer.stop().await;
 }
 

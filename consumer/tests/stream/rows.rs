@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
 use sqlx::{Connection as _, PgConnection};
 use store::{NextOffset, Stream, Version};
 
@@ -144,6 +146,31 @@ async fn a_position_beyond_the_topic_halts_that_partition_and_no_other() {
     assert!(format!("{error:?}").contains("the topic was made again"), "{error:?}");
     assert!(consumer.is_running());
     consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_again_halts_even_where_the_position_fits() {
+    // A real one: the cluster of librdkafka tells no topic ids.
+    let kafka = stack::Kafka::start().unwrap();
+    kafka.create_topic(TOPIC, 2).unwrap();
+    let world = World::beside(kafka.brokers()).await;
+    world.publish_reviews(10);
+    let consumer = world.consume_constantly();
+    world.until_written(10).await;
+    consumer.stop().await;
+
+    let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", kafka.brokers()).create().unwrap();
+    admin.delete_topics(&[TOPIC], &AdminOptions::new()).await.unwrap();
+    until("the new topic", async || kafka.create_topic(TOPIC, 2).ok()).await;
+    world.publish_reviews(100);
+    let consumer = world.consume_constantly();
+    until("two halted partitions", async || {
+        let halted = "select count(*) from positions where last_error like '%made again%'";
+        (world.number(halted).await == 2).then_some(())
+    })
+    .await;
+    consumer.stop().await;
+    world.until_written(10).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

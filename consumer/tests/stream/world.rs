@@ -23,7 +23,9 @@ static SERVER: LazyLock<stack::Postgres> = LazyLock::new(|| stack::Postgres::sta
 pub const TOPIC: &str = "reviews";
 
 pub struct World {
-    pub kafka: InProcessKafka,
+    /// The cluster, unless it is somebody else's.
+    pub kafka: Option<InProcessKafka>,
+    brokers: String,
     pub database: String,
 }
 
@@ -35,13 +37,15 @@ impl World {
 
     /// The same on a server of one's own, which may be stopped.
     pub async fn on(server: &stack::Postgres) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("consumer_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let database = server.create_database(&name).unwrap();
-        Store::connect(&database, 1).await.unwrap().migrate().await.unwrap();
         let kafka = InProcessKafka::start().unwrap();
         kafka.create_topic(TOPIC, 2).unwrap();
-        Self { kafka, database }
+        let (brokers, database) = (kafka.brokers().to_owned(), migrated(server).await);
+        Self { kafka: Some(kafka), brokers, database }
+    }
+
+    /// A migrated database beside a cluster that somebody else keeps.
+    pub async fn beside(brokers: &str) -> Self {
+        Self { kafka: None, brokers: brokers.to_owned(), database: migrated(&SERVER).await }
     }
 
     pub async fn store(&self) -> Store {
@@ -49,7 +53,7 @@ impl World {
     }
 
     pub fn config(&self, more: &[&str]) -> Config {
-        let flags = ["consumer", "--brokers", self.kafka.brokers(), "--database-url", &self.database];
+        let flags = ["consumer", "--brokers", &self.brokers, "--database-url", &self.database];
         // A session ends soon, so that what a test leaves behind does not hold its partitions.
         let rest = ["--checkpoints", "/nowhere", "-X", "session.timeout.ms=6000"];
         let mut flags: Vec<&str> = flags.iter().chain(&rest).copied().collect();
@@ -85,7 +89,7 @@ impl World {
     /// Publishes values, in turns to the two partitions; `None` is a tombstone.
     pub fn publish<'a>(&self, values: impl IntoIterator<Item = Option<&'a [u8]>>) {
         let mut settings = ClientConfig::new();
-        let producer: BaseProducer = settings.set("bootstrap.servers", self.kafka.brokers()).create().unwrap();
+        let producer: BaseProducer = settings.set("bootstrap.servers", &self.brokers).create().unwrap();
         for (index, value) in values.into_iter().enumerate() {
             let header = Header { key: "source", value: Some("test") };
             let mut record = BaseRecord::<(), [u8]>::to(TOPIC)
@@ -162,6 +166,14 @@ impl Running {
     pub fn is_running(&self) -> bool {
         !self.task.is_finished()
     }
+}
+
+async fn migrated(server: &stack::Postgres) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("consumer_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let database = server.create_database(&name).unwrap();
+    Store::connect(&database, 1).await.unwrap().migrate().await.unwrap();
+    database
 }
 
 /// Asks until there is an answer, for at most a minute.
