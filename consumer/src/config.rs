@@ -9,7 +9,7 @@ use classifier::DeviceChoice;
 #[derive(Clone, clap::Parser)]
 #[command(name = "consumer", version, about = "labelstream's consumer: reviews from Kafka, labels into Postgres", long_about = None)]
 pub struct Config {
-    /// Kafka brokers to start from, host:port[,host:port]
+    /// Kafka brokers to start from, separated by commas
     #[arg(long, env = "LABELSTREAM_BROKERS", value_name = "HOST:PORT")]
     pub brokers: String,
 

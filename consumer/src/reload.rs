@@ -1,7 +1,7 @@
 //! The champion of the registry, brought into memory: fetched, verified, loaded, tried.
 //!
 //! This is read once, at the start. Hearing of a new champion while serving belongs here too: everything from the registry's
-//! row to a model that has passed its canary is [`load`], and the inference thread takes a model between two batches.
+//! row to a model that has passed its canary is [`Source::load`], and the inference thread takes a model between two batches.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
