@@ -43,14 +43,21 @@ async fn requests_that_cannot_be_served_say_why() {
     let mut consumer = site.consumer("consumer", &[]);
     consumer.until_ready().await;
     let many = json!({"inputs": vec!["好吃"; 10_000]});
-    let big = json!({"inputs": "好".repeat(2_000_000)});
     for (request, expected) in
-        [(many, 413), (big, 413), (json!({"inputs": 5}), 422), (json!({"inputs": []}), 422), (json!({}), 422)]
+        [(many, 413), (json!({"inputs": 5}), 422), (json!({"inputs": []}), 422), (json!({}), 422)]
     {
         let (status, answer) = consumer.predict(&request);
         assert_eq!(status, expected, "{answer}");
         assert!(answer["error"].is_string() && answer["error_type"].is_string(), "{answer}");
     }
+    // Just over a megabyte. A server that has read enough hangs up, and then the answer may be lost on its way.
+    let big = json!({"inputs": "好".repeat(350_000)});
+    until("the refusal of a body that is too large", async || {
+        let (status, answer) = consumer.predict(&big);
+        assert!([0, 413].contains(&status), "{status} {answer}");
+        status == 413
+    })
+    .await;
     assert_eq!(consumer.post("/predict", "no json").0, 422);
     assert_eq!(consumer.predict(&json!({"inputs": "好吃"})).0, 200);
 }

@@ -89,11 +89,7 @@ impl Consumer {
 
     /// Status and body of a POST with a JSON body.
     pub fn post(&self, path: &str, body: &str) -> (u16, String) {
-        // A body that is too large is refused before it is sent.
-        let request = agent()
-            .post(format!("{}{path}", self.http))
-            .content_type("application/json")
-            .header("expect", "100-continue");
+        let request = agent().post(format!("{}{path}", self.http)).content_type("application/json");
         answer(request.send(body))
     }
 
