@@ -36,7 +36,11 @@ impl Trained {
             "--labels",
             "差评,好评",
             "--epochs",
-            "3",
+            "5",
+            "--learning-rate",
+            "1e-3",
+            "--token-masking",
+            "0",
             "--save-limit",
             "0",
             "--json",
@@ -52,7 +56,7 @@ impl Trained {
 fn reviews() -> String {
     let mut csv = "\u{feff}label,review\n".to_owned();
     for index in 0..400 {
-        let (label, mark) = if index % 3 == 0 { (1, "好") } else { (0, "差") };
+        let (label, mark) = if index % 2 == 0 { (1, "好") } else { (0, "差") };
         let filler: String = "送餐很快味道一般".chars().cycle().skip(index % 8).take(1 + index % 9).collect();
         writeln!(csv, "{label},{mark}{filler}{index}").unwrap();
     }
@@ -126,17 +130,17 @@ fn train_prints_the_head_and_a_summary() {
     for line in [
         "***** Running training *****",
         "  Num examples = 320",
-        "  Num Epochs = 3",
+        "  Num Epochs = 5",
         "  Instantaneous batch size = 32",
         "  Total train batch size (with accumulation) = 32",
         "  Gradient Accumulation steps = 1",
-        "  Total optimization steps = 30",
+        "  Total optimization steps = 50",
         "  Number of trainable parameters = ",
     ] {
         assert!(head.contains(line), "{line} is not in {head}");
     }
     let summary: Value = serde_json::from_slice(&TRAINED.training.stdout).unwrap();
-    assert_eq!(summary["optimization_steps"], 30);
+    assert_eq!(summary["optimization_steps"], 50);
     assert_eq!(summary["evaluation"]["accuracy"], 1.0);
     assert_eq!(summary["labels"], serde_json::json!(["差评", "好评"]));
 }
