@@ -5,7 +5,7 @@ use stack::{Kafka, Postgres};
 use crate::kafka::{KafkaArguments, KafkaSettings};
 
 /// Where the servers are.
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 pub struct ServerArguments {
     /// A Kafka of your own; without it, a private Apache Kafka is started.
     #[arg(long, env = "LABELSTREAM_BROKERS", value_name = "HOST:PORT,...")]

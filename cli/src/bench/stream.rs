@@ -13,9 +13,11 @@ use classifier::DeviceChoice;
 use serde_json::{Value, json};
 use store::Store;
 
-use self::measure::{Run, Setup};
+use self::latency::Latency;
+use self::measure::{Measured, Run, Setup};
 use super::{engine, servers};
 use crate::kafka::Cluster;
+use crate::measure::percentile;
 use crate::{database, models, print, reviews};
 
 /// Flags of `labelstream bench stream`.
@@ -71,7 +73,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     ensure!(arguments.count > 0 && arguments.rounds > 0, "there is nothing to measure: --count, --rounds");
     let file = reviews::texts(&arguments.reviews)?;
     let texts = engine::spread(&file, Some(arguments.count))?;
-    let servers = arguments.servers;
+    let servers = arguments.servers.clone();
     let servers = tokio::task::spawn_blocking(|| servers::Servers::start(servers)).await??;
     let store = database::connect(&servers.database_url).await?;
     store.migrate().await?;
@@ -101,47 +103,64 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         engine_seconds += engine_alone(checkpoint, arguments.device, before)?;
     }
 
-    let (mut rates, mut peer_rates, mut peer) = (Vec::new(), Vec::new(), Value::Null);
     let mut rounds = Vec::new();
-    for round in 0..arguments.rounds {
-        let pipeline = format!("{topic}-{round}");
-        let is_last = round + 1 == arguments.rounds;
-        let run = Run::start(&setup, &store, &pipeline)?;
-        let measured = run.until(texts.len()).await?;
-        eprintln!("round {}: {:.0} records a second", round + 1, measured.records_per_second);
-        rates.push(measured.records_per_second);
-        let latency = if is_last && arguments.latency_seconds > 0.0 {
-            Some(latency::measure(&setup, &run, &texts, rates[round] / 2.0, arguments.latency_seconds).await?)
-        } else {
-            None
-        };
-        run.stop().await?;
-        verify(&store, &pipeline, texts.len() + latency.as_ref().map_or(0, |latency| latency.records)).await?;
-        rounds.push(json!({"measured": measured, "latency": latency}));
-        if let Some(command) = &arguments.peer {
-            peer = peer::run(command, &setup, &format!("{topic}-peer-{round}"), texts.len()).await?;
-            peer_rates.push(peer::rate(&peer)?);
-            eprintln!("peer {}: {:.0} records a second", round + 1, peer_rates[round]);
-        }
+    for number in 1..=arguments.rounds {
+        rounds.push(round(number, &arguments, &setup, &store, &texts).await?);
     }
     if let Some(checkpoint) = &arguments.checkpoint {
         engine_seconds += engine_alone(checkpoint, arguments.device, after)?;
     }
 
-    let rate = median(&mut rates);
+    let rate = median(rounds.iter().map(|round| round.stream.records_per_second));
     let engine_rate = arguments.checkpoint.is_some().then(|| texts.len() as f64 / engine_seconds);
-    let peer_rate = (!peer_rates.is_empty()).then(|| median(&mut peer_rates));
+    let peer_rate = arguments.peer.is_some().then(|| median(rounds.iter().filter_map(|round| peer::rate(&round.peer))));
     print::json(&json!({
         "records": texts.len(), "partitions": arguments.partitions,
         "model": arguments.checkpoint.as_ref().map_or(json!("constant"), |checkpoint| json!(checkpoint)),
         "records_per_second": rate,
         "measured": "from the first claim of a partition to the commit of the last row; median of the rounds",
         "engine_texts_per_second": engine_rate, "stream_over_engine": engine_rate.map(|engine| rate / engine),
-        "peer_records_per_second": peer_rate, "stream_over_peer": peer_rate.map(|peer| rate / peer), "peer": peer,
+        "peer_records_per_second": peer_rate, "stream_over_peer": peer_rate.map(|peer| rate / peer),
         "rounds": rounds, "verified": "the rows in Postgres were counted after each round",
         "threads": engine::threads(), "device": arguments.device.to_string(),
         "postgres": store.server_version().await?, "version": env!("CARGO_PKG_VERSION"),
     }))
+}
+
+#[derive(serde::Serialize)]
+struct Round {
+    stream: Measured,
+    /// Measured in the last round only: it adds records to the topic.
+    latency: Option<Latency>,
+    /// What the peer printed.
+    peer: Value,
+}
+
+/// All records through a consumer with a group and a pipeline of its own, then through the peer.
+async fn round(
+    number: usize,
+    arguments: &Arguments,
+    setup: &Setup<'_>,
+    store: &Store,
+    texts: &[&str],
+) -> anyhow::Result<Round> {
+    let pipeline = format!("{}-{number}", setup.topic);
+    let mut run = Run::start(setup, store, &pipeline)?;
+    let stream = run.until(texts.len()).await?;
+    eprintln!("round {number}: {:.0} records a second", stream.records_per_second);
+    let mut latency = None;
+    if number == arguments.rounds && arguments.latency_seconds > 0.0 {
+        let rate = stream.records_per_second / 2.0;
+        latency = Some(latency::measure(setup, &mut run, texts, rate, arguments.latency_seconds).await?);
+    }
+    run.stop().await?;
+    verify(store, &pipeline, texts.len() + latency.as_ref().map_or(0, |latency| latency.records)).await?;
+    let mut peer = Value::Null;
+    if let Some(command) = &arguments.peer {
+        peer = peer::run(command, setup, &format!("{pipeline}-peer"), texts.len()).await?;
+        eprintln!("peer {number}: {:.0} records a second", peer::rate(&peer).unwrap_or_default());
+    }
+    Ok(Round { stream, latency, peer })
 }
 
 /// Seconds for the texts.
@@ -166,7 +185,8 @@ async fn verify(store: &Store, pipeline: &str, expected: usize) -> anyhow::Resul
     Ok(())
 }
 
-fn median(rates: &mut [f64]) -> f64 {
+fn median(rates: impl Iterator<Item = f64>) -> f64 {
+    let mut rates: Vec<f64> = rates.collect();
     rates.sort_by(f64::total_cmp);
-    crate::measure::percentile(rates, 0.5)
+    percentile(&rates, 0.5)
 }

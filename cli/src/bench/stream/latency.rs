@@ -28,7 +28,7 @@ struct Percentiles {
 /// Publishes at `rate` for some seconds to a stream that has caught up.
 pub async fn measure(
     setup: &Setup<'_>,
-    run: &Run<'_>,
+    run: &mut Run<'_>,
     texts: &[&str],
     rate: f64,
     seconds: f64,

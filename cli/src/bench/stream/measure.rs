@@ -90,11 +90,12 @@ impl<'a> Run<'a> {
     }
 
     /// Waits until so many records are in Postgres.
-    pub async fn until(&self, records: usize) -> anyhow::Result<Measured> {
+    pub async fn until(&mut self, records: usize) -> anyhow::Result<Measured> {
         let mut claimed = None;
         let mut held: Vec<(usize, f64)> = Vec::new();
         loop {
             if self.consumer.is_finished() {
+                (&mut self.consumer).await.context("the consumer")?.context("the consumer")?;
                 bail!("the consumer ended before all records were in Postgres");
             }
             // The sum over no positions is none: nothing is claimed yet.
