@@ -151,7 +151,7 @@ impl Classifier {
 }
 
 /// Cuts texts, longest first, into runs of about `budget` tokens; a text longer than that is a run of its own.
-fn shards<'a>(order: &'a [usize], length: impl Fn(usize) -> usize, budget: usize) -> Vec<&'a [usize]> {
+fn shards(order: &[usize], length: impl Fn(usize) -> usize, budget: usize) -> Vec<&[usize]> {
     let mut shards = Vec::new();
     let (mut start, mut tokens) = (0, 0);
     for (end, text) in order.iter().enumerate() {

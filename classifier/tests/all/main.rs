@@ -1,5 +1,7 @@
 //! What the crate promises to others, tested from outside: one binary, because each costs a link.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod damaged;
 mod labels;
 mod parity;
