@@ -29,7 +29,7 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_START", value_enum, default_value_t = Start::Earliest)]
     pub start: Start,
 
-    /// What to do where Kafka has deleted records before they were read: the lost range is recorded either way
+    /// What to do where Kafka has deleted records before they were read: record the gap and go on, or stop the partition
     #[arg(long, env = "LABELSTREAM_ON_GAP", value_enum, default_value_t = OnGap::Continue)]
     pub on_gap: OnGap,
 
@@ -59,7 +59,7 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_DATABASE_CONNECTIONS", default_value_t = 4)]
     pub database_connections: u32,
 
-    /// Checkpoint store, a file:// or s3:// URL
+    /// Checkpoint store: a file:// URL, or with the feature `s3` an s3:// URL
     #[arg(long, env = "LABELSTREAM_CHECKPOINTS", value_name = "URL")]
     pub checkpoints: String,
 
