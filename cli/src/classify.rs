@@ -65,7 +65,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         answer_lines(&answers, open(&arguments.input)?, output, arguments.json_lines).with_context(|| name)
     } else {
         let inputs = arguments.text.into_iter().map(Input::plain).collect();
-        answers.write(inputs, output).map_err(Into::into)
+        answers.write(inputs, output)
     };
     match result {
         Err(error) if is_broken_pipe(&error) => Ok(()),

@@ -128,7 +128,7 @@ fn list(letters: &[DeadLetter], limit: u32) -> anyhow::Result<()> {
                 letter.failed_at.format("%F %T").to_string(),
                 format!("{}/{}/{}", id.stream.topic, id.partition, id.kafka_offset),
                 letter.reason.clone(),
-                letter.payload_bytes.map_or("none".to_owned(), |bytes| print::grouped(bytes)),
+                letter.payload_bytes.map_or("none".to_owned(), print::grouped),
                 letter.replayed_at.map_or(String::new(), print::ago),
                 print::shortened(&letter.detail, 60),
             ]

@@ -157,6 +157,10 @@ fn consumer_configuration(arguments: &Arguments, place: &Place, http: &str) -> a
         ("--http", http),
     ];
     words.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]));
+    if place.broker_is_private() {
+        // The in-process broker answers a fetch that found nothing only when the wait is over.
+        words.push("-Xfetch.wait.max.ms=20".to_owned());
+    }
     words.extend(place.kafka.settings.as_flags());
     Ok(consumer::Config::try_parse_from(words)?)
 }
@@ -172,7 +176,7 @@ fn tell_where(arguments: &Arguments, place: &Place, http: &str) {
     eprintln!();
     eprintln!("Kafka     {brokers}, topic {}", arguments.topic);
     eprintln!("          echo '很快，好吃' | labelstream publish - --brokers {brokers} --topic {}", arguments.topic);
-    if place.is_private() {
+    if place.database_is_private() {
         eprintln!("Postgres  psql {}", place.database_url);
     } else {
         eprintln!("Postgres  the database at --database-url");

@@ -1,5 +1,7 @@
 //! The program as a person runs it, against a real Postgres and the in-process broker.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
@@ -11,7 +13,9 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use stack::{InProcessKafka, Postgres};
-use store::{DeadLetterRow, NextOffset, Outcome, PredictionRow, Store, Stream, Version, Write as StoreWrite};
+use store::{
+    DeadLetterRow, NextOffset, Outcome, PredictionRow, RawRecord, Store, Stream, Version, Write as StoreWrite,
+};
 
 /// One server of each kind for all tests; each test has its own database and topic.
 static POSTGRES: LazyLock<Postgres> = LazyLock::new(|| Postgres::start().unwrap());
@@ -58,7 +62,7 @@ fn cluster_id() -> String {
 }
 
 /// Every record of a topic with one partition.
-fn records(topic: &str) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>)> {
+fn records(topic: &str) -> Vec<RawRecord> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", KAFKA.brokers()).set("group.id", "reads").set("enable.partition.eof", "true");
     let consumer: BaseConsumer = config.create().unwrap();
@@ -69,7 +73,8 @@ fn records(topic: &str) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, O
     while let Some(Ok(message)) = consumer.poll(Duration::from_secs(20)) {
         let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
         let headers = headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect();
-        records.push((message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec), headers));
+        let (key, payload) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
+        records.push(RawRecord { key, payload, headers });
     }
     records
 }
@@ -132,7 +137,10 @@ fn dead_letters_are_replayed_byte_for_byte_and_only_once() {
     assert_eq!(succeed(&replay), "replayed 2 dead letters\n");
     assert_eq!(succeed(&replay), "replayed 0 dead letters\n");
 
-    let expected: Vec<_> = letters.into_iter().map(|letter| (letter.key, letter.payload, letter.headers)).collect();
+    let expected: Vec<_> = letters
+        .into_iter()
+        .map(|DeadLetterRow { key, payload, headers, .. }| RawRecord { key, payload, headers })
+        .collect();
     assert_eq!(records("replay"), expected);
     let listed = succeed(&["dead-letters", "list", "--json", "--reason", "empty", "--database-url", &url]);
     assert!(json(&listed)["replayed_at"].is_string(), "{listed}");
@@ -157,8 +165,10 @@ fn a_csv_is_published_and_status_tells_the_lag_or_why_it_cannot() {
     let path = file.path().to_str().unwrap();
     let publish = ["publish", path, "--brokers", KAFKA.brokers(), "--topic", "lagging", "--json"];
     assert_eq!(json(&succeed(&publish))["published"], 3);
-    let payloads: Vec<Value> =
-        records("lagging").iter().map(|record| serde_json::from_slice(record.1.as_ref().unwrap()).unwrap()).collect();
+    let payloads: Vec<Value> = records("lagging")
+        .iter()
+        .map(|record| serde_json::from_slice(record.payload.as_ref().unwrap()).unwrap())
+        .collect();
     assert_eq!(payloads[2]["text"], "好吃, 还点");
     assert_eq!(payloads[2]["label"], "1");
 

@@ -20,7 +20,7 @@ pub struct Place {
     pub checkpoints: String,
     pub files: PathBuf,
     postgres: Option<Postgres>,
-    _broker: Option<InProcessKafka>,
+    broker: Option<InProcessKafka>,
     _files: Option<TempDir>,
 }
 
@@ -64,13 +64,18 @@ impl Place {
             files: path,
             postgres,
             database_url,
-            _broker: broker,
+            broker,
         })
     }
 
     /// Whether the database is the demo's own, so that its password may be shown.
-    pub fn is_private(&self) -> bool {
+    pub fn database_is_private(&self) -> bool {
         self.postgres.is_some()
+    }
+
+    /// Whether the broker is the one inside the demo.
+    pub fn broker_is_private(&self) -> bool {
+        self.broker.is_some()
     }
 }
 
