@@ -49,18 +49,10 @@ impl InProcessKafka {
             }
             Err(error) => drop(announce.send(Err(error))),
         };
-        let thread = thread::Builder::new()
-            .name("in-process-kafka".into())
-            .spawn(serve)?;
-        let brokers = announced
-            .recv()
-            .context("the in-process cluster's thread ended")?;
+        let thread = thread::Builder::new().name("in-process-kafka".into()).spawn(serve)?;
+        let brokers = announced.recv().context("the in-process cluster's thread ended")?;
         let brokers = brokers.context("cannot start the in-process cluster")?;
-        Ok(Self {
-            brokers,
-            requests: Some(requests),
-            thread: Some(thread),
-        })
+        Ok(Self { brokers, requests: Some(requests), thread: Some(thread) })
     }
 
     /// The broker's address, as `bootstrap.servers` wants it.
@@ -86,22 +78,13 @@ impl InProcessKafka {
         })
     }
 
-    fn ask(
-        &self,
-        what: impl FnOnce(&Cluster) -> anyhow::Result<()> + Send + 'static,
-    ) -> anyhow::Result<()> {
+    fn ask(&self, what: impl FnOnce(&Cluster) -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<()> {
         let (answer, answered) = channel();
         let request: Request = Box::new(move |cluster| drop(answer.send(what(cluster))));
-        let Some(Ok(())) = self
-            .requests
-            .as_ref()
-            .map(|requests| requests.send(request))
-        else {
+        let Some(Ok(())) = self.requests.as_ref().map(|requests| requests.send(request)) else {
             bail!("the in-process cluster has ended");
         };
-        answered
-            .recv()
-            .context("the in-process cluster has ended")?
+        answered.recv().context("the in-process cluster has ended")?
     }
 }
 

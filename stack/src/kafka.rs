@@ -46,29 +46,22 @@ impl Kafka {
     /// Formats new storage and starts a broker on it. Takes about five seconds, the very first time half a minute more.
     pub fn start() -> anyhow::Result<Self> {
         let jars = jars::class_path()?;
-        let directory = tempfile::Builder::new()
-            .prefix("labelstream-kafka-")
-            .tempdir()?;
+        let directory = tempfile::Builder::new().prefix("labelstream-kafka-").tempdir()?;
         let (port, controller_port) = (free_port()?, free_port()?);
         let files = directory.path();
         fs::write(files.join("log4j2.properties"), LOG_SETTINGS)?;
         let data = files.join("data");
-        let data = data
-            .to_str()
-            .context("the temporary directory's name is not UTF-8")?;
-        fs::write(
-            files.join("server.properties"),
-            server_properties(port, controller_port, data),
-        )?;
-        let mut kafka = Self {
-            server: None,
-            brokers: format!("127.0.0.1:{port}"),
-            directory,
-            jars,
-        };
+        let data = data.to_str().context("the temporary directory's name is not UTF-8")?;
+        fs::write(files.join("server.properties"), server_properties(port, controller_port, data))?;
+        let mut kafka = Self { server: None, brokers: format!("127.0.0.1:{port}"), directory, jars };
         kafka.format()?;
         kafka.start_again()?;
         Ok(kafka)
+    }
+
+    /// What this machine lacks to run it, in a sentence; nothing where it can be started.
+    pub fn missing() -> anyhow::Result<Option<&'static str>> {
+        jars::missing()
     }
 
     /// The broker's address, as `bootstrap.servers` wants it.
@@ -79,8 +72,7 @@ impl Kafka {
     /// Creates a topic; one that exists is an error.
     pub fn create_topic(&self, name: &str, partitions: i32) -> anyhow::Result<()> {
         let mut config = ClientConfig::new();
-        let admin: AdminClient<DefaultClientContext> =
-            config.set("bootstrap.servers", &self.brokers).create()?;
+        let admin: AdminClient<DefaultClientContext> = config.set("bootstrap.servers", &self.brokers).create()?;
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let patience = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
         let created = wait_for(async { Ok(admin.create_topics([&topic], &patience).await?) })?;
@@ -112,35 +104,23 @@ impl Kafka {
     pub fn start_again(&mut self) -> anyhow::Result<()> {
         ensure!(self.server.is_none(), "kafka runs already");
         let command = self.java("kafka.Kafka", &["server.properties"]);
-        let launch = Launch {
-            command: &command,
-            directory: self.directory.path(),
-            stop_signal: Signal::SIGTERM,
-            user: None,
-        };
+        let launch =
+            Launch { command: &command, directory: self.directory.path(), stop_signal: Signal::SIGTERM, user: None };
         let log = self.directory.path().join(LOG);
         let starts = || fs::read_to_string(&log).map_or(0, |log| log.matches(STARTED).count());
         let starts_before = starts();
         let is_started = || starts() > starts_before;
         let mut server = Server::start(&launch).context("cannot start kafka")?;
-        server
-            .wait_until(Duration::from_secs(60), is_started)
-            .context("cannot start kafka")?;
+        server.wait_until(Duration::from_secs(60), is_started).context("cannot start kafka")?;
         self.server = Some(server);
         Ok(())
     }
 
     fn format(&self) -> anyhow::Result<()> {
         let arguments = ["format", "-t", &cluster_id()?, "-c", "server.properties"];
-        let output = self
-            .java("kafka.tools.StorageTool", &arguments)
-            .output()
-            .context("cannot run java")?;
+        let output = self.java("kafka.tools.StorageTool", &arguments).output().context("cannot run java")?;
         if !output.status.success() {
-            bail!(
-                "cannot format kafka's storage: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("cannot format kafka's storage: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(())
     }
@@ -148,20 +128,10 @@ impl Kafka {
     fn java(&self, class: &str, arguments: &[&str]) -> Command {
         let mut java = Command::new("java");
         // Small and quick to start: a test's broker lives for minutes.
-        java.args([
-            "-Xms128m",
-            "-Xmx384m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-        ])
-        .args([
-            "-Dlog4j2.configurationFile=log4j2.properties",
-            "-cp",
-            &self.jars,
-            class,
-        ])
-        .args(arguments)
-        .current_dir(&self.directory);
+        java.args(["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args(["-Dlog4j2.configurationFile=log4j2.properties", "-cp", &self.jars, class])
+            .args(arguments)
+            .current_dir(&self.directory);
         java
     }
 }

@@ -24,11 +24,7 @@ pub fn free_port() -> anyhow::Result<u16> {
             return Ok(port);
         }
     }
-    bail!(
-        "found no free port between {} and {}",
-        PORTS.start,
-        PORTS.end
-    )
+    bail!("found no free port between {} and {}", PORTS.start, PORTS.end)
 }
 
 /// Bytes that nobody can guess.
@@ -42,19 +38,14 @@ pub fn random_bytes<const N: usize>() -> anyhow::Result<[u8; N]> {
 
 /// The same as [`random_bytes`], as `2 * N` hexadecimal digits.
 pub fn random_word<const N: usize>() -> anyhow::Result<String> {
-    Ok(random_bytes::<N>()?
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(random_bytes::<N>()?.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Where downloads are kept for the next time: `labelstream` in the user's cache directory.
 pub fn cache_directory() -> anyhow::Result<PathBuf> {
     let cache = match env::var_os("XDG_CACHE_HOME").filter(|directory| !directory.is_empty()) {
         Some(directory) => PathBuf::from(directory),
-        None => env::home_dir()
-            .context("cannot tell the home directory: set HOME or XDG_CACHE_HOME")?
-            .join(".cache"),
+        None => env::home_dir().context("cannot tell the home directory: set HOME or XDG_CACHE_HOME")?.join(".cache"),
     };
     Ok(cache.join("labelstream"))
 }
@@ -69,9 +60,7 @@ pub fn open_to_all(path: &Path) -> bool {
 /// The program of this name in a directory of `PATH`.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|directory| directory.join(name))
-        .find(|program| program.is_file())
+    env::split_paths(&path).map(|directory| directory.join(name)).find(|program| program.is_file())
 }
 
 /// Asks `done` until it says yes, for at most `limit`; says whether it did.
@@ -90,19 +79,9 @@ pub fn poll_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
 }
 
 /// Waits for a future on a thread of its own, so that it may be called inside another runtime as well.
-pub fn wait_for<T: Send>(
-    future: impl Future<Output = anyhow::Result<T>> + Send,
-) -> anyhow::Result<T> {
+pub fn wait_for<T: Send>(future: impl Future<Output = anyhow::Result<T>> + Send) -> anyhow::Result<T> {
     thread::scope(|scope| {
-        let runtime = || {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?
-                .block_on(future)
-        };
-        scope
-            .spawn(runtime)
-            .join()
-            .unwrap_or_else(|_| bail!("a waiting thread panicked"))
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future);
+        scope.spawn(runtime).join().unwrap_or_else(|_| bail!("a waiting thread panicked"))
     })
 }

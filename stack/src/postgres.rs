@@ -67,26 +67,18 @@ impl Postgres {
 
     /// The address of a database of this server, password included.
     pub fn url(&self, database: &str) -> String {
-        format!(
-            "postgres://{ROLE}:{}@127.0.0.1:{}/{database}",
-            self.password, self.port
-        )
+        format!("postgres://{ROLE}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
     /// Creates an empty database and returns its address.
     pub fn create_database(&self, name: &str) -> anyhow::Result<String> {
         let plain = |character: char| character.is_ascii_alphanumeric() || character == '_';
-        ensure!(
-            name.chars().all(plain),
-            "{name:?} is no plain database name"
-        );
+        ensure!(name.chars().all(plain), "{name:?} is no plain database name");
         let url: sqlx::postgres::PgConnectOptions = self.url("postgres").parse()?;
         wait_for(async move {
             let mut connection = url.connect().await?;
             let create = format!(r#"create database "{name}""#);
-            sqlx::query(AssertSqlSafe(create))
-                .execute(&mut connection)
-                .await?;
+            sqlx::query(AssertSqlSafe(create)).execute(&mut connection).await?;
             Ok(connection.close().await?)
         })
         .with_context(|| format!("cannot create the database {name}"))?;
@@ -117,11 +109,7 @@ impl Postgres {
         let mut tries = 0;
         loop {
             match self.launch() {
-                Err(error)
-                    if tries < 10 && format!("{error:#}").contains("shared memory block") =>
-                {
-                    tries += 1
-                }
+                Err(error) if tries < 10 && format!("{error:#}").contains("shared memory block") => tries += 1,
                 launched => return launched.map(|server| self.server = Some(server)),
             }
         }
@@ -133,14 +121,7 @@ impl Postgres {
         fs::set_permissions(&password_file, fs::Permissions::from_mode(0o600))?;
         let mut initdb = Command::new(self.binaries.join("initdb"));
         initdb
-            .args([
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-                "--no-locale",
-                "--no-sync",
-                "--username",
-                ROLE,
-            ])
+            .args(["--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync", "--username", ROLE])
             .arg("--pwfile")
             .arg(&password_file)
             .arg("--pgdata")
@@ -151,15 +132,10 @@ impl Postgres {
             chown(&password_file, Some(user.as_raw()), Some(group.as_raw()))?;
             initdb.uid(user.as_raw()).gid(group.as_raw());
         }
-        let output = initdb
-            .output()
-            .with_context(|| format!("cannot run {}", initdb.get_program().display()))?;
+        let output = initdb.output().with_context(|| format!("cannot run {}", initdb.get_program().display()))?;
         fs::remove_file(&password_file)?;
         if !output.status.success() {
-            bail!(
-                "initdb failed: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(())
     }
@@ -167,11 +143,7 @@ impl Postgres {
     fn launch(&self) -> anyhow::Result<Server> {
         let mut command = Command::new(self.binaries.join("postgres"));
         command.arg("-D").arg(self.data());
-        for setting in [
-            "listen_addresses=127.0.0.1",
-            "unix_socket_directories=",
-            &format!("port={}", self.port),
-        ] {
+        for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", &format!("port={}", self.port)] {
             command.args(["-c", setting]);
         }
         let launch = Launch {
@@ -186,12 +158,9 @@ impl Postgres {
         let pid = server.pid().to_string();
         let is_ready = || {
             let lines = fs::read_to_string(&state).unwrap_or_default();
-            lines.lines().next() == Some(&pid)
-                && lines.lines().nth(7).map(str::trim) == Some("ready")
+            lines.lines().next() == Some(&pid) && lines.lines().nth(7).map(str::trim) == Some("ready")
         };
-        server
-            .wait_until(Duration::from_secs(60), is_ready)
-            .context("cannot start postgres")?;
+        server.wait_until(Duration::from_secs(60), is_ready).context("cannot start postgres")?;
         Ok(server)
     }
 
@@ -210,24 +179,15 @@ fn unprivileged_user() -> anyhow::Result<Option<(Uid, Gid)>> {
             return Ok(Some((user.uid, user.gid)));
         }
     }
-    bail!(
-        "postgres does not run as root, and there is neither a user `postgres` nor `nobody` to run it as"
-    )
+    bail!("postgres does not run as root, and there is neither a user `postgres` nor `nobody` to run it as")
 }
 
 /// A temporary directory of that user, in a place the user can reach.
 fn directory_of(user: Option<(Uid, Gid)>) -> anyhow::Result<TempDir> {
     let usual = std::env::temp_dir();
-    let place = if user.is_none() || open_to_all(&usual) {
-        usual
-    } else {
-        PathBuf::from("/tmp")
-    };
-    let directory = tempfile::Builder::new()
-        .prefix("labelstream-postgres-")
-        .tempdir_in(&place);
-    let directory =
-        directory.with_context(|| format!("cannot make a directory in {}", place.display()))?;
+    let place = if user.is_none() || open_to_all(&usual) { usual } else { PathBuf::from("/tmp") };
+    let directory = tempfile::Builder::new().prefix("labelstream-postgres-").tempdir_in(&place);
+    let directory = directory.with_context(|| format!("cannot make a directory in {}", place.display()))?;
     if let Some((user, group)) = user {
         chown(&directory, Some(user.as_raw()), Some(group.as_raw()))?;
     }

@@ -77,12 +77,7 @@ impl Server {
         let _ = fs::remove_file(&stopped);
         let mut keeper = Command::new("sh");
         keeper
-            .args([
-                "-c",
-                KEEPER,
-                "keeper",
-                launch.stop_signal.as_str().trim_start_matches("SIG"),
-            ])
+            .args(["-c", KEEPER, "keeper", launch.stop_signal.as_str().trim_start_matches("SIG")])
             .arg(launch.directory)
             .arg(launch.command.get_program())
             .args(launch.command.get_args())
@@ -97,24 +92,10 @@ impl Server {
         }
         let mut keeper = keeper.spawn().context("cannot start sh")?;
         let mut pid = String::new();
-        let stdout = keeper
-            .stdout
-            .take()
-            .expect("stdout was asked for as a pipe: its absence is a bug");
-        BufReader::new(stdout)
-            .read_line(&mut pid)
-            .context("cannot read the server's process id")?;
-        let pid = pid
-            .trim()
-            .parse()
-            .map(Pid::from_raw)
-            .with_context(|| tail_of(&log))?;
-        Ok(Self {
-            keeper,
-            pid,
-            log,
-            stopped,
-        })
+        let stdout = keeper.stdout.take().expect("stdout was asked for as a pipe: its absence is a bug");
+        BufReader::new(stdout).read_line(&mut pid).context("cannot read the server's process id")?;
+        let pid = pid.trim().parse().map(Pid::from_raw).with_context(|| tail_of(&log))?;
+        Ok(Self { keeper, pid, log, stopped })
     }
 
     /// The server's process id.
@@ -123,23 +104,14 @@ impl Server {
     }
 
     /// Waits until `ready` says yes. The end of the server or of `limit` is an error that shows the end of its log.
-    pub fn wait_until(
-        &mut self,
-        limit: Duration,
-        mut ready: impl FnMut() -> bool,
-    ) -> anyhow::Result<()> {
+    pub fn wait_until(&mut self, limit: Duration, mut ready: impl FnMut() -> bool) -> anyhow::Result<()> {
         let mut ended = false;
         let answered = poll_until(limit, || {
             ended = self.has_ended();
             ended || ready()
         });
         ensure!(!ended, "the server ended at once:\n{}", tail_of(&self.log));
-        ensure!(
-            answered,
-            "the server was not ready after {} s:\n{}",
-            limit.as_secs(),
-            tail_of(&self.log)
-        );
+        ensure!(answered, "the server was not ready after {} s:\n{}", limit.as_secs(), tail_of(&self.log));
         Ok(())
     }
 
@@ -178,9 +150,7 @@ impl Drop for Server {
 
 /// The last lines of a log, for an error message.
 fn tail_of(log: &Path) -> String {
-    let text = fs::read(log)
-        .map(|log| String::from_utf8_lossy(&log).into_owned())
-        .unwrap_or_default();
+    let text = fs::read(log).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
 }

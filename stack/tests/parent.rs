@@ -47,32 +47,20 @@ fn ends_with_its_parent(signal: Signal) -> anyhow::Result<()> {
         .stderr(Stdio::null())
         .spawn()?;
     let (server, directory) = announced(&mut parent).expect("the parent announces its server");
-    assert!(
-        is_alive(server),
-        "the server must run while its parent does"
-    );
+    assert!(is_alive(server), "the server must run while its parent does");
 
     kill(Pid::from_raw(parent.id().cast_signed()), signal)?;
     parent.wait()?;
     wait_until("the server's end", || !is_alive(server));
-    wait_until("the removal of its files", || {
-        Path::new(&directory)
-            .parent()
-            .is_some_and(|files| !files.exists())
-    });
+    wait_until("the removal of its files", || Path::new(&directory).parent().is_some_and(|files| !files.exists()));
     Ok(())
 }
 
 fn announced(parent: &mut Child) -> Option<(Pid, String)> {
     let lines = BufReader::new(parent.stdout.take()?).lines();
-    let line = lines
-        .map_while(Result::ok)
-        .find(|line| line.starts_with("server "))?;
+    let line = lines.map_while(Result::ok).find(|line| line.starts_with("server "))?;
     let mut words = line.split_whitespace().skip(1);
-    Some((
-        Pid::from_raw(words.next()?.parse().ok()?),
-        words.next()?.to_owned(),
-    ))
+    Some((Pid::from_raw(words.next()?.parse().ok()?), words.next()?.to_owned()))
 }
 
 fn is_alive(process: Pid) -> bool {

@@ -12,6 +12,7 @@ pub use programs::labelstream;
 pub use records::{Expect, Message, Sent, Topic};
 pub use site::Site;
 
+use std::io::Write;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,23 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The broker that tests share. It ends with this process.
 pub fn kafka() -> &'static Kafka {
     static KAFKA: OnceLock<Kafka> = OnceLock::new();
-    KAFKA.get_or_init(|| Kafka::start().expect("Apache Kafka starts"))
+    KAFKA.get_or_init(own_kafka)
+}
+
+/// A broker for a test that stops it.
+pub fn own_kafka() -> Kafka {
+    end_where_kafka_cannot_run();
+    Kafka::start().expect("Apache Kafka starts")
+}
+
+/// A machine without Java runs none of these tests, and says so; with `LABELSTREAM_REQUIRE_KAFKA` set, as in CI, it fails.
+fn end_where_kafka_cannot_run() {
+    let missing = Kafka::missing().expect("the machine can be looked at");
+    if let Some(missing) = missing.filter(|_| std::env::var_os("LABELSTREAM_REQUIRE_KAFKA").is_none()) {
+        // Written directly: what a test prints is not shown.
+        let _ = writeln!(std::io::stderr(), "\nNOT RUN: the end-to-end tests. {missing}.");
+        std::process::exit(0);
+    }
 }
 
 /// The database server that tests share. It ends with this process.

@@ -1,9 +1,9 @@
 //! What is down is waited for; what was overtaken writes nothing.
 
 use nix::sys::signal::Signal;
-use stack::{Kafka, Postgres};
+use stack::Postgres;
 
-use crate::harness::{Message, Site, kafka, postgres, until};
+use crate::harness::{Message, Site, kafka, own_kafka, postgres, until};
 
 /// Small batches, so that the flow lasts and an outage falls into one.
 const FLAGS: [(&str, &str); 2] = [("--max-batch-reviews", "10"), ("--max-batch-delay-ms", "5")];
@@ -36,7 +36,7 @@ async fn a_database_that_stops_or_crashes_amid_a_batch_costs_nothing_but_time() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_stops_or_crashes_costs_nothing_but_time() {
-    let mut kafka = Kafka::start().expect("Apache Kafka starts");
+    let mut kafka = own_kafka();
     let site = Site::bare("broker", 3, &kafka, postgres()).await;
     site.migrate().await;
     site.promote_tiny_model().await;

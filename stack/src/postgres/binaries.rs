@@ -14,18 +14,10 @@ use crate::machine::{cache_directory, open_to_all, program, wait_for};
 const FETCHED: &str = "17";
 
 /// Directories that hold one directory a version, each with a `bin`: Debian's, Red Hat's, Homebrew's on both Macs.
-const VERSIONED: [&str; 4] = [
-    "/usr/lib/postgresql",
-    "/usr",
-    "/opt/homebrew/opt",
-    "/usr/local/opt",
-];
+const VERSIONED: [&str; 4] = ["/usr/lib/postgresql", "/usr", "/opt/homebrew/opt", "/usr/local/opt"];
 
 /// Directories of one installation: Postgres.app's, and where it lands when built by hand.
-const SINGLE: [&str; 2] = [
-    "/Applications/Postgres.app/Contents/Versions/latest/bin",
-    "/usr/local/pgsql/bin",
-];
+const SINGLE: [&str; 2] = ["/Applications/Postgres.app/Contents/Versions/latest/bin", "/usr/local/pgsql/bin"];
 
 /// The directory with `postgres` and `initdb`.
 pub fn find_or_fetch() -> anyhow::Result<PathBuf> {
@@ -35,36 +27,21 @@ pub fn find_or_fetch() -> anyhow::Result<PathBuf> {
 fn find() -> Option<PathBuf> {
     let on_path = program("postgres").and_then(|program| Some(program.parent()?.to_path_buf()));
     let single = SINGLE.iter().map(PathBuf::from);
-    on_path
-        .into_iter()
-        .chain(versioned())
-        .chain(single)
-        .find(|directory| is_complete(directory))
+    on_path.into_iter().chain(versioned()).chain(single).find(|directory| is_complete(directory))
 }
 
 /// All versioned installations, the newest first.
 fn versioned() -> Vec<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = Vec::new();
-    for entry in VERSIONED
-        .iter()
-        .filter_map(|place| fs::read_dir(place).ok())
-        .flatten()
-        .flatten()
-    {
+    for entry in VERSIONED.iter().filter_map(|place| fs::read_dir(place).ok()).flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let version = name
-            .trim_start_matches("postgresql@")
-            .trim_start_matches("pgsql-");
+        let version = name.trim_start_matches("postgresql@").trim_start_matches("pgsql-");
         if let Ok(version) = version.parse() {
             found.push((version, entry.path().join("bin")));
         }
     }
     found.sort();
-    found
-        .into_iter()
-        .rev()
-        .map(|(_, directory)| directory)
-        .collect()
+    found.into_iter().rev().map(|(_, directory)| directory).collect()
 }
 
 /// Fetches the server into the cache directory, unless an earlier run did.
@@ -76,10 +53,7 @@ pub fn fetch() -> anyhow::Result<PathBuf> {
     }
     let directory = cache.join(format!("postgres-{FETCHED}"));
     if !is_complete(&directory.join("bin")) {
-        tracing::info!(
-            version = FETCHED,
-            "no postgres server on this machine: fetching one, once"
-        );
+        tracing::info!(version = FETCHED, "no postgres server on this machine: fetching one, once");
         fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
         wait_for(download(&directory))
             .context("no postgres server on this machine, and none could be fetched: install postgresql, or give the address of a server")?;
@@ -96,7 +70,5 @@ async fn download(directory: &Path) -> anyhow::Result<()> {
 }
 
 fn is_complete(directory: &Path) -> bool {
-    ["postgres", "initdb"]
-        .iter()
-        .all(|program| directory.join(program).is_file())
+    ["postgres", "initdb"].iter().all(|program| directory.join(program).is_file())
 }
