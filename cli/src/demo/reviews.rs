@@ -14,7 +14,7 @@ use super::Take;
 const SHIPPED: &str = include_str!("../../demo/reviews.csv");
 
 /// More would take longer to learn than a newcomer wants to wait.
-const LEARNED_FROM: usize = 4_000;
+const LEARNED_FROM: usize = 5_000;
 
 /// A review to publish.
 pub struct Review {
@@ -45,9 +45,9 @@ impl Reviews {
         }
     }
 
-    /// A fifth of the rows flows. A `number` beyond that starts over.
+    /// A seventh of the rows flows. A `number` beyond that starts over.
     fn of_labeled(rows: Vec<Row>, number: Option<usize>) -> anyhow::Result<Self> {
-        let prepared = prepare::prepare(rows, &Options { valid: 0.1, test: 0.2, ..Options::default() })?;
+        let prepared = prepare::prepare(rows, &Options { valid: 0.05, test: 0.15, ..Options::default() })?;
         let mut train = prepared.train;
         train.truncate(LEARNED_FROM);
         let dataset = Dataset::new(&train, &prepared.valid, None)?;
