@@ -104,15 +104,19 @@ impl Kafka {
     pub fn start_again(&mut self) -> anyhow::Result<()> {
         ensure!(self.server.is_none(), "kafka runs already");
         let command = self.java("kafka.Kafka", &["server.properties"]);
-        let launch =
-            Launch { command: &command, directory: self.directory.path(), stop_signal: Signal::SIGTERM, user: None };
+        let launch = Launch {
+            command: &command,
+            directory: self.directory.path(),
+            stop_signal: Signal::SIGTERM,
+            abandon_signal: Signal::SIGKILL,
+            user: None,
+        };
         let log = self.directory.path().join(LOG);
         let starts = || fs::read_to_string(&log).map_or(0, |log| log.matches(STARTED).count());
         let starts_before = starts();
         let is_started = || starts() > starts_before;
-        let mut server = Server::start(&launch).context("cannot start kafka")?;
-        server.wait_until(Duration::from_secs(60), is_started).context("cannot start kafka")?;
-        self.server = Some(server);
+        let server = Server::start(&launch).context("cannot start kafka")?;
+        self.server = Some(server.wait_until(Duration::from_secs(60), is_started).context("cannot start kafka")?);
         Ok(())
     }
 

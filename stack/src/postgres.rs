@@ -150,9 +150,10 @@ impl Postgres {
             command: &command,
             directory: self.directory.path(),
             stop_signal: Signal::SIGINT,
+            abandon_signal: Signal::SIGQUIT,
             user: self.user,
         };
-        let mut server = Server::start(&launch).context("cannot start postgres")?;
+        let server = Server::start(&launch).context("cannot start postgres")?;
         // What `pg_ctl --wait` looks for: the server's own word, and not that of one before it.
         let state = self.data().join("postmaster.pid");
         let pid = server.pid().to_string();
@@ -160,8 +161,7 @@ impl Postgres {
             let lines = fs::read_to_string(&state).unwrap_or_default();
             lines.lines().next() == Some(&pid) && lines.lines().nth(7).map(str::trim) == Some("ready")
         };
-        server.wait_until(Duration::from_secs(60), is_ready).context("cannot start postgres")?;
-        Ok(server)
+        server.wait_until(Duration::from_secs(60), is_ready).context("cannot start postgres")
     }
 
     fn data(&self) -> PathBuf {

@@ -10,21 +10,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid};
 
 use crate::machine::poll_until;
 
-/// The keeper. Its arguments: the signal that stops the server, the server's directory, the server's command.
+/// The keeper. Its arguments: the signals of [`Launch`], the server's directory, the server's command.
 ///
 /// - The end of the pipe means "stop". Without the file `stopped` it also means that nobody is left to want the files.
 /// - The server reads nothing and does not hold the pipe.
 /// - The server ending on its own ends the keeper too. The keeper leads a process group of its own, in which only the
 ///   server and the script itself live, so that the last line leaves nothing behind.
 const KEEPER: &str = r#"
-signal=$1 directory=$2
-shift 2
+stop=$1 abandon=$2 directory=$3
+shift 3
 exec 3<&0
 "$@" </dev/null >&2 3<&- &
 server=$!
@@ -32,8 +32,8 @@ echo "$server"
 exec >&2
 {
     read -r end <&3
-    [ -e "$directory/stopped" ] || : >"$directory/abandoned"
-    kill -"$signal" "$server"
+    if [ -e "$directory/stopped" ]; then kill -"$stop" "$server"
+    else : >"$directory/abandoned"; kill -"$abandon" "$server"; fi
     waited=0
     while [ "$waited" -lt 30 ]; do sleep 1; waited=$((waited + 1)); done
     kill -KILL "$server"
@@ -54,11 +54,13 @@ pub struct Launch<'a> {
     pub directory: &'a Path,
     /// The signal that makes it stop quickly and cleanly.
     pub stop_signal: Signal,
+    /// The signal that ends it and all that belongs to it at once: nobody wants its files any more.
+    pub abandon_signal: Signal,
     /// The user it runs as, where not this process's own.
     pub user: Option<(Uid, Gid)>,
 }
 
-/// A running server. Dropping it stops it and waits.
+/// A running server. Dropping it ends it and takes its directory away.
 pub struct Server {
     keeper: Child,
     pid: Pid,
@@ -76,8 +78,9 @@ impl Server {
         // Left by the stop before this start.
         let _ = fs::remove_file(&stopped);
         let mut keeper = Command::new("sh");
+        let name = |signal: Signal| signal.as_str().trim_start_matches("SIG");
         keeper
-            .args(["-c", KEEPER, "keeper", launch.stop_signal.as_str().trim_start_matches("SIG")])
+            .args(["-c", KEEPER, "keeper", name(launch.stop_signal), name(launch.abandon_signal)])
             .arg(launch.directory)
             .arg(launch.command.get_program())
             .args(launch.command.get_args())
@@ -103,30 +106,35 @@ impl Server {
         self.pid.as_raw().unsigned_abs()
     }
 
-    /// Waits until `ready` says yes. The end of the server or of `limit` is an error that shows the end of its log.
-    pub fn wait_until(&mut self, limit: Duration, mut ready: impl FnMut() -> bool) -> anyhow::Result<()> {
+    /// Waits until `ready` says yes. The end of the server or of `limit` is an error that shows the end of its log; the files
+    /// stay.
+    pub fn wait_until(mut self, limit: Duration, mut ready: impl FnMut() -> bool) -> anyhow::Result<Self> {
         let mut ended = false;
         let answered = poll_until(limit, || {
             ended = self.has_ended();
             ended || ready()
         });
-        ensure!(!ended, "the server ended at once:\n{}", tail_of(&self.log));
-        ensure!(answered, "the server was not ready after {} s:\n{}", limit.as_secs(), tail_of(&self.log));
-        Ok(())
+        if answered && !ended {
+            return Ok(self);
+        }
+        let log = self.log.clone();
+        self.stop();
+        ensure!(!ended, "the server ended at once:\n{}", tail_of(&log));
+        bail!("the server was not ready after {} s:\n{}", limit.as_secs(), tail_of(&log));
     }
 
     /// Stops the server in its orderly way and waits for its end; its files stay.
-    pub fn stop(mut self) {
-        self.end();
+    pub fn stop(self) {
+        self.keep_files();
     }
 
     /// Ends the server with SIGKILL and waits for its end; its files stay.
     pub fn kill(mut self) -> anyhow::Result<()> {
         // The keeper reaps the server as it ends: while the keeper lives, the process id is the server's.
+        self.keep_files();
         if !self.has_ended() {
             kill(self.pid, Signal::SIGKILL).context("cannot kill the server")?;
         }
-        self.end();
         Ok(())
     }
 
@@ -134,17 +142,16 @@ impl Server {
         !matches!(self.keeper.try_wait(), Ok(None))
     }
 
-    fn end(&mut self) {
-        // Without the note the keeper takes the files away, and they are about to go, or the disk is full.
+    fn keep_files(&self) {
+        // Where the note cannot be written the disk is full or the directory gone, and nothing can be kept.
         let _ = File::create(&self.stopped);
-        // Waiting closes the pipe.
-        let _ = self.keeper.wait();
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.end();
+        // Waiting closes the pipe.
+        let _ = self.keeper.wait();
     }
 }
 
