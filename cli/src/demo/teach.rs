@@ -54,7 +54,7 @@ fn untrained(dataset: &trainer::Dataset, directory: &Path) -> anyhow::Result<()>
 /// More and larger steps than a wider model would bear.
 fn settings() -> Settings {
     let usual = Settings::for_base(&Base::New);
-    Settings { epochs: 8, batch_size: 16, learning_rate: 1e-3, token_masking: 0.1, max_length: 64, ..usual }
+    Settings { epochs: 6, batch_size: 16, learning_rate: 1e-3, token_masking: 0.1, max_length: 64, ..usual }
 }
 
 /// A line that moves, on a terminal only.
