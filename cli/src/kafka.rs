@@ -213,7 +213,7 @@ impl Publisher {
         Ok(Self { producer })
     }
 
-    /// Queues a record, and waits while the queue is full. `number` names the record in [`Publisher::failed`].
+    /// Queues a record, and waits while the queue is full. `number` names the record in what [`Self::finish`] returns.
     pub async fn send(&self, topic: &str, record: &Record, number: usize) {
         let mut next = BaseRecord::with_opaque_to(topic, number);
         next.key = record.key.as_deref();

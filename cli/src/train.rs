@@ -62,7 +62,7 @@ pub struct Arguments {
     #[arg(long, env = "LABELSTREAM_MAX_GRAD_NORM")]
     max_grad_norm: Option<f64>,
 
-    /// Tokens a text is truncated to, [CLS] and [SEP] included. [default: 128]
+    /// Tokens a text is truncated to, `[CLS]` and `[SEP]` included. [default: 128]
     #[arg(long, env = "LABELSTREAM_MAX_LENGTH")]
     max_length: Option<usize>,
 
@@ -70,7 +70,7 @@ pub struct Arguments {
     #[arg(long, env = "LABELSTREAM_DROPOUT")]
     dropout: Option<f64>,
 
-    /// Share of the input tokens that become [UNK] in training, so that no single word decides. [default: 0.15 for a new model, else 0]
+    /// Share of the input tokens that become `[UNK]` in training, so that no single word decides. [default: 0.15 for a new model, else 0]
     #[arg(long, env = "LABELSTREAM_TOKEN_MASKING")]
     token_masking: Option<f64>,
 
