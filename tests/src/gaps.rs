@@ -55,9 +55,9 @@ async fn records_that_kafka_deleted_unread_stop_the_partition_where_that_is_aske
     assert!(consumer.ended().is_none());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_was_deleted_and_made_again_is_not_mixed_with_the_old_one() {
-    let site = Site::new("recreated", 1).await;
+/// The new topic holds so many records: fewer than the position, so that its end betrays it, or more, so that only its id does.
+async fn a_topic_made_again_is_not_mixed_with_the_old_one(name: &str, records: usize) {
+    let site = Site::new(name, 1).await;
     let sent = site.open_topic().publish(&Message::mixed(300)).await;
     let mut consumer = site.consumer("before", &[]);
     site.until_done(&sent).await;
@@ -66,13 +66,23 @@ async fn a_topic_that_was_deleted_and_made_again_is_not_mixed_with_the_old_one()
     let deleted = admin.delete_topics(&[&site.topic], &patience()).await.expect("the broker answers");
     deleted.into_iter().for_each(|topic| drop(topic.expect("the topic can be deleted")));
     until("the new topic", async || kafka().create_topic(&site.topic, 1).is_ok()).await;
-    site.open_topic().publish(&Message::mixed(100)).await;
+    site.open_topic().publish(&Message::mixed(records)).await;
 
     let mut consumer = site.consumer("after", &[]);
     consumer.until_it_says("made again").await;
     until("the alarm", async || consumer.metric("labelstream_partition_halted") == 1.0).await;
     site.check_every_record(&sent).await;
     assert!(consumer.ended().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_again_with_fewer_records_halts() {
+    a_topic_made_again_is_not_mixed_with_the_old_one("shorter", 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_again_with_more_records_halts() {
+    a_topic_made_again_is_not_mixed_with_the_old_one("longer", 500).await;
 }
 
 fn admin(site: &Site) -> AdminClient<DefaultClientContext> {

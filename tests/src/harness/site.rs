@@ -186,8 +186,7 @@ impl Site {
                 (select count(*) from dead_letters as row where row.partition = positions.partition),
                 (select coalesce(sum(to_offset - from_offset), 0)::bigint from gaps as row where row.partition = positions.partition)
             from positions";
-        let rows: Vec<(i32, i64, i64, i64, i64, i64, i64, i64)> =
-            query_as(sql).fetch_all(&self.pool).await.expect("the database answers");
+        let rows: Vec<PositionRow> = query_as(sql).fetch_all(&self.pool).await.expect("the database answers");
         for (partition, next, predictions, dead_letters, tombstones, predicted, dead, gaps) in &rows {
             assert_eq!((predictions, dead_letters), (predicted, dead), "the counters of partition {partition}");
             assert_eq!(predicted + dead + tombstones + gaps, *next, "the sum of partition {partition}");
@@ -209,6 +208,9 @@ impl Site {
         rows.into_iter().map(|row| ((row.partition, row.kafka_offset), row)).collect()
     }
 }
+
+/// A partition, its position, its three counters, and what there is: predictions, dead letters, offsets in gaps.
+type PositionRow = (i32, i64, i64, i64, i64, i64, i64, i64);
 
 /// A row of `dead_letters`.
 #[derive(Debug, PartialEq, sqlx::FromRow)]
