@@ -114,6 +114,27 @@ impl CheckpointStore {
         Ok(finished)
     }
 
+    /// Deletes the checkpoint registered as `uri`, its manifest first, so that what is half deleted is not there. One that is
+    /// gone already is no error.
+    pub async fn delete(&self, uri: &str) -> Result<(), CheckpointStoreError> {
+        let name = name_of(uri)?;
+        let failed = |why| CheckpointStoreError::from_store(uri, why);
+        let files = self.objects.list(Some(&self.prefix.clone().join(name))).map_ok(|file| file.location);
+        let files: Vec<Location> = files.try_collect().await.map_err(failed)?;
+        for file in std::iter::once(self.location(name, MANIFEST)).chain(files) {
+            match self.objects.delete(&file).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        if let Some(directory) = &self.directory {
+            local::remove_directory(&directory.join(name))
+                .await
+                .map_err(|why| CheckpointStoreError::failed(format!("deleting {uri}"), why))?;
+        }
+        Ok(())
+    }
+
     async fn download(&self, name: &str, file: &str, directory: &Path) -> Result<PathBuf, CheckpointStoreError> {
         let failed = |why| CheckpointStoreError::from_store(&format!("{}/{name}/{file}", self.url), why);
         let path = directory.join(file);

@@ -31,6 +31,8 @@ const ANSWER: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
+    /// As the pool connects.
+    limited: PgConnectOptions,
     /// Without limits of time: for migrations, which may well take longer and wait for one another.
     unlimited: PgConnectOptions,
 }
@@ -46,9 +48,11 @@ impl Store {
         let limited = unlimited.clone().options(LIMITS);
         // Not through the pool, which would hide the cause behind "timed out".
         open(&limited).await?.close().await.ok();
-        let pool =
-            PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).connect_lazy_with(limited);
-        Ok(Self { pool, unlimited })
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE)
+            .connect_lazy_with(limited.clone());
+        Ok(Self { pool, limited, unlimited })
     }
 
     /// One round trip, for a health check.
@@ -76,6 +80,11 @@ impl Store {
         let done = timeout(ANSWER, work(&mut lent.connection)).await.unwrap_or_else(|_| Err(late()));
         lent.settled = done.is_ok();
         done
+    }
+
+    /// How to open a connection of one's own, with the limits.
+    pub(crate) fn limited(&self) -> &PgConnectOptions {
+        &self.limited
     }
 
     /// A connection of its own, without limits of time.

@@ -41,6 +41,26 @@ pub enum StoreError {
     /// No such version.
     #[error("there is no model version {0}")]
     NoSuchModel(Version),
+    /// Its files were deleted from the checkpoint store.
+    #[error("the files of model version {0} were collected: publish it again with `labelstream models register`")]
+    Collected(Version),
+    /// No such round.
+    #[error("there is no round {0}")]
+    NoSuchRound(i64),
+    /// A label of a class that nobody knows.
+    #[error("`{label}` is not a known class: they are {}", known.join(", "))]
+    UnknownLabel {
+        /// The label.
+        label: String,
+        /// The classes that there are.
+        known: Vec<String>,
+    },
+    /// A label that leaves the text to a review that there is not.
+    #[error("there is no review `{0}` to take the text from: give the text as well")]
+    NoSuchReview(String),
+    /// A label that the table refuses, and why.
+    #[error("{0}")]
+    BadLabel(String),
     /// No other version has ever served.
     #[error("there is no earlier champion to roll back to")]
     NothingToRollBackTo,
@@ -90,6 +110,8 @@ fn from_server(code: &str, message: String) -> StoreError {
             StoreError::Refused(format!("{message}: create it with createdb, or name another in the database URL"))
         }
         "42501" => StoreError::Refused(format!("{message}: grant it to the role in the database URL")),
+        // The table's own code.
+        "LS001" => StoreError::BadLabel(message),
         "42P01" | "42703" => StoreError::Unmigrated { missing: vec![message] },
         // A lock not had in time; a server that only reads, as one does before or after it was the primary.
         "55P03" | "25006" | "25P03" => StoreError::Unavailable(message),

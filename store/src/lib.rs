@@ -1,8 +1,8 @@
 //! What Postgres holds: every SQL statement of labelstream, and the checkpoint store.
 //!
 //! One file a subject, in the order in which a deployment meets them: [`Store::connect`], the schema, the position of a
-//! partition ([`Store::claim`]), a batch written behind the fence ([`Store::write`]), the registry of models, dead
-//! letters, the status for people; beside them [`checkpoints`], the directories that the registry points to.
+//! partition ([`Store::claim`]), a batch written behind the fence ([`Store::write`]), the registry of models, the
+//! labels of people and the rounds that learn from them, dead letters, the status for people; beside them [`checkpoints`], the directories that the registry points to.
 
 mod connect;
 mod error;
@@ -14,8 +14,17 @@ mod positions;
 mod stream;
 mod write;
 
+mod collect;
+mod listen;
+mod load_status;
 mod models;
 mod promote;
+
+mod conclude;
+mod labels;
+mod rescore;
+mod round_lease;
+mod rounds;
 
 mod dead_letters;
 mod predictions;
@@ -23,12 +32,19 @@ mod status;
 
 pub mod checkpoints;
 
+pub use conclude::{Concluded, Conclusion};
 pub use connect::Store;
 pub use dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterId, RawRecord};
 pub use error::StoreError;
+pub use labels::{Label, NewLabel};
+pub use listen::Listener;
+pub use load_status::{LoadReport, LoadStatus};
 pub use models::{Model, ModelStatus, NewModel, Version};
 pub use predictions::Predicted;
 pub use promote::Deployment;
+pub use rescore::{PredictionKey, Rescored};
+pub use round_lease::{Begun, NewRound, RoundLease};
+pub use rounds::{Round, RoundRequest, Trigger, Verdict};
 pub use schema::Schema;
 pub use status::{PartitionStatus, Status};
 pub use stream::{Claim, Epoch, NextOffset, Outcome, Stream};

@@ -1,6 +1,7 @@
 //! The registry: which checkpoints exist.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
 use crate::{Store, StoreError};
 
@@ -50,6 +51,8 @@ pub struct Model {
     pub round: Option<i64>,
     /// When it was registered.
     pub created_at: DateTime<Utc>,
+    /// When its files were deleted from the checkpoint store.
+    pub collected_at: Option<DateTime<Utc>>,
 }
 
 /// A checkpoint to register.
@@ -70,27 +73,10 @@ pub struct NewModel {
 }
 
 impl Store {
-    /// Gives a checkpoint its number. The same checkpoint at the same place keeps the number that it has.
+    /// Gives a checkpoint its number; labels may name its classes from now on. The same checkpoint at the same place keeps the
+    /// number and the status that it has, and is no longer collected, for its files were just published.
     pub async fn register_model(&self, model: &NewModel) -> Result<Version, StoreError> {
-        self.run(async |connection| {
-            // The update changes nothing: it is what makes `returning` speak of the row that was there.
-            let version = sqlx::query_scalar(
-                "insert into models (uri, manifest_sha256, labels, metrics, parent, round)
-                values ($1, $2, $3, $4, $5, $6)
-                on conflict (manifest_sha256, uri) do update set uri = excluded.uri
-                returning version",
-            )
-            .bind(&model.uri)
-            .bind(&model.manifest_sha256)
-            .bind(&model.labels)
-            .bind(&model.metrics)
-            .bind(model.parent)
-            .bind(model.round)
-            .fetch_one(connection)
-            .await?;
-            Ok(version)
-        })
-        .await
+        self.run(async |connection| register(connection, model, ModelStatus::Registered).await).await
     }
 
     /// Every registered model, newest first.
@@ -127,4 +113,28 @@ impl Store {
         })
         .await
     }
+}
+
+/// The row of a checkpoint, made if there is none yet.
+pub(crate) async fn register(
+    connection: &mut PgConnection,
+    model: &NewModel,
+    status: ModelStatus,
+) -> Result<Version, StoreError> {
+    let version = sqlx::query_scalar(
+        "insert into models (uri, manifest_sha256, labels, metrics, parent, round, status)
+        values ($1, $2, $3, $4, $5, $6, $7)
+        on conflict (manifest_sha256, uri) do update set collected_at = null
+        returning version",
+    )
+    .bind(&model.uri)
+    .bind(&model.manifest_sha256)
+    .bind(&model.labels)
+    .bind(&model.metrics)
+    .bind(model.parent)
+    .bind(model.round)
+    .bind(status)
+    .fetch_one(connection)
+    .await?;
+    Ok(version)
 }

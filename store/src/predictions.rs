@@ -55,6 +55,52 @@ impl Store {
         .await
     }
 
+    /// The reviews most worth labeling: of each review that no label names, by its id or by its text, the newest prediction,
+    /// least certain first.
+    ///
+    /// Those with a score below 0.75 are read from an index. Only where there are not enough of them, the rest is chosen from
+    /// the records of the highest offsets.
+    pub async fn least_certain(&self, limit: u32) -> Result<Vec<Predicted>, StoreError> {
+        self.run(async |connection| {
+            let uncertain: Vec<Predicted> = sqlx::query_as(
+                "select * from predictions as prediction
+                where score < 0.75
+                    and not exists (select from labels where labels.review_id = prediction.review_id)
+                    and not exists (select from labels where labels.text = prediction.text)
+                    and not exists (
+                        select from predictions as newer
+                        where newer.review_id = prediction.review_id
+                            and (newer.classified_at, newer.kafka_offset) > (prediction.classified_at, prediction.kafka_offset)
+                    )
+                order by score limit $1",
+            )
+            .bind(i64::from(limit))
+            .fetch_all(&mut *connection)
+            .await?;
+            let rest = i64::from(limit) - uncertain.len() as i64;
+            if rest == 0 {
+                return Ok(uncertain);
+            }
+            let certain: Vec<Predicted> = sqlx::query_as(
+                "select * from (select * from predictions order by kafka_offset desc limit 20000) as prediction
+                where score >= 0.75
+                    and not exists (select from labels where labels.review_id = prediction.review_id)
+                    and not exists (select from labels where labels.text = prediction.text)
+                    and not exists (
+                        select from predictions as newer
+                        where newer.review_id = prediction.review_id
+                            and (newer.classified_at, newer.kafka_offset) > (prediction.classified_at, prediction.kafka_offset)
+                    )
+                order by score limit $1",
+            )
+            .bind(rest)
+            .fetch_all(connection)
+            .await?;
+            Ok(uncertain.into_iter().chain(certain).collect())
+        })
+        .await
+    }
+
     /// How many predictions of a pipeline there are, counted row by row.
     pub async fn count_predictions(&self, pipeline: &str) -> Result<i64, StoreError> {
         self.run(async |connection| {

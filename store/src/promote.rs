@@ -26,7 +26,7 @@ impl Store {
     /// Makes `version` the champion if `expected` still is (`None`: if there is none yet), and notifies the consumers.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where somebody else was quicker, [`StoreError::NoSuchModel`].
+    /// [`StoreError::Conflict`] where somebody else was quicker, [`StoreError::NoSuchModel`], [`StoreError::Collected`].
     pub async fn promote(&self, version: Version, why: &str, expected: Option<Version>) -> Result<(), StoreError> {
         self.run(async |connection| {
             let mut transaction = connection.begin().await?;
@@ -41,7 +41,8 @@ impl Store {
         .await
     }
 
-    /// Makes the newest earlier champion that differs from the present one champion again, and returns it.
+    /// Makes the newest earlier champion that differs from the present one, and whose files are still there, champion again,
+    /// and returns it.
     ///
     /// # Errors
     /// [`StoreError::NothingToRollBackTo`].
@@ -51,7 +52,9 @@ impl Store {
             lock_deployments(&mut transaction).await?;
             let champion = champion(&mut transaction).await?;
             let previous: Option<Version> = sqlx::query_scalar(
-                "select version from deployments where alias = 'champion' and version <> $1 order by id desc limit 1",
+                "select version from deployments join models using (version)
+                where alias = 'champion' and version <> $1 and collected_at is null
+                order by id desc limit 1",
             )
             .bind(champion)
             .fetch_optional(&mut *transaction)
@@ -74,7 +77,7 @@ impl Store {
 }
 
 /// One change at a time; readers are not held up.
-async fn lock_deployments(transaction: &mut PgConnection) -> Result<(), StoreError> {
+pub(crate) async fn lock_deployments(transaction: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query("lock table deployments in share row exclusive mode").execute(transaction).await?;
     Ok(())
 }
@@ -85,18 +88,26 @@ pub(crate) async fn champion(connection: &mut PgConnection) -> Result<Option<Ver
 }
 
 /// The notification leaves with the commit, and is only a hint: consumers look for themselves too.
-async fn deploy(transaction: &mut PgConnection, version: Version, why: &str) -> Result<(), StoreError> {
+pub(crate) async fn deploy(transaction: &mut PgConnection, version: Version, why: &str) -> Result<(), StoreError> {
     let deployed = sqlx::query(
         "insert into deployments (alias, version, why)
-        select 'champion', version, $2 from models where version = $1",
+        select 'champion', version, $2 from models where version = $1 and collected_at is null",
     )
     .bind(version)
     .bind(why)
     .execute(&mut *transaction)
     .await?;
     if deployed.rows_affected() == 0 {
-        return Err(StoreError::NoSuchModel(version));
+        return Err(refused(transaction, version).await?);
     }
     sqlx::query("select pg_notify('labelstream_models', $1)").bind(version.to_string()).execute(transaction).await?;
     Ok(())
+}
+
+async fn refused(connection: &mut PgConnection, version: Version) -> Result<StoreError, StoreError> {
+    let known: bool = sqlx::query_scalar("select exists (select from models where version = $1)")
+        .bind(version)
+        .fetch_one(connection)
+        .await?;
+    Ok(if known { StoreError::Collected(version) } else { StoreError::NoSuchModel(version) })
 }

@@ -28,3 +28,11 @@ pub async fn put_in_place(finished: TempDir, name: &Path) -> io::Result<()> {
         Err(error) => Err(error),
     }
 }
+
+/// Removes an empty directory, if it is there.
+pub async fn remove_directory(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir(directory).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}

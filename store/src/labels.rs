@@ -1,0 +1,160 @@
+//! What people said of reviews, and the classes that they may name.
+
+use chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection};
+
+use crate::{Store, StoreError};
+
+/// What a person said of a review. Of several that speak of one text the newest wins.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx::FromRow)]
+pub struct Label {
+    /// Counts up.
+    pub id: i64,
+    /// The review, where it has an id.
+    pub review_id: Option<String>,
+    /// Its text.
+    pub text: String,
+    /// The class.
+    pub label: String,
+    /// Who said so.
+    pub labeled_by: String,
+    /// When.
+    pub labeled_at: DateTime<Utc>,
+    /// Where it came from, such as a file or a tool.
+    pub source: String,
+}
+
+/// A label to add: of a review by its id, of a text, or of both.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewLabel {
+    /// The review, where it has an id.
+    pub review_id: Option<String>,
+    /// Its text; `None` takes it from the newest prediction of the review.
+    pub text: Option<String>,
+    /// The class.
+    pub label: String,
+    /// Who says so; `None` is the database's user.
+    pub labeled_by: Option<String>,
+    /// When; `None` is now.
+    pub labeled_at: Option<DateTime<Utc>>,
+    /// Where it comes from, such as a file or a tool.
+    pub source: String,
+}
+
+impl Store {
+    /// Adds labels, all or none, in their order, and returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownLabel`], [`StoreError::NoSuchReview`], and [`StoreError::BadLabel`] for what else is refused.
+    pub async fn add_labels(&self, labels: &[NewLabel]) -> Result<u64, StoreError> {
+        self.run(async |connection| {
+            let mut transaction = connection.begin().await?;
+            refuse_unknown_classes(&mut transaction, labels).await?;
+            refuse_unknown_reviews(&mut transaction, labels).await?;
+            let added = insert(&mut transaction, labels).await?;
+            transaction.commit().await?;
+            Ok(added)
+        })
+        .await
+    }
+
+    /// The labels after an id, in the order of their ids, at most `limit`.
+    ///
+    /// A label that is being added while this is read may come to stand before one that was read already: whoever wants all
+    /// of them reads from 0.
+    pub async fn labels_after(&self, id: i64, limit: u32) -> Result<Vec<Label>, StoreError> {
+        self.run(async |connection| {
+            let labels = sqlx::query_as(
+                "select id, review_id, text, label, labeled_by, labeled_at, source
+                from labels where id > $1 order by id limit $2",
+            );
+            Ok(labels.bind(id).bind(i64::from(limit)).fetch_all(connection).await?)
+        })
+        .await
+    }
+
+    /// How many labels there are.
+    pub async fn count_labels(&self) -> Result<i64, StoreError> {
+        self.run(async |connection| Ok(sqlx::query_scalar("select count(*) from labels").fetch_one(connection).await?))
+            .await
+    }
+
+    /// How many labels no concluded round has seen yet. An abandoned round has seen none.
+    pub async fn new_labels(&self) -> Result<i64, StoreError> {
+        self.run(async |connection| {
+            Ok(sqlx::query_scalar(
+                "select (select count(*) from labels) - coalesce((
+                    select labels_seen from rounds
+                    where verdict in ('accepted', 'rejected') and labels_seen is not null
+                    order by round desc limit 1
+                ), 0)",
+            )
+            .fetch_one(connection)
+            .await?)
+        })
+        .await
+    }
+
+    /// The classes that a label may name, in order; while there are none, any label is taken.
+    pub async fn classes(&self) -> Result<Vec<String>, StoreError> {
+        self.run(async |connection| classes(connection).await).await
+    }
+
+    /// Lets labels name a class that no model knows yet.
+    pub async fn add_class(&self, label: &str) -> Result<(), StoreError> {
+        self.run(async |connection| {
+            sqlx::query("insert into classes (label) values ($1) on conflict do nothing")
+                .bind(label)
+                .execute(connection)
+                .await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+async fn classes(connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+    Ok(sqlx::query_scalar("select label from classes order by label").fetch_all(connection).await?)
+}
+
+/// The table refuses them too, in words; this says it in a type.
+async fn refuse_unknown_classes(connection: &mut PgConnection, labels: &[NewLabel]) -> Result<(), StoreError> {
+    let known = classes(connection).await?;
+    match labels.iter().find(|label| !known.is_empty() && !known.contains(&label.label)) {
+        Some(unknown) => Err(StoreError::UnknownLabel { label: unknown.label.clone(), known }),
+        None => Ok(()),
+    }
+}
+
+async fn refuse_unknown_reviews(connection: &mut PgConnection, labels: &[NewLabel]) -> Result<(), StoreError> {
+    let without_text = labels.iter().filter(|label| label.text.is_none());
+    let review_ids: Vec<&str> = without_text.filter_map(|label| label.review_id.as_deref()).collect();
+    let unknown: Option<String> = sqlx::query_scalar(
+        "select wanted.review_id from unnest($1::text[]) as wanted (review_id)
+        where not exists (select from predictions where predictions.review_id = wanted.review_id) limit 1",
+    )
+    .bind(review_ids)
+    .fetch_optional(connection)
+    .await?;
+    unknown.map_or(Ok(()), |review_id| Err(StoreError::NoSuchReview(review_id)))
+}
+
+async fn insert(connection: &mut PgConnection, labels: &[NewLabel]) -> Result<u64, StoreError> {
+    let column = |of: fn(&NewLabel) -> Option<&str>| labels.iter().map(of).collect::<Vec<_>>();
+    let inserted = sqlx::query(
+        "insert into labels (review_id, text, label, labeled_by, labeled_at, source)
+        select review_id, text, label, coalesce(labeled_by, current_user), coalesce(labeled_at, now()), source
+        from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[]) with ordinality
+            as new (review_id, text, label, labeled_by, labeled_at, source, place)
+        order by place",
+    )
+    .bind(column(|label| label.review_id.as_deref()))
+    .bind(column(|label| label.text.as_deref()))
+    .bind(column(|label| Some(&label.label)))
+    .bind(column(|label| label.labeled_by.as_deref()))
+    .bind(labels.iter().map(|label| label.labeled_at).collect::<Vec<_>>())
+    .bind(column(|label| Some(&label.source)))
+    .execute(connection)
+    .await?;
+    Ok(inserted.rows_affected())
+}

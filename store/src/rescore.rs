@@ -1,0 +1,112 @@
+//! Predictions of older versions, labeled anew by a newer one.
+
+use crate::models::Version;
+use crate::stream::Stream;
+use crate::{Store, StoreError};
+
+/// Which prediction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, sqlx::FromRow)]
+pub struct PredictionKey {
+    /// The stream that its record came in.
+    #[sqlx(flatten)]
+    pub stream: Stream,
+    /// The record's partition.
+    pub partition: i32,
+    /// The record's offset.
+    pub kafka_offset: i64,
+}
+
+/// What a newer version says of a review that an older one has labeled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rescored {
+    /// Which prediction.
+    pub key: PredictionKey,
+    /// The most probable label.
+    pub label: String,
+    /// Its probability.
+    pub score: f32,
+    /// The probability of each label, in the order of the model's labels.
+    pub scores: Vec<f32>,
+    /// The version that says so.
+    pub version: Version,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    #[sqlx(flatten)]
+    key: PredictionKey,
+    text: String,
+}
+
+impl Store {
+    /// Predictions by versions older than `older_than`, with their texts, after a key, in the order of the keys.
+    ///
+    /// The keys are ordered by offset first, as the primary key is, so that each page is read from where the last one ended.
+    pub async fn predictions_to_rescore(
+        &self,
+        older_than: Version,
+        after: Option<&PredictionKey>,
+        limit: u32,
+    ) -> Result<Vec<(PredictionKey, String)>, StoreError> {
+        self.run(async |connection| {
+            let rows: Vec<Row> = sqlx::query_as(
+                "select pipeline, cluster_id, topic, partition, kafka_offset, text from predictions
+                where version < $1
+                    and (kafka_offset, partition, topic, cluster_id, pipeline) > ($2, $3, $4, $5, $6)
+                order by kafka_offset, partition, topic, cluster_id, pipeline
+                limit $7",
+            )
+            .bind(older_than)
+            .bind(after.map_or(-1, |key| key.kafka_offset))
+            .bind(after.map_or(-1, |key| key.partition))
+            .bind(after.map_or("", |key| &key.stream.topic))
+            .bind(after.map_or("", |key| &key.stream.cluster_id))
+            .bind(after.map_or("", |key| &key.stream.pipeline))
+            .bind(i64::from(limit))
+            .fetch_all(connection)
+            .await?;
+            Ok(rows.into_iter().map(|row| (row.key, row.text)).collect())
+        })
+        .await
+    }
+
+    /// Writes what a newer version says, where the row's version is still older, and returns how many rows that were. When
+    /// each row was first classified stays as it is.
+    pub async fn rescore(&self, rescored: &[Rescored]) -> Result<u64, StoreError> {
+        let column = |of: fn(&Rescored) -> &str| rescored.iter().map(of).collect::<Vec<_>>();
+        // Arrays of arrays must be rectangular, and two versions may differ in their number of classes: so each row of scores
+        // travels as text.
+        let scores: Vec<String> = rescored.iter().map(|row| array(&row.scores)).collect();
+        self.run(async |connection| {
+            let updated = sqlx::query(
+                "update predictions as old
+                set label = new.label, score = new.score, scores = new.scores::real[], version = new.version
+                from unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::bigint[], $6::text[], $7::real[],
+                    $8::text[], $9::bigint[])
+                    as new (pipeline, cluster_id, topic, partition, kafka_offset, label, score, scores, version)
+                where old.kafka_offset = new.kafka_offset and old.partition = new.partition and old.topic = new.topic
+                    and old.cluster_id = new.cluster_id and old.pipeline = new.pipeline
+                    and old.version < new.version",
+            )
+            .bind(column(|row| &row.key.stream.pipeline))
+            .bind(column(|row| &row.key.stream.cluster_id))
+            .bind(column(|row| &row.key.stream.topic))
+            .bind(rescored.iter().map(|row| row.key.partition).collect::<Vec<_>>())
+            .bind(rescored.iter().map(|row| row.key.kafka_offset).collect::<Vec<_>>())
+            .bind(column(|row| &row.label))
+            .bind(rescored.iter().map(|row| row.score).collect::<Vec<_>>())
+            .bind(scores)
+            .bind(rescored.iter().map(|row| row.version.0).collect::<Vec<_>>())
+            .execute(connection)
+            .await?;
+            Ok(updated.rows_affected())
+        })
+        .await
+    }
+}
+
+/// A row of scores as Postgres reads an array.
+fn array(scores: &[f32]) -> String {
+    let scores: Vec<String> = scores.iter().map(f32::to_string).collect();
+    format!("{{{}}}", scores.join(","))
+}
