@@ -2,6 +2,7 @@
 
 mod characters;
 mod files;
+mod pieces;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +39,13 @@ impl Tokenizer {
     /// at most `limit` entries in all. The same texts give the same vocabulary.
     pub fn from_characters<T: AsRef<str>>(texts: &[T], limit: usize) -> Self {
         characters::learn(texts, limit)
+    }
+
+    /// A tokenizer over pieces of one or more characters, learned from texts: the special tokens, then the pieces of a unigram
+    /// model, about `limit` entries in all. Single characters, where there are too many different ones for that. The same texts
+    /// give the same vocabulary.
+    pub fn from_pieces<T: AsRef<str> + Sync>(texts: &[T], limit: usize) -> Self {
+        pieces::learn(texts, limit).unwrap_or_else(|| characters::learn(texts, limit))
     }
 
     /// The token ids of each text, `[CLS]` and `[SEP]` included, at most `max_length` (at least 2) of them; all cores used.

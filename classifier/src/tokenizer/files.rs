@@ -62,6 +62,14 @@ pub(super) fn bert(model: WordPiece, settings: Map<String, Value>) -> Result<Tok
     tokenizer.with_normalizer(Some(normalizer)).map_err(|error| error.to_string())?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.with_decoder(Some(WordPieceDecoder::default()));
+    with_ends(tokenizer, settings)
+}
+
+/// Declares the special tokens, and puts `[CLS]` and `[SEP]` around every text.
+pub(super) fn with_ends(
+    mut tokenizer: tokenizers::Tokenizer,
+    settings: Map<String, Value>,
+) -> Result<Tokenizer, String> {
     let tokens = SPECIAL.map(|(name, default)| special(&settings, name, default));
     let known = tokens.into_iter().filter(|token| tokenizer.token_to_id(token).is_some());
     let known: Vec<AddedToken> = known.map(|token| AddedToken::from(token, true)).collect();
