@@ -66,9 +66,14 @@ impl Batcher {
         Self { limits, max_length, batch: Batch::default(), opened: None }
     }
 
-    /// Follows the pace of the model; see [`crate::inference::Pace`].
+    /// Follows the pace of the model; see [`crate::pace::Pace`].
     pub fn set_tokens(&mut self, tokens: usize) {
         self.limits.tokens = tokens;
+    }
+
+    /// Follows a change of the model: texts are truncated to so many tokens from now on.
+    pub fn set_max_length(&mut self, tokens: usize) {
+        self.max_length = tokens;
     }
 
     /// Adds a record. `origin.from` counts where this is the first record of a section: later ones continue it.

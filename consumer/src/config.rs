@@ -67,6 +67,10 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_CACHE", value_name = "DIRECTORY")]
     pub cache: Option<PathBuf>,
 
+    /// Seconds between two looks for a new champion, at most: word of one comes sooner, unless it is lost
+    #[arg(long, env = "LABELSTREAM_RELOAD_INTERVAL", default_value = "10", value_parser = some_seconds, value_name = "SECONDS")]
+    pub reload_interval: Duration,
+
     /// Where the model runs: auto, cpu, cuda or cuda:N
     #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
@@ -172,4 +176,8 @@ impl FromStr for KafkaProperty {
 fn seconds(seconds: &str) -> Result<Duration, String> {
     let seconds = seconds.parse::<f64>().map_err(|error| error.to_string())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text).and_then(|some| if some.is_zero() { Err("more than none".to_owned()) } else { Ok(some) })
 }

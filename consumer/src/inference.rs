@@ -1,11 +1,11 @@
-//! One named OS thread owns the model and labels batches, and the texts of `/predict` before them.
+//! One named OS thread owns the model and labels batches, and the texts of `/predict` before them. It takes another model
+//! between two batches only, so that none is labeled by two.
 //!
 //! A batch that fails is bisected until the record is found that the model cannot label; while the model passes its canary,
 //! such a record becomes a dead letter. When the canary fails too, the model is broken, not the record: the batch waits.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -21,6 +21,7 @@ use crate::health::Health;
 use crate::message::Reason;
 use crate::metrics::Metrics;
 use crate::model::Model;
+use crate::pace::Pace;
 use crate::persist::Labeled;
 
 /// Texts to label at once for somebody who waits for the answer.
@@ -35,10 +36,18 @@ pub(crate) struct Answer {
     pub predictions: Vec<Prediction>,
 }
 
+/// A model to take over with.
+pub(crate) struct Handover {
+    pub model: Box<dyn Model>,
+    /// Takes the model that it replaces: to free that is not this thread's work.
+    pub replaced: oneshot::Sender<Box<dyn Model>>,
+}
+
 /// The ends of the channels that the thread works between.
 pub(crate) struct Channels {
     pub batches: mpsc::Receiver<Batch>,
     pub predict: mpsc::Receiver<PredictJob>,
+    pub models: mpsc::Receiver<Handover>,
     pub labeled: mpsc::Sender<Vec<Labeled>>,
     /// Ends the thread between two batches, whatever is in flight.
     pub abort: CancellationToken,
@@ -65,6 +74,7 @@ pub(crate) struct Inference {
 }
 
 enum Work {
+    Swap(Handover),
     Predict(PredictJob),
     Batch(Batch, mpsc::OwnedPermit<Vec<Labeled>>),
     Canary,
@@ -79,14 +89,14 @@ impl Inference {
     pub fn new(mut model: Box<dyn Model>, channels: Channels, signs: Signs) -> Result<Self> {
         canary(model.as_mut()).context("the model fails on a fixed text")?;
         signs.health.model.works();
-        let labels = model.labels().names().iter().map(|name| name.as_str().into()).collect();
-        Ok(Self { model, labels, channels, signs, last_pass: Instant::now() })
+        Ok(Self { labels: names(model.as_ref()), model, channels, signs, last_pass: Instant::now() })
     }
 
     /// Works until there is no more work.
     pub fn run(mut self, runtime: &Handle) {
         loop {
             match runtime.block_on(self.channels.next(self.last_pass + CANARY_INTERVAL)) {
+                Work::Swap(handover) => self.swap(handover),
                 Work::Predict(job) => self.predict(job),
                 Work::Batch(batch, output) => {
                     let Some(labeled) = self.label(batch, runtime) else {
@@ -98,6 +108,18 @@ impl Inference {
                 Work::End => return,
             }
         }
+    }
+
+    fn swap(&mut self, Handover { model, replaced }: Handover) {
+        let (version, former) = (model.version().0, self.model.version().0);
+        self.labels = names(model.as_ref());
+        self.signs.pace.set_max_length(model.max_length());
+        let old = std::mem::replace(&mut self.model, model);
+        // It has labeled texts already, on the way here.
+        self.works();
+        tracing::info!(version, former, "the new champion serves");
+        // Where nobody takes it, it is freed here.
+        let _ = replaced.send(old);
     }
 
     fn predict(&mut self, job: PredictJob) {
@@ -129,7 +151,8 @@ impl Inference {
         }
     }
 
-    /// Labels a batch, however long a broken model takes to work again; `None` if the consumer ends before that.
+    /// Labels a batch, however long a broken model takes to work again or to be replaced; `None` if the consumer ends before
+    /// that.
     fn label(&mut self, batch: Batch, runtime: &Handle) -> Option<Vec<Labeled>> {
         let texts: Vec<&str> = batch
             .sections
@@ -144,7 +167,11 @@ impl Inference {
                 Ok(predictions) => break predictions,
                 Err(Broken(error)) => {
                     self.fails(&error);
-                    runtime.block_on(self.channels.refuse_for(backoff.next()))?;
+                    match runtime.block_on(self.channels.refuse_for(backoff.next())) {
+                        Waited::Ended => return None,
+                        Waited::Enough => {}
+                        Waited::Swap(handover) => self.swap(handover),
+                    }
                 }
             }
         };
@@ -175,10 +202,10 @@ impl Inference {
 }
 
 impl Channels {
-    /// What to do next: people who wait come first. A batch is taken only when there is room for what comes of it, so that a
+    /// What to do next: a new model, then people who wait. A batch is taken only when there is room for what comes of it, so that a
     /// slow database keeps nobody from an answer.
     async fn next(&mut self, canary: Instant) -> Work {
-        let Self { batches, predict, labeled, abort } = self;
+        let Self { batches, predict, models, labeled, abort } = self;
         let batch = async {
             // Without a receiver everything ends.
             let Ok(permit) = labeled.clone().reserve_owned().await else {
@@ -189,25 +216,39 @@ impl Channels {
         tokio::select! {
             biased;
             () = abort.cancelled() => Work::End,
+            Some(handover) = models.recv() => Work::Swap(handover),
             Some(job) = predict.recv() => Work::Predict(job),
             work = batch => work,
             () = tokio::time::sleep_until(canary.into()) => Work::Canary,
         }
     }
 
-    /// Waits, and tells whoever asks meanwhile that there is no answer; `None` if the consumer ends.
-    async fn refuse_for(&mut self, delay: Duration) -> Option<()> {
+    /// Waits, and tells whoever asks meanwhile that there is no answer.
+    async fn refuse_for(&mut self, delay: Duration) -> Waited {
         let until = tokio::time::sleep(delay);
         tokio::pin!(until);
         loop {
             tokio::select! {
-                () = self.abort.cancelled() => return None,
-                () = &mut until => return Some(()),
+                () = self.abort.cancelled() => return Waited::Ended,
+                () = &mut until => return Waited::Enough,
+                Some(handover) = self.models.recv() => return Waited::Swap(handover),
                 // Dropping the job tells its sender.
                 Some(_) = self.predict.recv() => {}
             }
         }
     }
+}
+
+/// How waiting for a broken model ended.
+enum Waited {
+    Ended,
+    Enough,
+    Swap(Handover),
+}
+
+/// The class names, shared by all rows that they are written to.
+fn names(model: &dyn Model) -> Vec<Arc<str>> {
+    model.labels().names().iter().map(|name| name.as_str().into()).collect()
 }
 
 impl Section {
@@ -300,45 +341,6 @@ fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         Err(anyhow!("the model panicked: {}", text.unwrap_or("without a word")))
     })
-}
-
-/// How many tokens a batch should have, so that a forward pass is long enough to be efficient and short enough for a person to
-/// wait for, for a drain to end in time and for a sign of life: found by doubling and halving.
-pub(crate) struct Pace {
-    tokens: AtomicUsize,
-    max: usize,
-}
-
-impl Pace {
-    /// Starts small and goes up to `max` tokens.
-    pub fn new(max: usize) -> Self {
-        Self { tokens: AtomicUsize::new(max.min(2_048)), max }
-    }
-
-    /// Tokens for the next batch.
-    pub fn tokens(&self) -> usize {
-        self.tokens.load(Ordering::Relaxed)
-    }
-
-    fn learn(&self, tokens: usize, took: Duration) {
-        self.tokens
-            .store(next_pace(self.tokens(), tokens, took).clamp(MIN_PACE.min(self.max), self.max), Ordering::Relaxed);
-    }
-}
-
-const MIN_PACE: usize = 256;
-
-/// The pace after a batch of `tokens` took so long. A batch that was not full says nothing of a larger one.
-fn next_pace(pace: usize, tokens: usize, took: Duration) -> usize {
-    const SHORT: Duration = Duration::from_millis(250);
-    const LONG: Duration = Duration::from_secs(1);
-    if took > LONG {
-        pace / 2
-    } else if took < SHORT && tokens >= pace / 2 {
-        pace * 2
-    } else {
-        pace
-    }
 }
 
 #[cfg(test)]

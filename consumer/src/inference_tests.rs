@@ -77,24 +77,6 @@ fn one_bad_record_of_a_thousand_costs_few_forward_passes() {
     assert!(model.calls < 40, "{} calls", model.calls);
 }
 
-#[test]
-fn the_pace_grows_while_full_batches_are_quick_and_shrinks_when_they_are_slow() {
-    let milliseconds = Duration::from_millis;
-    assert_eq!(next_pace(2_048, 2_000, milliseconds(100)), 4_096);
-    assert_eq!(next_pace(2_048, 100, milliseconds(1)), 2_048);
-    assert_eq!(next_pace(2_048, 2_000, milliseconds(500)), 2_048);
-    assert_eq!(next_pace(2_048, 2_000, milliseconds(1_500)), 1_024);
-    let pace = Pace::new(1_000);
-    for _ in 0..20 {
-        pace.learn(pace.tokens(), milliseconds(5_000));
-    }
-    assert_eq!(pace.tokens(), 256);
-    for _ in 0..20 {
-        pace.learn(pace.tokens(), milliseconds(1));
-    }
-    assert_eq!(pace.tokens(), 1_000);
-}
-
 proptest! {
     #[test]
     fn bisecting_keeps_the_order_whatever_fails(kinds in prop::collection::vec(0..6usize, 0..40)) {

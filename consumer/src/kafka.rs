@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::batch::Limits;
-use crate::inference::Pace;
 use crate::message::Format;
 use crate::outlet::Outlet;
+use crate::pace::Pace;
 use crate::persist::Fenced;
 
 pub(crate) use claim::Claims;
@@ -45,8 +45,6 @@ pub(crate) struct Kafka {
 pub(crate) struct Reading {
     pub format: Format,
     pub limits: Limits,
-    /// Tokens that the model truncates a text to.
-    pub max_length: usize,
     pub pace: Arc<Pace>,
 }
 

@@ -14,7 +14,12 @@ mod outlet;
 
 mod inference;
 mod model;
+mod pace;
+
 mod reload;
+mod source;
+
+mod golden;
 
 mod persist;
 
@@ -23,6 +28,7 @@ mod health;
 mod http;
 mod metrics;
 mod run;
+mod thread;
 
 pub use config::{Config, KafkaProperty, OnGap, Start};
 pub use message::Reason;

@@ -9,10 +9,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-
-use crate::model::Model;
+use store::Version;
 
 /// Every metric, by the name it has after `labelstream_`; counters end in `_total` outside.
 pub(crate) struct Metrics {
@@ -42,6 +40,10 @@ pub(crate) struct Metrics {
     pub kafka_up: Gauge,
     pub model_up: Gauge,
     pub predict_requests: Family<Code, Counter>,
+    pub model_refused: Counter,
+    model_info: Family<Serving, Gauge>,
+    model_version: Gauge,
+    model_swaps: Counter,
     dead_letter_share: Gauge<f64, AtomicU64>,
     all_records_bad: Gauge,
     recent: Mutex<Recent>,
@@ -63,6 +65,13 @@ pub(crate) struct Reason {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct Partition {
     pub partition: i32,
+}
+
+/// The label set `{version="...",device="..."}`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Serving {
+    version: i64,
+    device: String,
 }
 
 /// The label set `{code="..."}`.
@@ -101,6 +110,10 @@ impl Metrics {
             kafka_up: Gauge::default(),
             model_up: Gauge::default(),
             predict_requests: Family::default(),
+            model_refused: Counter::default(),
+            model_info: Family::default(),
+            model_version: Gauge::default(),
+            model_swaps: Counter::default(),
             dead_letter_share: Gauge::default(),
             all_records_bad: Gauge::default(),
             recent: Mutex::default(),
@@ -148,6 +161,10 @@ impl Metrics {
         to.register("kafka_up", "1 while a broker answers", self.kafka_up.clone());
         to.register("model_up", "1 while the model passes its canary", self.model_up.clone());
         to.register("predict_requests", "Requests to /predict by status code", self.predict_requests.clone());
+        to.register("model_info", "The model that serves", self.model_info.clone());
+        to.register("model_version", "The version that serves", self.model_version.clone());
+        to.register("model_swaps", "Times that another model took over", self.model_swaps.clone());
+        to.register("model_refused", "New champions that were not fit to take over", self.model_refused.clone());
         to.register(
             "dead_letter_share",
             "Share of dead letters in the records of the last minute",
@@ -161,10 +178,16 @@ impl Metrics {
     }
 
     /// Says which model serves, and where.
-    pub fn model(&self, model: &dyn Model, device: &str) {
-        let labels = vec![("version", model.version().0.to_string()), ("device", device.to_owned())];
-        let mut registry = self.registry.lock().expect("no holder panics");
-        registry.register("model", "The model that serves", Info::new(labels));
+    pub fn serves(&self, version: Version, device: &str) {
+        self.model_info.clear();
+        self.model_info.get_or_create(&Serving { version: version.0, device: device.to_owned() }).set(1);
+        self.model_version.set(version.0);
+    }
+
+    /// Another model has taken over, on the same device.
+    pub fn swapped(&self, version: Version, device: &str) {
+        self.model_swaps.inc();
+        self.serves(version, device);
     }
 
     /// Notes what a write brought, for the alarm.

@@ -27,6 +27,12 @@ impl Labeled {
         self.write.predictions.len() + self.write.dead_letters.len()
     }
 
+    /// Whether both may be written as one: a transaction names one version.
+    fn goes_with(&self, next: &Self) -> bool {
+        let version = |labeled: &Self| labeled.write.predictions.first().map(|row| row.version);
+        version(self).is_none() || version(next).is_none() || version(self) == version(next)
+    }
+
     /// Adds what comes next in the same lane.
     fn append(&mut self, next: Self) {
         assert_eq!(self.write.to, next.write.from, "a lane without holes, or it is a bug");
@@ -154,16 +160,27 @@ impl Lanes {
 }
 
 async fn lane(mut input: mpsc::Receiver<Labeled>, writer: Arc<Writer>) -> Result<()> {
-    while let Some(mut labeled) = input.recv().await {
+    let mut waiting = None;
+    loop {
+        let next = match waiting.take() {
+            Some(next) => Some(next),
+            None => input.recv().await,
+        };
+        let Some(mut labeled) = next else { return Ok(()) };
         while labeled.rows() < MAX_ROWS {
-            let Ok(next) = input.try_recv() else { break };
-            labeled.append(next);
+            match input.try_recv() {
+                Ok(next) if labeled.goes_with(&next) => labeled.append(next),
+                Ok(next) => {
+                    waiting = Some(next);
+                    break;
+                }
+                Err(_) => break,
+            }
         }
         if writer.write(labeled).await? == Outcome::Fenced {
             return Ok(());
         }
     }
-    Ok(())
 }
 
 impl Writer {

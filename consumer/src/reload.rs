@@ -1,45 +1,66 @@
-//! The champion of the registry, brought into memory: fetched, verified, loaded, tried.
-//!
-//! This is read once, at the start. Hearing of a new champion while serving belongs here too: everything from the registry's
-//! row to a model that has passed its canary is [`Source::load`], and the inference thread takes a model between two batches.
+//! Hears of a new champion (by notification, and by looking as the net), loads it beside the one that serves, and hands it
+//! over by one send. A bad one changes nothing: the reason is in `model_load_status`.
 
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use classifier::checkpoint::Manifest;
-use classifier::{Classifier, DeviceChoice};
-use store::Store;
-use store::checkpoints::{CheckpointStore, CheckpointStoreError};
+use anyhow::{Context as _, Result};
+use store::{Listener, LoadStatus, Store, StoreError, Version};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::backoff::Backoff;
-use crate::model::{Champion, Model as _};
-
-/// Where checkpoints come from and where they run.
-pub(crate) struct Source {
-    pub store: Store,
-    pub checkpoints: CheckpointStore,
-    pub cache: PathBuf,
-    pub device: DeviceChoice,
-}
+use crate::inference::Handover;
+use crate::metrics::Metrics;
+use crate::model::Champion;
+use crate::source::{Refusal, Source};
 
 /// How often an empty registry is asked again.
 const POLL: Duration = Duration::from_secs(2);
+/// How long to wait before listening again: what broke the connection may still be there.
+const RELISTEN: Duration = Duration::from_secs(1);
+/// Attempts to load the first champion while the causes are transient: about a minute, then a person should know.
+const FIRST_ATTEMPTS: u32 = 12;
 
-impl Source {
-    /// The champion, loaded; waits while the registry has none.
+/// The registry, as this consumer follows it.
+pub(crate) struct Registry {
+    pub store: Store,
+    pub source: Source,
+    /// Who reports: host and process.
+    pub consumer: String,
+    pub pipeline: String,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Registry {
+    /// The champion, loaded, and its row; waits while the registry has none.
     ///
     /// # Errors
     /// A checkpoint that is missing, damaged, or not what was registered; a database that refuses.
-    pub async fn champion(&self) -> Result<Champion> {
-        let registered = self.registered_champion().await?;
-        tracing::info!(version = registered.version.0, uri = registered.uri, "loading the champion");
-        self.load(&registered)
-            .await
-            .with_context(|| format!("cannot serve version {}, the champion", registered.version))
+    pub async fn first(&self) -> Result<(Champion, store::Model)> {
+        let registered = self.first_registered().await?;
+        let version = registered.version;
+        tracing::info!(version = version.0, uri = registered.uri, "loading the champion");
+        self.report(version, LoadStatus::Loading, None).await;
+        let mut backoff = Backoff::new(Duration::from_secs(10));
+        let mut attempts = 1;
+        loop {
+            match self.source.load(&registered).await {
+                Ok(champion) => return Ok((champion, registered)),
+                Err(refusal) if refusal.is_transient && attempts < FIRST_ATTEMPTS => {
+                    tracing::warn!(error = format!("{:#}", refusal.reason), "waiting for the checkpoint store");
+                    attempts += 1;
+                    tokio::time::sleep(backoff.next()).await;
+                }
+                Err(refusal) => {
+                    self.report(version, LoadStatus::Refused, Some(&refusal.reason)).await;
+                    return Err(refusal.reason)
+                        .with_context(|| format!("cannot serve version {version}, the champion"));
+                }
+            }
+        }
     }
 
-    async fn registered_champion(&self) -> Result<store::Model> {
+    async fn first_registered(&self) -> Result<store::Model> {
         let mut backoff = Backoff::new(Duration::from_secs(5));
         let mut said = false;
         loop {
@@ -55,50 +76,164 @@ impl Source {
                     tracing::warn!(%error, "waiting for Postgres to name the champion");
                     tokio::time::sleep(backoff.next()).await;
                 }
-                Err(error) => {
-                    return Err(error).context("cannot read the champion from the registry");
-                }
+                Err(error) => return Err(error).context("cannot read the champion from the registry"),
             }
         }
     }
 
-    /// From the registry's row to a model that has labeled a text.
-    async fn load(&self, registered: &store::Model) -> Result<Champion> {
-        let directory = self.fetch(&registered.uri).await?;
-        let (registered, device) = (registered.clone(), self.device);
-        tokio::task::spawn_blocking(move || open(&directory, &registered, device)).await.context("loading panicked")?
-    }
-
-    async fn fetch(&self, uri: &str) -> Result<PathBuf> {
-        let mut backoff = Backoff::new(Duration::from_secs(10));
-        // About a minute: then a person should know.
-        for _ in 0..12 {
-            match self.checkpoints.fetch(uri, &self.cache).await {
-                Ok(directory) => return Ok(directory),
-                Err(error @ CheckpointStoreError::Failed { .. }) => {
-                    tracing::warn!(%error, "waiting for the checkpoint store");
-                    tokio::time::sleep(backoff.next()).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
+    /// Tells people how far this consumer is with a version. It is for people only: serving does not wait for it.
+    async fn report(&self, version: Version, status: LoadStatus, reason: Option<&anyhow::Error>) {
+        let reason = reason.map(|reason| format!("{reason:#}"));
+        let reported = self.store.report_load(&self.consumer, &self.pipeline, version, status, reason.as_deref());
+        if let Err(error) = reported.await {
+            tracing::debug!(%error, version = version.0, "what became of a version could not be reported");
         }
-        bail!("the checkpoint store does not answer")
     }
 }
 
-fn open(directory: &Path, registered: &store::Model, device: DeviceChoice) -> Result<Champion> {
-    Manifest::verify(directory)?;
-    let sha256 = Manifest::sha256(directory)?;
-    ensure!(sha256 == registered.manifest_sha256, "its manifest is not the one that was registered");
-    let device = device.open().with_context(|| format!("cannot open the device {device}"))?;
-    let classifier = Classifier::open(directory, &device)?;
-    let labels = classifier.labels().names();
-    ensure!(
-        labels == registered.labels,
-        "the checkpoint has the labels {labels:?}, the registry says {:?}",
-        registered.labels
-    );
-    let mut champion = Champion { classifier, version: registered.version };
-    champion.canary().context("it fails on a fixed text")?;
-    Ok(champion)
+/// Follows the champion for as long as the consumer serves.
+pub(crate) struct Follower {
+    registry: Registry,
+    handover: mpsc::Sender<Handover>,
+    interval: Duration,
+    serving: store::Model,
+    /// Served before, and still in the cache for a quick way back.
+    former: Option<store::Model>,
+    /// Not tried again until it is promoted again.
+    refused: Option<Version>,
+    /// Whether the registry could not be read the last time.
+    is_blind: bool,
+}
+
+impl Follower {
+    /// Follows from the model that serves, looking at the registry at least every `interval`.
+    pub fn new(
+        registry: Registry,
+        handover: mpsc::Sender<Handover>,
+        interval: Duration,
+        serving: store::Model,
+    ) -> Self {
+        Self { registry, handover, interval, serving, former: None, refused: None, is_blind: false }
+    }
+
+    /// Follows until the future is dropped.
+    pub async fn follow(mut self) {
+        let mut listener = None;
+        loop {
+            // First listen, then look: what is promoted in between is heard of.
+            if listener.is_none() {
+                listener = self.registry.store.listen().await.ok();
+            }
+            let seen = self.step().await;
+            self.note(seen);
+            self.wait(&mut listener).await;
+        }
+    }
+
+    /// One look at the registry: takes another champion over.
+    async fn step(&mut self) -> Result<(), StoreError> {
+        self.registry.report(self.serving.version, LoadStatus::Serving, None).await;
+        while let Some(champion) = self.registry.store.champion().await? {
+            if champion.version == self.serving.version || Some(champion.version) == self.refused {
+                break;
+            }
+            tracing::info!(version = champion.version.0, uri = champion.uri, "loading the new champion");
+            self.registry.report(champion.version, LoadStatus::Loading, None).await;
+            match self.registry.source.load(&champion).await {
+                // Loading takes its time: somebody may have promoted another meanwhile.
+                Ok(model) if self.is_champion(champion.version).await? => {
+                    self.hand_over(champion, model).await;
+                    break;
+                }
+                Ok(outdated) => free(outdated).await,
+                Err(refusal) => {
+                    self.refuse(&champion, refusal).await;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_champion(&self, version: Version) -> Result<bool, StoreError> {
+        Ok(self.registry.store.champion().await?.is_some_and(|champion| champion.version == version))
+    }
+
+    /// Gives the model to the inference thread, which swaps between two batches.
+    async fn hand_over(&mut self, champion: store::Model, model: Champion) {
+        let (replaced, old) = oneshot::channel();
+        // Where nobody takes the model, or gives the old one back, the inference thread has ended, and the consumer ends.
+        if self.handover.send(Handover { model: Box::new(model), replaced }).await.is_err() {
+            return;
+        }
+        let Ok(old) = old.await else { return };
+        free(old).await;
+        self.registry.metrics.swapped(champion.version, &self.registry.source.device.to_string());
+        self.registry.report(champion.version, LoadStatus::Serving, None).await;
+        self.served(champion).await;
+    }
+
+    /// Keeps in the cache what serves and what served before it, for a quick way back.
+    async fn served(&mut self, champion: store::Model) {
+        let former = std::mem::replace(&mut self.serving, champion);
+        let Some(oldest) = self.former.replace(former) else { return };
+        if oldest.uri != self.serving.uri
+            && let Err(error) = self.registry.source.forget(&oldest.uri).await
+        {
+            tracing::warn!(%error, "an old checkpoint stays in the cache");
+        }
+    }
+
+    async fn refuse(&mut self, champion: &store::Model, refusal: Refusal) {
+        let Refusal { reason, is_transient } = refusal;
+        tracing::error!(
+            version = champion.version.0,
+            serving = self.serving.version.0,
+            reason = format!("{reason:#}"),
+            again = is_transient,
+            "the new champion is refused: the old model serves on"
+        );
+        self.registry.metrics.model_refused.inc();
+        self.registry.report(champion.version, LoadStatus::Refused, Some(&reason)).await;
+        self.refused = (!is_transient).then_some(champion.version);
+    }
+
+    /// Says once that the registry cannot be read, and once that it can.
+    fn note(&mut self, seen: Result<(), StoreError>) {
+        match (seen, self.is_blind) {
+            (Err(error), false) => tracing::warn!(%error, "cannot look for a new champion: the model serves on"),
+            (Ok(()), true) => tracing::info!("the registry can be read again"),
+            (Ok(()), false) => return,
+            (Err(_), true) => return,
+        }
+        self.is_blind = !self.is_blind;
+    }
+
+    /// Until word comes, or it is time to look without any.
+    async fn wait(&mut self, listener: &mut Option<Listener>) {
+        let word = async {
+            match listener {
+                Some(listener) => listener.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            heard = word => match heard {
+                // Whoever promotes a refused version again has mended it.
+                Ok(()) => self.refused = None,
+                Err(error) => {
+                    tracing::debug!(%error, "listening anew");
+                    *listener = None;
+                    tokio::time::sleep(RELISTEN.min(self.interval)).await;
+                }
+            },
+            () = tokio::time::sleep(self.interval) => {}
+        }
+    }
+}
+
+/// Frees a model, which may take a while, away from everything that somebody waits for.
+async fn free<M: Send + 'static>(model: M) {
+    // Only a panic while it is dropped could fail.
+    let _ = tokio::task::spawn_blocking(move || drop(model)).await;
 }

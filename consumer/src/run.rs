@@ -9,7 +9,7 @@ use store::checkpoints::CheckpointStore;
 use store::{Store, Stream};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
@@ -17,19 +17,24 @@ use crate::batch::Limits;
 use crate::config::Config;
 use crate::health::Health;
 use crate::http::{self, Service};
-use crate::inference::{Channels, Inference, Pace, PredictJob, Signs};
+use crate::inference::{Channels, Handover, Inference, PredictJob, Signs};
 use crate::kafka::{self, Claims, Kafka, Reading, Settings, Stop};
 use crate::message::Format;
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelSource};
 use crate::outlet::{self, Outlet};
+use crate::pace::Pace;
 use crate::persist::{self, Positions, Writer};
-use crate::reload;
+use crate::reload::{Follower, Registry};
+use crate::source::Source;
+use crate::thread::thread;
 
 /// Bytes of records in one batch: with a handful of batches in flight this is what bounds memory where texts are long.
 const MAX_BATCH_BYTES: usize = 4 << 20;
 /// Labeled batches between inference and the lanes: one is enough to keep both busy.
 const LABELED_CAPACITY: usize = 1;
+/// Models on their way to the inference thread: the next one is loaded only when this one has taken over.
+const HANDOVER_CAPACITY: usize = 1;
 /// How often the database is asked for a sign of life.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// How long leaving the group may take at the end.
@@ -84,8 +89,8 @@ impl Consumer {
     async fn prepare(&self, source: ModelSource) -> Result<Option<Ready>> {
         let store = self.connect().await?;
         tokio::spawn(ping(store.clone(), self.health.clone(), self.metrics.clone(), self.stop.abort.clone()));
-        let model = self.model(source, &store).await?;
-        self.metrics.model(model.as_ref(), &self.config.device.to_string());
+        let (model, models) = self.model(source, &store).await?;
+        self.metrics.serves(model.version(), &self.config.device.to_string());
         let version = model.version().0;
         tracing::info!(version, labels = ?model.labels().names(), device = %self.config.device, "the model is ready");
         let Some(stream) = self.find_stream().await? else {
@@ -98,7 +103,7 @@ impl Consumer {
             cluster = stream.cluster_id,
             "joining the group"
         );
-        Ok(Some(Ready { store, model, stream }))
+        Ok(Some(Ready { store, model, models, stream }))
     }
 
     async fn connect(&self) -> Result<Store> {
@@ -130,19 +135,30 @@ impl Consumer {
         Ok(store)
     }
 
-    async fn model(&self, source: ModelSource, store: &Store) -> Result<Box<dyn Model>> {
-        match source {
+    /// The model to begin with, and where those that take over from it come from.
+    async fn model(&self, source: ModelSource, store: &Store) -> Result<(Box<dyn Model>, mpsc::Receiver<Handover>)> {
+        let (handover, models) = mpsc::channel(HANDOVER_CAPACITY);
+        let model: Box<dyn Model> = match source {
             ModelSource::Registry => {
-                let source = reload::Source {
-                    store: store.clone(),
-                    checkpoints: self.checkpoints.clone(),
-                    cache: self.config.cache.clone().unwrap_or_else(default_cache),
-                    device: self.config.device,
-                };
-                Ok(Box::new(source.champion().await?))
+                let registry = self.registry(store.clone());
+                let (champion, registered) = registry.first().await?;
+                let follower = Follower::new(registry, handover, self.config.reload_interval, registered);
+                tokio::spawn(self.stop.abort.clone().run_until_cancelled_owned(follower.follow()));
+                Box::new(champion)
             }
-            ModelSource::Fixed(make) => tokio::task::spawn_blocking(make).await.context("the model panicked")?,
-        }
+            ModelSource::Fixed(make) => tokio::task::spawn_blocking(make).await.context("the model panicked")??,
+        };
+        Ok((model, models))
+    }
+
+    fn registry(&self, store: Store) -> Registry {
+        let source = Source {
+            checkpoints: self.checkpoints.clone(),
+            cache: self.config.cache.clone().unwrap_or_else(default_cache),
+            device: self.config.device,
+        };
+        let pipeline = self.config.pipeline().to_owned();
+        Registry { store, source, consumer: owner(), pipeline, metrics: self.metrics.clone() }
     }
 
     async fn find_stream(&self) -> Result<Option<Stream>> {
@@ -160,12 +176,12 @@ impl Consumer {
     /// Starts the stages, sink first, and ends with the first of them, or in order when it is told to.
     async fn flow(self, ready: Ready, predict: mpsc::Receiver<PredictJob>) -> Result<()> {
         let Self { config, settings, metrics, health, stop, .. } = self;
-        let Ready { store, model, stream } = ready;
+        let Ready { store, model, models, stream } = ready;
         let (to_write, labeled) = mpsc::channel(LABELED_CAPACITY);
         let (sender, batches) = mpsc::channel(outlet::CAPACITY);
         let (fences, fenced) = std::sync::mpsc::channel();
         let positions = Arc::new(Positions::default());
-        let pace = Arc::new(Pace::new(config.max_batch_tokens));
+        let pace = Arc::new(Pace::new(config.max_batch_tokens, model.max_length()));
 
         let writer = Writer {
             store: store.clone(),
@@ -175,13 +191,8 @@ impl Consumer {
             metrics: metrics.clone(),
             health: health.clone(),
         };
-        let reading = Reading {
-            format: format(&config),
-            limits: limits(&config),
-            max_length: model.max_length(),
-            pace: pace.clone(),
-        };
-        let channels = Channels { batches, predict, labeled: to_write, abort: stop.abort.clone() };
+        let reading = Reading { format: format(&config), limits: limits(&config), pace: pace.clone() };
+        let channels = Channels { batches, predict, models, labeled: to_write, abort: stop.abort.clone() };
         let signs = Signs { metrics: metrics.clone(), health: health.clone(), pace };
         let claims = Arc::new(Claims {
             store,
@@ -231,6 +242,7 @@ impl Consumer {
 struct Ready {
     store: Store,
     model: Box<dyn Model>,
+    models: mpsc::Receiver<Handover>,
     stream: Stream,
 }
 
@@ -261,21 +273,6 @@ async fn end_in_order(
         }
         () = overdue => bail!("not drained within {} s: what was in flight will be read again", grace.as_secs_f32()),
     }
-}
-
-/// An OS thread with a name, as a future.
-fn thread(name: &str, work: Box<dyn FnOnce() -> Result<()> + Send>) -> Result<impl Future<Output = Result<()>>> {
-    let (sender, ended) = oneshot::channel();
-    let panicked = format!("the {name} thread panicked");
-    let work = move || {
-        // Nobody listens after an abort.
-        let _ = sender.send(work());
-    };
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .with_context(|| format!("cannot start the {name} thread"))?;
-    Ok(async move { ended.await.context(panicked)? })
 }
 
 async fn ping(store: Store, health: Arc<Health>, metrics: Arc<Metrics>, abort: CancellationToken) {

@@ -114,6 +114,13 @@ impl CheckpointStore {
         Ok(finished)
     }
 
+    /// Removes what [`fetch`](Self::fetch) has left in `cache` of a checkpoint, so that it is fetched again.
+    pub async fn forget(&self, uri: &str, cache: &Path) -> Result<(), CheckpointStoreError> {
+        let fetched = cache.join(name_of(uri)?);
+        let failed = |why| CheckpointStoreError::failed(format!("removing {} from the cache", fetched.display()), why);
+        local::remove(&fetched, cache).await.map_err(failed)
+    }
+
     /// Deletes the checkpoint registered as `uri`, its manifest first, so that what is half deleted is not there. One that is
     /// gone already is no error.
     pub async fn delete(&self, uri: &str) -> Result<(), CheckpointStoreError> {
@@ -133,6 +140,14 @@ impl CheckpointStore {
                 .map_err(|why| CheckpointStoreError::failed(format!("deleting {uri}"), why))?;
         }
         Ok(())
+    }
+
+    /// Writes a small object and deletes it again: whether somebody who publishes here may.
+    pub async fn try_writing(&self) -> Result<(), CheckpointStoreError> {
+        let failed = |why| CheckpointStoreError::from_store(&self.url, why);
+        let trial = self.location("trial", &format!("{}.txt", std::process::id()));
+        self.objects.put(&trial, "may be deleted".into()).await.map_err(failed)?;
+        self.objects.delete(&trial).await.map_err(failed)
     }
 
     async fn download(&self, name: &str, file: &str, directory: &Path) -> Result<PathBuf, CheckpointStoreError> {

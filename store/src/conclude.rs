@@ -51,7 +51,12 @@ pub enum Concluded {
 impl Store {
     /// Ends a round with its verdict: everything is written, or nothing.
     ///
+    /// A round never changes the label set of what serves: that is left to a person, with [`Store::promote`].
+    ///
     /// May be called again with the same arguments after a transient error, an unknown outcome of the commit among them.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherLabels`] for an accepted candidate with other labels than the champion's.
     pub async fn conclude_round(&self, lease: &RoundLease, conclusion: &Conclusion) -> Result<Concluded, StoreError> {
         self.run(async |connection| {
             let mut transaction = connection.begin().await?;
@@ -67,6 +72,7 @@ impl Store {
                 if champion != conclusion.expected_champion {
                     return Ok(Concluded::ChampionChanged { champion });
                 }
+                refuse_other_labels(&mut transaction, champion, &conclusion.model.labels).await?;
             }
             let status = if conclusion.accepted { ModelStatus::Registered } else { ModelStatus::Rejected };
             let model = NewModel { round: Some(lease.round), ..conclusion.model.clone() };
@@ -90,6 +96,20 @@ impl Store {
 async fn held(connection: &mut PgConnection, lease: &RoundLease) -> Result<Option<Round>, StoreError> {
     let held = sqlx::query_as("select * from rounds where round = $1 and owner_epoch = $2 for update");
     Ok(held.bind(lease.round).bind(lease.epoch).fetch_optional(connection).await?)
+}
+
+/// Their order may differ: each prediction is read with the labels of its own version.
+async fn refuse_other_labels(
+    connection: &mut PgConnection,
+    champion: Option<Version>,
+    labels: &[String],
+) -> Result<(), StoreError> {
+    let differ = sqlx::query_scalar(
+        "select array(select unnest(labels) order by 1) <> array(select unnest($2::text[]) order by 1)
+        from models where version = $1",
+    );
+    let differ: Option<bool> = differ.bind(champion).bind(labels).fetch_optional(connection).await?;
+    if differ == Some(true) { Err(StoreError::OtherLabels) } else { Ok(()) }
 }
 
 /// A commit whose answer was lost is recognised by what it left.

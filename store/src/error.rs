@@ -44,6 +44,9 @@ pub enum StoreError {
     /// Its files were deleted from the checkpoint store.
     #[error("the files of model version {0} were collected: publish it again with `labelstream models register`")]
     Collected(Version),
+    /// A round would change what the consumers may say.
+    #[error("the candidate has other labels than the champion: only a person may promote it")]
+    OtherLabels,
     /// No such round.
     #[error("there is no round {0}")]
     NoSuchRound(i64),

@@ -39,8 +39,8 @@ pub struct LoadReport {
 impl Store {
     /// Notes how far a consumer is with a version. `reason` belongs to a refusal, and to that alone.
     ///
-    /// A consumer loads one version at a time and serves one, so of these its former ones are forgotten with this; so is
-    /// everything that nobody has repeated for a week.
+    /// A consumer loads one version at a time and serves one, and when it serves it loads no other: its former ones are
+    /// forgotten. So is everything that nobody has repeated for a week.
     pub async fn report_load(
         &self,
         consumer: &str,
@@ -67,7 +67,7 @@ impl Store {
             .await?;
             sqlx::query(
                 "delete from model_load_status
-                where (consumer = $1 and version <> $2 and status = $3 and status <> 'refused')
+                where (consumer = $1 and version <> $2 and status <> 'refused' and $3 in (status, 'serving'))
                     or updated_at < now() - interval '7 days'",
             )
             .bind(consumer)

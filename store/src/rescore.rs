@@ -70,6 +70,20 @@ impl Store {
         .await
     }
 
+    /// How many predictions there are by versions older than `older_than`; counting stops at ten million.
+    pub async fn count_to_rescore(&self, older_than: Version) -> Result<u64, StoreError> {
+        self.run(async |connection| {
+            let count: i64 = sqlx::query_scalar(
+                "select count(*) from (select from predictions where version < $1 limit 10000000) as older",
+            )
+            .bind(older_than)
+            .fetch_one(connection)
+            .await?;
+            Ok(count.unsigned_abs())
+        })
+        .await
+    }
+
     /// Writes what a newer version says, where the row's version is still older, and returns how many rows that were. When
     /// each row was first classified stays as it is.
     pub async fn rescore(&self, rescored: &[Rescored]) -> Result<u64, StoreError> {

@@ -141,6 +141,15 @@ impl Store {
         .await
     }
 
+    /// One request; none under a number that was never given out.
+    pub async fn round_request(&self, id: i64) -> Result<Option<RoundRequest>, StoreError> {
+        self.run(async |connection| {
+            let request = sqlx::query_as("select * from round_requests where id = $1");
+            Ok(request.bind(id).fetch_optional(connection).await?)
+        })
+        .await
+    }
+
     /// The oldest request for which no round was begun yet.
     pub async fn open_request(&self) -> Result<Option<RoundRequest>, StoreError> {
         self.run(async |connection| {

@@ -57,14 +57,23 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Reads `manifest.json`, and nothing else.
+    ///
+    /// # Errors
+    /// A manifest that is missing or damaged.
+    pub fn read(directory: &Path) -> Result<Self, CheckpointError> {
+        let file = directory.join(NAME);
+        let text = fs::read(&file).map_err(|source| CheckpointError::file(&file, source))?;
+        serde_json::from_slice(&text).map_err(|error| CheckpointError::damaged(&file, error))
+    }
+
     /// Reads `manifest.json` and compares every file with it.
     ///
     /// # Errors
     /// A manifest that is missing or damaged, a file that is missing or has another size or hash.
     pub fn verify(directory: &Path) -> Result<Self, CheckpointError> {
         let file = directory.join(NAME);
-        let text = fs::read(&file).map_err(|source| CheckpointError::file(&file, source))?;
-        let manifest: Self = serde_json::from_slice(&text).map_err(|error| CheckpointError::damaged(&file, error))?;
+        let manifest = Self::read(directory)?;
         for expected in &manifest.files {
             let mut parts = Path::new(&expected.name).components();
             if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {

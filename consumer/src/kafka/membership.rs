@@ -69,7 +69,7 @@ struct Owned {
 impl<'a> Membership<'a> {
     pub fn new(kafka: &'a mut Kafka, consumer: &'a BaseConsumer<Context>, runtime: &'a Handle) -> Self {
         let Kafka { claims, reading, outlet, fenced, stop, .. } = kafka;
-        let mut batcher = Batcher::new(reading.limits, reading.max_length);
+        let mut batcher = Batcher::new(reading.limits, reading.pace.max_length());
         batcher.set_tokens(reading.pace.tokens());
         Self {
             consumer,
@@ -188,6 +188,7 @@ impl<'a> Membership<'a> {
         }
         if outlet.send(self.runtime) {
             self.batcher.set_tokens(self.kafka.reading.pace.tokens());
+            self.batcher.set_max_length(self.kafka.reading.pace.max_length());
             self.resume()
         } else if outlet.is_closed() {
             Err(End::Stopped)

@@ -36,3 +36,16 @@ pub async fn remove_directory(directory: &Path) -> io::Result<()> {
         removed => removed,
     }
 }
+
+/// Removes a directory with what is in it, if it is there. It is gone under its name at once: nobody takes half of it for the
+/// whole.
+pub async fn remove(directory: &Path, beside: &Path) -> io::Result<()> {
+    if !directory.exists() {
+        return Ok(());
+    }
+    let grave = tempfile::Builder::new().prefix(".removing-").tempdir_in(beside)?;
+    match fs::rename(directory, grave.path().join("removed")).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => grave.close(),
+    }
+}

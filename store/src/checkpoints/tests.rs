@@ -147,3 +147,35 @@ fn an_address_that_this_build_does_not_know_is_refused_at_once() {
         assert!(error.to_string().contains("cargo feature `s3`"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_checkpoint_that_the_cache_has_forgotten_is_fetched_again() {
+    let (checkpoint, place, cache) = (small(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = CheckpointStore::open(place.path().to_str().unwrap()).unwrap();
+    let uri = store.publish(checkpoint.path()).await.unwrap();
+    store.forget(&uri, cache.path()).await.unwrap();
+    let fetched = store.fetch(&uri, cache.path()).await.unwrap();
+    fs::write(fetched.join("config.json"), "damaged").unwrap();
+    store.forget(&uri, cache.path()).await.unwrap();
+    assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
+    let fetched = store.fetch(&uri, cache.path()).await.unwrap();
+    assert_eq!(contents(&fetched), contents(checkpoint.path()));
+}
+
+#[tokio::test]
+async fn a_deleted_checkpoint_is_gone_and_its_neighbours_are_not() {
+    let (place, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, other) = (small(), checkpoint(&[("config.json", b"other")]));
+    let store = CheckpointStore::open(place.path().to_str().unwrap()).unwrap();
+    let uri = store.publish(one.path()).await.unwrap();
+    let kept = store.publish(other.path()).await.unwrap();
+    for _ in 0..2 {
+        store.delete(&uri).await.unwrap();
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+    let error = store.fetch(&uri, cache.path()).await.unwrap_err();
+    assert!(matches!(error, CheckpointStoreError::NotFound(_)), "{error}");
+    store.fetch(&kept, cache.path()).await.unwrap();
+    assert_eq!(store.publish(one.path()).await.unwrap(), uri);
+    store.fetch(&uri, cache.path()).await.unwrap();
+}

@@ -4,12 +4,16 @@
 
 mod bad_rows;
 mod claims;
+mod collecting;
 mod connecting;
 mod dead_letters;
+mod labels;
 mod queries;
 mod registry;
+mod rescoring;
 mod rivals;
 mod round_trip;
+mod rounds;
 mod schema;
 mod writes;
 

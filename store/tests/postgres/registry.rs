@@ -1,11 +1,14 @@
 //! Versions and champions.
 
+use std::time::Duration;
+
 use sqlx::postgres::PgListener;
 use store::{ModelStatus, NewModel, Store, StoreError, Version};
+use tokio::time::timeout;
 
 use crate::{empty_database, migrated};
 
-fn checkpoint(number: u32) -> NewModel {
+pub fn checkpoint(number: u32) -> NewModel {
     let manifest_sha256 = format!("{number:064x}");
     NewModel {
         uri: format!("file:///checkpoints/{manifest_sha256}"),
@@ -17,7 +20,7 @@ fn checkpoint(number: u32) -> NewModel {
     }
 }
 
-async fn champion(store: &Store) -> Option<Version> {
+pub async fn champion(store: &Store) -> Option<Version> {
     store.champion().await.unwrap().map(|model| model.version)
 }
 
@@ -112,6 +115,29 @@ async fn a_promotion_is_heard_of() {
     let version = store.register_model(&checkpoint(1)).await.unwrap();
     store.promote(version, "the first", None).await.unwrap();
     assert_eq!(listener.recv().await.unwrap().payload(), version.to_string());
+}
+
+#[tokio::test]
+async fn a_listener_hears_promotions_and_says_when_it_was_cut_off() {
+    let (store, mut look) = migrated().await;
+    let first = store.register_model(&checkpoint(1)).await.unwrap();
+    let second = store.register_model(&checkpoint(2)).await.unwrap();
+    let mut listener = store.listen().await.unwrap();
+    store.promote(first, "the first", None).await.unwrap();
+    store.promote(second, "at once", Some(first)).await.unwrap();
+    listener.next().await.unwrap();
+    let heard_twice = timeout(Duration::from_millis(300), listener.next()).await;
+    assert!(!matches!(heard_twice, Ok(Err(_))), "{heard_twice:?}");
+    let silence = timeout(Duration::from_millis(300), listener.next()).await;
+    assert!(silence.is_err(), "{silence:?}");
+
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity where query like '%LISTEN%' and pid <> pg_backend_pid()";
+    sqlx::raw_sql(end).execute(&mut look).await.unwrap();
+    let error = timeout(Duration::from_secs(10), listener.next()).await.expect("an end in time").unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    let mut listener = store.listen().await.unwrap();
+    assert_eq!(store.rollback("worse").await.unwrap(), first);
+    timeout(Duration::from_secs(10), listener.next()).await.expect("word in time").unwrap();
 }
 
 #[tokio::test]
