@@ -10,7 +10,7 @@ mod weights;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::model::{ModelConfig, Parameters, initial, shapes};
 use crate::{Labels, Tokenizer};
@@ -18,6 +18,7 @@ use weights::Weights;
 
 pub use error::CheckpointError;
 pub use manifest::{Manifest, ManifestFile};
+pub(crate) use save::write_once;
 
 /// A model in memory with its tokenizer: what a checkpoint directory holds.
 #[derive(Clone, Debug)]
@@ -117,13 +118,25 @@ impl Base {
     }
 }
 
+/// What the directory's `config.json` says it is; `None` where it does not say.
+pub(crate) fn model_type(directory: &Path) -> Result<Option<String>, CheckpointError> {
+    let (file, text) = read_config_text(directory)?;
+    let config: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| CheckpointError::damaged(&file, error))?;
+    Ok(config["model_type"].as_str().map(str::to_owned))
+}
+
 fn read_config(directory: &Path) -> Result<ModelConfig, CheckpointError> {
-    let file = directory.join("config.json");
-    let text = match fs::read_to_string(&file) {
-        Ok(text) => text,
-        Err(source) => return Err(CheckpointError::File { file, source }),
-    };
+    let (file, text) = read_config_text(directory)?;
     ModelConfig::parse(&text).map_err(|source| CheckpointError::Config { file, source })
+}
+
+fn read_config_text(directory: &Path) -> Result<(PathBuf, String), CheckpointError> {
+    let file = directory.join("config.json");
+    match fs::read_to_string(&file) {
+        Ok(text) => Ok((file, text)),
+        Err(source) => Err(CheckpointError::File { file, source }),
+    }
 }
 
 fn open_tokenizer(directory: &Path, config: &ModelConfig) -> Result<Tokenizer, CheckpointError> {

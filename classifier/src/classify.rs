@@ -1,18 +1,18 @@
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{Device, Result, bail};
 
-use crate::checkpoint::Checkpoint;
-use crate::model::{BertClassifier, ModelConfig, Parameters, TokenBatch};
-use crate::{CheckpointError, Labels, Tokenizer, parallel};
+use crate::checkpoint::{self, Checkpoint};
+use crate::linear::{self, LinearModel, Ngrams};
+use crate::model::{ModelConfig, Parameters};
+use crate::{CheckpointError, Labels, Tokenizer};
+use network::Network;
 
-/// Tokens that one forward pass takes at once on the CPU: their activations fit a core's cache.
-const CPU_TOKENS: usize = 1_024;
+mod network;
 
-/// Tokens that one forward pass takes at once on a GPU: enough work for each kernel to hide its launch.
-const GPU_TOKENS: usize = 16_384;
-
-/// Longest text by default, and of nearly every BERT.
+/// Longest text of a BERT by default, and of nearly every one.
 const MAX_LENGTH: usize = 512;
 
 /// What a model says of one text.
@@ -29,7 +29,8 @@ impl Prediction {
         scores.fold((0, f32::NEG_INFINITY), |best, (index, score)| if score > best.1 { (index, score) } else { best })
     }
 
-    fn from_logits(logits: &[f32]) -> Self {
+    /// The softmax of these.
+    pub(crate) fn from_logits(logits: &[f32]) -> Self {
         let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let powers: Vec<f32> = logits.iter().map(|logit| (logit - greatest).exp()).collect();
         let sum: f32 = powers.iter().sum();
@@ -37,40 +38,66 @@ impl Prediction {
     }
 }
 
-/// A tokenizer, a model and its labels: everything between a text and a prediction.
+/// A model and its labels, whatever its kind: everything between a text and a prediction.
 #[derive(Clone, Debug)]
 pub struct Classifier {
-    tokenizer: Tokenizer,
-    model: BertClassifier,
+    engine: Engine,
     labels: Labels,
-    positions: usize,
     max_length: usize,
 }
 
+/// What a classifier can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelKind {
+    /// A network that reads tokens.
+    Bert,
+    /// A linear model that counts n-grams.
+    Linear,
+}
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Bert(Box<Network>),
+    Linear(Arc<LinearModel>),
+}
+
 impl Classifier {
-    /// Opens a checkpoint directory that has a classification head.
+    /// Opens a checkpoint directory: a BERT with a classification head, or a [`linear`] model, as its `config.json` says.
     ///
     /// # Errors
     /// Whatever is missing, damaged or does not fit, by file and tensor.
     pub fn open(directory: &Path, device: &Device) -> std::result::Result<Self, CheckpointError> {
+        if checkpoint::model_type(directory)?.as_deref() == Some(linear::MODEL_TYPE) {
+            return Ok(Self::linear(LinearModel::open(directory)?));
+        }
         let Checkpoint { config, parameters, tokenizer } = Checkpoint::open(directory)?;
         let on_device = parameters.to_device(device).and_then(|parameters| Self::new(&config, &parameters, tokenizer));
         on_device.map_err(|error| CheckpointError::damaged(directory, error))
     }
 
-    /// A classifier over a model in memory, for evaluation during training. The parameters are shared, not copied, and need
+    /// A classifier over a BERT in memory, for evaluation during training. The parameters are shared, not copied, and need
     /// not be detached by the caller.
     ///
     /// # Errors
     /// Parameters that do not fit the configuration.
     pub fn new(config: &ModelConfig, parameters: &Parameters, tokenizer: Tokenizer) -> Result<Self> {
-        Ok(Self {
-            tokenizer,
-            model: BertClassifier::new(config, &parameters.detached())?,
-            labels: config.labels.clone(),
-            positions: config.max_position_embeddings,
-            max_length: config.max_position_embeddings.min(MAX_LENGTH),
-        })
+        let network = Network::new(config, parameters, tokenizer)?;
+        let max_length = network.positions().min(MAX_LENGTH);
+        Ok(Self { engine: Engine::Bert(Box::new(network)), labels: config.labels.clone(), max_length })
+    }
+
+    /// A classifier over a linear model in memory; it runs on the CPU.
+    pub fn linear(model: LinearModel) -> Self {
+        let labels = model.labels().clone();
+        Self { engine: Engine::Linear(Arc::new(model)), labels, max_length: linear::MAX_UNITS }
+    }
+
+    /// What the classifier is.
+    pub fn kind(&self) -> ModelKind {
+        match self.engine {
+            Engine::Bert(_) => ModelKind::Bert,
+            Engine::Linear(_) => ModelKind::Linear,
+        }
     }
 
     /// The class names, in the order of the scores.
@@ -78,14 +105,19 @@ impl Classifier {
         &self.labels
     }
 
-    /// The number of tokens a text is truncated to, `[CLS]` and `[SEP]` included.
+    /// The number of tokens a text is truncated to: of a BERT, `[CLS]` and `[SEP]` included; of a linear model, its units, which
+    /// are words or characters.
     pub fn max_length(&self) -> usize {
         self.max_length
     }
 
-    /// The same classifier with texts truncated to `tokens`, between 2 and what the model has positions for.
+    /// The same classifier with texts truncated to `tokens`, between 2 and what the model can take.
     pub fn with_max_length(self, tokens: usize) -> Self {
-        Self { max_length: tokens.clamp(2, self.positions), ..self }
+        let greatest = match &self.engine {
+            Engine::Bert(network) => network.positions(),
+            Engine::Linear(_) => linear::MAX_UNITS,
+        };
+        Self { max_length: tokens.clamp(2, greatest), ..self }
     }
 
     /// Labels any number of texts of any mix of lengths, in order, on all cores.
@@ -93,33 +125,22 @@ impl Classifier {
     /// # Errors
     /// Failures of the device.
     pub fn classify<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<Prediction>> {
-        self.classify_tokens(&self.tokenizer.encode_batch(texts, self.max_length)?)
+        match &self.engine {
+            Engine::Bert(network) => network.classify_tokens(&network.encode(texts, self.max_length)?),
+            Engine::Linear(model) => model.classify(texts, self.max_length),
+        }
     }
 
     /// Labels texts that are token ids already, special tokens included.
     ///
     /// # Errors
-    /// An id that the embedding has no row for, a text longer than the model has positions; failures of the device.
+    /// A linear model, which has no token ids; an id that the embedding has no row for, a text longer than the model has
+    /// positions; failures of the device.
     pub fn classify_tokens<T: AsRef<[u32]> + Sync>(&self, texts: &[T]) -> Result<Vec<Prediction>> {
-        let length = |text: usize| texts[text].as_ref().len();
-        let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(|text| std::cmp::Reverse(length(*text)));
-        let shards = shards(&order, length, self.budget(order.iter().copied().map(length).sum()));
-        let classify_shard = |shard: &&[usize]| {
-            let batch = TokenBatch::new(&shard.iter().map(|text| texts[*text].as_ref()).collect::<Vec<_>>());
-            self.model.forward(&batch, None)?.to_vec2::<f32>()
-        };
-        let logits = if self.model.device().is_cpu() {
-            parallel::map(&shards, classify_shard)?
-        } else {
-            // One thread owns the device.
-            shards.iter().map(classify_shard).collect::<Result<_>>()?
-        };
-        let mut predictions = vec![Prediction { scores: Vec::new() }; texts.len()];
-        for (text, logits) in order.iter().zip(logits.iter().flatten()) {
-            predictions[*text] = Prediction::from_logits(logits);
+        match &self.engine {
+            Engine::Bert(network) => network.classify_tokens(texts),
+            Engine::Linear(_) => bail!("a linear model reads texts, not token ids"),
         }
-        Ok(predictions)
     }
 
     /// How many tokens the model sees of each text, after truncation.
@@ -127,7 +148,13 @@ impl Classifier {
     /// # Errors
     /// As [`classify`](Self::classify).
     pub fn count_tokens<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<usize>> {
-        Ok(self.tokenizer.encode_batch(texts, self.max_length)?.iter().map(Vec::len).collect())
+        match &self.engine {
+            Engine::Bert(network) => Ok(network.encode(texts, self.max_length)?.iter().map(Vec::len).collect()),
+            Engine::Linear(model) => {
+                let mut ngrams = Ngrams::new(model.range(), self.max_length);
+                Ok(texts.iter().map(|text| ngrams.count_units(text.as_ref())).collect())
+            }
+        }
     }
 
     /// A forward pass over a fixed text: finite scores that sum to 1.
@@ -143,34 +170,20 @@ impl Classifier {
         }
         Ok(())
     }
-
-    /// Tokens a shard: as many as suit the device, fewer where some cores would otherwise have none.
-    fn budget(&self, tokens: usize) -> usize {
-        if self.model.device().is_cpu() { CPU_TOKENS.min(tokens.div_ceil(parallel::cores())) } else { GPU_TOKENS }
-    }
 }
 
-/// Cuts texts, longest first, into runs of about `budget` tokens; a text longer than that is a run of its own.
-fn shards(order: &[usize], length: impl Fn(usize) -> usize, budget: usize) -> Vec<&[usize]> {
-    let mut shards = Vec::new();
-    let (mut start, mut tokens) = (0, 0);
-    for (end, text) in order.iter().enumerate() {
-        if end > start && tokens + length(*text) > budget {
-            shards.push(&order[start..end]);
-            (start, tokens) = (end, 0);
-        }
-        tokens += length(*text);
+impl fmt::Display for ModelKind {
+    /// As `model_type` of `config.json` says it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Bert => "bert",
+            Self::Linear => linear::MODEL_TYPE,
+        })
     }
-    if start < order.len() {
-        shards.push(&order[start..]);
-    }
-    shards
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -183,19 +196,6 @@ mod tests {
         for logits in [vec![0.0, 0.0], vec![1e4, -1e4], vec![-300.0, -301.0, -299.0]] {
             let sum: f32 = Prediction::from_logits(&logits).scores.iter().sum();
             assert!((sum - 1.0).abs() < 1e-6, "{logits:?}: {sum}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn shards_hold_every_text_once_in_order_and_keep_the_budget(lengths in prop::collection::vec(1_usize..600, 0..80), budget in 1_usize..2_000) {
-            let order: Vec<usize> = (0..lengths.len()).collect();
-            let shards = shards(&order, |text| lengths[text], budget);
-            prop_assert_eq!(shards.concat(), order.clone());
-            for shard in shards {
-                let tokens: usize = shard.iter().map(|text| lengths[*text]).sum();
-                prop_assert!(shard.len() == 1 || tokens <= budget);
-            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a model is: text in, labels out; checkpoints on disk.
 //!
-//! A [`Classifier`] opens a HuggingFace BERT directory and labels texts on all cores. The [`model`] module holds the same
+//! A [`Classifier`] opens a HuggingFace BERT directory, or one of the [`linear`] kind, and labels texts on all cores. The [`model`] module holds the same
 //! network as a differentiable function of its [`Parameters`](model::Parameters), for training; [`checkpoint`] reads and
 //! writes the directories that both share with transformers.
 //!
@@ -12,13 +12,14 @@ mod labels;
 mod parallel;
 
 pub mod checkpoint;
+pub mod linear;
 pub mod model;
 mod ops;
 pub mod tokenizer;
 
 pub use candle_core::Device;
 pub use checkpoint::CheckpointError;
-pub use classify::{Classifier, Prediction};
+pub use classify::{Classifier, ModelKind, Prediction};
 pub use device::{DeviceChoice, UnknownDevice};
 pub use labels::Labels;
 pub use tokenizer::Tokenizer;

@@ -9,19 +9,29 @@ use serde_json::{Map, Value};
 
 use super::{Checkpoint, CheckpointError, Manifest};
 
-/// A directory appears whole or not at all: it is written under another name, synced, and renamed.
 pub(super) fn save(
     checkpoint: &Checkpoint,
     directory: &Path,
     extra: Map<String, Value>,
 ) -> Result<Manifest, CheckpointError> {
+    write_once(directory, extra, |partial| {
+        write_config(checkpoint, partial)?;
+        write_weights(checkpoint, partial)?;
+        checkpoint.tokenizer.save(partial)
+    })
+}
+
+/// A directory appears whole or not at all: `write` fills it under another name; with its manifest it is synced and renamed.
+pub(crate) fn write_once(
+    directory: &Path,
+    extra: Map<String, Value>,
+    write: impl FnOnce(&Path) -> Result<(), CheckpointError>,
+) -> Result<Manifest, CheckpointError> {
     if directory.exists() {
         return Err(CheckpointError::Exists { directory: directory.to_owned() });
     }
     let partial = Partial::create(directory)?;
-    write_config(checkpoint, &partial.path)?;
-    write_weights(checkpoint, &partial.path)?;
-    checkpoint.tokenizer.save(&partial.path)?;
+    write(&partial.path)?;
     let manifest = Manifest::write(&partial.path, extra)?;
     partial.finish(directory)?;
     Ok(manifest)

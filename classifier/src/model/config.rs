@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::Labels;
+use crate::{Labels, linear};
 
 /// The shape of a BERT classifier, as HuggingFace's `config.json` tells it.
 ///
@@ -78,6 +78,7 @@ impl ModelConfig {
     /// Bad JSON, a missing field, another kind of model, another kind of position embedding.
     pub fn parse(json: &str) -> Result<Self, ConfigError> {
         let fields: Map<String, Value> = serde_json::from_str(json)?;
+        check_kind(fields.get("model_type").unwrap_or(&Value::Null))?;
         let known = KnownFields::deserialize(&Value::Object(fields.clone()))?;
         let labels = known.labels()?;
         let config = Self {
@@ -174,10 +175,6 @@ impl ModelConfig {
 
     fn check(&self, known: &KnownFields) -> Result<(), ConfigError> {
         let unsupported = |field, value: String, expected| Err(ConfigError::Unsupported { field, value, expected });
-        if known.model_type.as_deref().is_some_and(|kind| kind != "bert") {
-            let value = known.model_type.clone().unwrap_or_default();
-            return unsupported("model_type", value, "only bert is supported");
-        }
         if known.position_embedding_type.as_deref().is_some_and(|kind| kind != "absolute") {
             let value = known.position_embedding_type.clone().unwrap_or_default();
             return unsupported("position_embedding_type", value, "only absolute positions are supported");
@@ -223,10 +220,23 @@ impl ModelConfig {
     }
 }
 
+/// Before any other field, which another kind of model would not have.
+fn check_kind(model_type: &Value) -> Result<(), ConfigError> {
+    let expected = match model_type {
+        Value::Null => return Ok(()),
+        Value::String(kind) if kind == "bert" => return Ok(()),
+        Value::String(kind) if kind == linear::MODEL_TYPE => {
+            "a linear model has no layers to go on from; give a BERT directory, or `new-bert`"
+        }
+        _ => "only bert is supported",
+    };
+    let value = model_type.as_str().map_or_else(|| model_type.to_string(), str::to_owned);
+    Err(ConfigError::Unsupported { field: "model_type", value, expected })
+}
+
 /// What the model needs of a `config.json`, with transformers' own defaults where a file may be silent.
 #[derive(Deserialize)]
 struct KnownFields {
-    model_type: Option<String>,
     vocab_size: usize,
     hidden_size: usize,
     num_hidden_layers: usize,
