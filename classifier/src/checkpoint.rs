@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::model::{ModelConfig, Parameters, initial, shapes};
+use crate::model::{ModelConfig, Parameters, Pooling, initial, shapes};
 use crate::{Labels, Tokenizer};
 use weights::Weights;
 
@@ -83,16 +83,24 @@ impl Base {
     ///
     /// The head is kept if the directory has one for the same classes: the same names (then the directory's order stands: read
     /// `checkpoint.config.labels`), or no names and the same number. Otherwise it is new, from `seed`, as is a missing pooler.
+    /// So is the head over another `pooling` than the directory has; `None` keeps that.
     ///
     /// # Errors
     /// Whatever else is missing, damaged or does not fit, by file and tensor.
-    pub fn open(directory: &Path, labels: &Labels, seed: u64) -> Result<Self, CheckpointError> {
-        let config = read_config(directory)?;
+    pub fn open(
+        directory: &Path,
+        labels: &Labels,
+        pooling: Option<Pooling>,
+        seed: u64,
+    ) -> Result<Self, CheckpointError> {
+        let mut config = read_config(directory)?;
+        let same_pooling = pooling.is_none_or(|pooling| pooling == config.pooling);
+        config.pooling = pooling.unwrap_or(config.pooling);
         let weights = Weights::open(directory)?;
         let same_names = config.labels.len() == labels.len()
             && config.labels.names().iter().all(|name| labels.index(name).is_some());
         let nameless = config.labels.len() == labels.len() && config.labels.are_unnamed();
-        let keeps_head = weights.has("classifier.weight") && (same_names || nameless);
+        let keeps_head = weights.has("classifier.weight") && same_pooling && (same_names || nameless);
         let config = if same_names { config } else { config.with_labels(labels.clone()) };
         let tokenizer = open_tokenizer(directory, &config)?;
 
@@ -102,7 +110,8 @@ impl Base {
             let is_new = if name.starts_with("classifier.") {
                 !keeps_head
             } else {
-                name.starts_with("bert.pooler.") && !weights.has("bert.pooler.dense.weight")
+                let has_pooler = weights.has("bert.pooler.dense.weight");
+                name.starts_with("bert.pooler.") && !has_pooler || name.starts_with("pooling.") && !weights.has(&name)
             };
             let tensor = if is_new {
                 initialised.push(name.clone());

@@ -11,7 +11,7 @@ mod parameters;
 
 pub use batch::TokenBatch;
 pub use bert::BertClassifier;
-pub use config::{Activation, ConfigError, ModelConfig};
+pub use config::{Activation, ConfigError, ModelConfig, Pooling, UnknownPooling};
 pub use dropout::Dropout;
 pub use parameters::{Parameters, initialise};
 pub(crate) use parameters::{initial, shapes};

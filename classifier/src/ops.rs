@@ -12,6 +12,7 @@ mod linear;
 mod lookup;
 mod machine;
 mod norm;
+mod pool;
 mod product;
 #[cfg(test)]
 mod tests;
@@ -24,4 +25,5 @@ pub(crate) use dropout::{Mask, dropout};
 pub(crate) use linear::linear;
 pub(crate) use lookup::{lookup, lookup_positions};
 pub(crate) use norm::add_norm;
+pub(crate) use pool::{attention_pool, max_pool, mean_pool};
 pub(crate) use texts::Texts;

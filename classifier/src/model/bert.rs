@@ -3,15 +3,15 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor, bail};
 
 use super::parameters::shapes;
-use super::{Activation, Dropout, ModelConfig, Parameters, TokenBatch};
+use super::{Activation, Dropout, ModelConfig, Parameters, Pooling, TokenBatch};
 use crate::ops::{self, Texts};
 
-/// BERT with a pooler over `[CLS]` and a classification head, as transformers' `BertForSequenceClassification`.
+/// BERT with a pooler and a classification head; with the pooler over `[CLS]`, transformers' `BertForSequenceClassification`.
 #[derive(Clone, Debug)]
 pub struct BertClassifier {
     embeddings: Embeddings,
     layers: Vec<Layer>,
-    pooler: Linear,
+    pooler: Pooler,
     classifier: Linear,
     classifier_dropout: f64,
 }
@@ -32,7 +32,7 @@ impl BertClassifier {
         Ok(Self {
             embeddings: Embeddings::new(config, parameters)?,
             layers: layers.collect::<Result<_>>()?,
-            pooler: Linear::new("bert.pooler.dense", parameters)?,
+            pooler: Pooler::new(config, parameters)?,
             classifier: Linear::new("classifier", parameters)?,
             classifier_dropout: config.classifier_dropout.unwrap_or(config.hidden_dropout_prob),
         })
@@ -50,8 +50,7 @@ impl BertClassifier {
         for layer in &self.layers {
             hidden = layer.forward(&hidden, &texts, dropout)?;
         }
-        let first_tokens: Arc<[u32]> = batch.ranges().map(|range| range.start as u32).collect();
-        let pooled = self.pooler.forward(&ops::lookup(&hidden, &first_tokens)?)?.tanh()?;
+        let pooled = self.pooler.forward(&hidden, batch, &texts)?;
         let mask =
             dropout.and_then(|dropout| dropout.site(self.layers.len() + 1, Site::Output, self.classifier_dropout));
         self.classifier.forward(&ops::dropout(&pooled, mask)?)
@@ -60,6 +59,38 @@ impl BertClassifier {
     /// Where the parameters are.
     pub fn device(&self) -> &Device {
         self.classifier.weight.device()
+    }
+}
+
+/// The vectors of all tokens to one a text.
+#[derive(Clone, Debug)]
+enum Pooler {
+    Cls(Linear),
+    Mean,
+    Max,
+    Attention { query: Tensor },
+}
+
+impl Pooler {
+    fn new(config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
+        Ok(match config.pooling {
+            Pooling::Cls => Self::Cls(Linear::new("bert.pooler.dense", parameters)?),
+            Pooling::Mean => Self::Mean,
+            Pooling::Max => Self::Max,
+            Pooling::Attention => Self::Attention { query: parameters.get("pooling.query.weight")?.clone() },
+        })
+    }
+
+    fn forward(&self, hidden: &Tensor, batch: &TokenBatch, texts: &Texts) -> Result<Tensor> {
+        match self {
+            Self::Cls(dense) => {
+                let first_tokens: Arc<[u32]> = batch.ranges().map(|range| range.start as u32).collect();
+                dense.forward(&ops::lookup(hidden, &first_tokens)?)?.tanh()
+            }
+            Self::Mean => ops::mean_pool(hidden, texts),
+            Self::Max => ops::max_pool(hidden, texts),
+            Self::Attention { query } => ops::attention_pool(hidden, query, texts),
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -34,6 +36,8 @@ pub struct ModelConfig {
     pub attention_probs_dropout_prob: f64,
     /// Dropout before the classification head; `hidden_dropout_prob` where the file says nothing.
     pub classifier_dropout: Option<f64>,
+    /// How a text's tokens become one vector.
+    pub pooling: Pooling,
     /// Class names in the order of the logits.
     pub labels: Labels,
     /// All fields as they stood in the file, to be saved again; those above overrule them.
@@ -51,6 +55,43 @@ pub enum Activation {
     GeluNew,
     /// `max(x, 0)`.
     Relu,
+}
+
+/// `model_type` of a BERT with another pooling than transformers' own.
+const POOLED_TYPE: &str = "labelstream-bert";
+
+/// How the vectors of a text's tokens become the one that is classified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pooling {
+    /// BERT's own: a dense layer with tanh over `[CLS]`. The one that transformers' `BertForSequenceClassification` has.
+    #[default]
+    Cls,
+    /// The mean of all tokens, as sentence encoders have it.
+    Mean,
+    /// The greatest value of each number over all tokens.
+    Max,
+    /// A mean of all tokens that weighs each by its likeness to a learned query.
+    Attention,
+}
+
+/// A name that is no pooling's.
+#[derive(Debug, thiserror::Error)]
+#[error("no pooling is called {0:?}; there are cls, mean, max and attention")]
+pub struct UnknownPooling(String);
+
+impl FromStr for Pooling {
+    type Err = UnknownPooling;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPooling> {
+        match text {
+            "cls" => Ok(Self::Cls),
+            "mean" => Ok(Self::Mean),
+            "max" => Ok(Self::Max),
+            "attention" => Ok(Self::Attention),
+            _ => Err(UnknownPooling(text.to_owned())),
+        }
+    }
 }
 
 /// A `config.json` that is not a BERT classifier this program can run.
@@ -95,6 +136,7 @@ impl ModelConfig {
             hidden_dropout_prob: known.hidden_dropout_prob,
             attention_probs_dropout_prob: known.attention_probs_dropout_prob,
             classifier_dropout: known.classifier_dropout,
+            pooling: known.labelstream_pooling,
             labels,
             fields,
         };
@@ -118,6 +160,7 @@ impl ModelConfig {
             hidden_dropout_prob: 0.1,
             attention_probs_dropout_prob: 0.1,
             classifier_dropout: None,
+            pooling: Pooling::Cls,
             labels,
             fields: Map::new(),
         }
@@ -137,8 +180,15 @@ impl ModelConfig {
     pub fn to_json(&self) -> String {
         let mut fields = self.fields.clone();
         let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-        set("architectures", vec!["BertForSequenceClassification"].into());
-        set("model_type", "bert".into());
+        if self.pooling == Pooling::Cls {
+            set("architectures", vec!["BertForSequenceClassification"].into());
+            set("model_type", "bert".into());
+        } else {
+            // transformers would open it as its own BERT, with a pooler of random weights.
+            set("architectures", Vec::<String>::new().into());
+            set("model_type", POOLED_TYPE.into());
+        }
+        set("labelstream_pooling", serde_json::json!(self.pooling));
         set("vocab_size", self.vocab_size.into());
         set("hidden_size", self.hidden_size.into());
         set("num_hidden_layers", self.num_hidden_layers.into());
@@ -167,6 +217,9 @@ impl ModelConfig {
         let dtype = if fields.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
         fields.insert(dtype.to_owned(), "float32".into());
         fields.remove("num_labels");
+        if self.pooling == Pooling::Cls {
+            fields.remove("labelstream_pooling");
+        }
         let mut json =
             serde_json::to_string_pretty(&fields).expect("a map of JSON values has a text: anything else is a bug");
         json.push('\n');
@@ -224,7 +277,7 @@ impl ModelConfig {
 fn check_kind(model_type: &Value) -> Result<(), ConfigError> {
     let expected = match model_type {
         Value::Null => return Ok(()),
-        Value::String(kind) if kind == "bert" => return Ok(()),
+        Value::String(kind) if kind == "bert" || kind == POOLED_TYPE => return Ok(()),
         Value::String(kind) if kind == linear::MODEL_TYPE => {
             "a linear model has no layers to go on from; give a BERT directory, or `new-bert`"
         }
@@ -256,6 +309,8 @@ struct KnownFields {
     #[serde(default = "default_dropout")]
     attention_probs_dropout_prob: f64,
     classifier_dropout: Option<f64>,
+    #[serde(default)]
+    labelstream_pooling: Pooling,
     position_embedding_type: Option<String>,
     problem_type: Option<String>,
     #[serde(default)]

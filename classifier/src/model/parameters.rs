@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor, Var};
 
-use super::ModelConfig;
 use super::dropout::mix;
+use super::{ModelConfig, Pooling};
 
 /// The weights of a model by their HuggingFace names (`bert.` prefix included), sorted by name.
 #[derive(Clone, Debug)]
@@ -37,6 +37,20 @@ impl Parameters {
     /// it, and `Var::from_tensor` gives the variable back.
     pub fn trainable(&self) -> Result<Self> {
         self.map(|tensor| Ok(Var::from_tensor(tensor)?.into_inner()))
+    }
+
+    /// As [`trainable`](Self::trainable), but those that `is_frozen` names stay plain tensors: no gradient is computed for them.
+    pub fn trainable_but(&self, is_frozen: impl Fn(&str) -> bool) -> Result<Self> {
+        let tensors = self.0.iter().map(|(name, tensor)| {
+            let tensor = if is_frozen(name) { tensor.detach() } else { Var::from_tensor(tensor)?.into_inner() };
+            Ok((name.clone(), tensor))
+        });
+        Ok(Self(tensors.collect::<Result<_>>()?))
+    }
+
+    /// The tensors that are variables, sorted by name.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.iter().filter(|(_, tensor)| tensor.is_variable())
     }
 
     /// The same storage without gradient tracking: a model over it keeps no graph.
@@ -109,8 +123,13 @@ pub(crate) fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
         linear(&name("intermediate.dense"), inner, hidden);
         linear(&name("output.dense"), hidden, inner);
     }
-    linear("bert.pooler.dense", hidden, hidden);
+    if config.pooling == Pooling::Cls {
+        linear("bert.pooler.dense", hidden, hidden);
+    }
     linear("classifier", config.labels.len(), hidden);
+    if config.pooling == Pooling::Attention {
+        shapes.insert("pooling.query.weight".to_owned(), vec![1, hidden]);
+    }
     let layers = (0..config.num_hidden_layers).flat_map(|layer| {
         ["attention.output", "output"].map(|part| format!("bert.encoder.layer.{layer}.{part}.LayerNorm"))
     });

@@ -85,6 +85,34 @@ pub(super) fn attention(
     context.reshape((padded.texts * padded.longest, width))?.index_select(&padded.to_packed, 0)
 }
 
+/// The mean of each text's rows, each weighted by the softmax of its score; without scores all count the same.
+fn weighted_mean(rows: &Tensor, padded: &Padded, scores: Option<Tensor>) -> Result<Tensor> {
+    let (texts, longest, width) = (padded.texts, padded.longest, rows.dim(1)?);
+    let penalty = padded.penalty.reshape((texts, longest))?;
+    let scores = match scores {
+        Some(scores) => (scores.index_select(&padded.from_packed, 0)?.reshape((texts, longest))? + penalty)?,
+        None => penalty,
+    };
+    let powers = scores.broadcast_sub(&scores.max_keepdim(1)?.detach())?.exp()?;
+    let shares = powers.broadcast_div(&powers.sum_keepdim(1)?)?.reshape((texts, 1, longest))?;
+    let rows = rows.index_select(&padded.from_packed, 0)?.reshape((texts, longest, width))?;
+    shares.matmul(&rows)?.reshape((texts, width))
+}
+
+pub(super) fn mean_pool(rows: &Tensor, padded: &Padded) -> Result<Tensor> {
+    weighted_mean(rows, padded, None)
+}
+
+pub(super) fn attention_pool(rows: &Tensor, query: &Tensor, padded: &Padded) -> Result<Tensor> {
+    weighted_mean(rows, padded, Some(rows.matmul(&query.t()?)?))
+}
+
+pub(super) fn max_pool(rows: &Tensor, padded: &Padded) -> Result<Tensor> {
+    let (texts, longest, width) = (padded.texts, padded.longest, rows.dim(1)?);
+    let rows = rows.index_select(&padded.from_packed, 0)?.reshape((texts, longest, width))?;
+    rows.broadcast_add(&padded.penalty.reshape((texts, longest, 1))?)?.max(1)
+}
+
 /// The factors of the attention probabilities, numbered as the packed form numbers them, in the padded form.
 fn padded_factors(mask: Mask, padded: &Padded, starts: &[usize], heads: usize) -> Result<Tensor> {
     let longest = padded.longest;

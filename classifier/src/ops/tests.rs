@@ -144,6 +144,42 @@ fn attention_agrees_with_its_padded_reference_with_and_without_dropout() {
 }
 
 #[test]
+fn pooling_agrees_with_its_padded_references() {
+    for width in [5, 24] {
+        let rows = variable(19, &[62, width]);
+        check(&[rows.clone()], |t| mean_pool(&t[0], &texts(false)), |t| mean_pool(&t[0], &texts(true)));
+        check(&[rows.clone()], |t| max_pool(&t[0], &texts(false)), |t| max_pool(&t[0], &texts(true)));
+        check(
+            &[rows, variable(20, &[1, width])],
+            |t| attention_pool(&t[0], &t[1], &texts(false)),
+            |t| attention_pool(&t[0], &t[1], &texts(true)),
+        );
+    }
+}
+
+/// ```python
+/// import torch
+/// x = torch.tensor([[1., 2.], [3., -1.], [0., 5.]], requires_grad=True); q = torch.tensor([0.5, -1.], requires_grad=True)
+/// p = torch.softmax(x @ q, 0); y = p @ x; (y * torch.tensor([1., 2.])).sum().backward(); print(y, x.grad, q.grad)
+/// ```
+#[test]
+fn attention_pooling_is_that_of_torch() {
+    let rows = Var::new(&[[1.0f32, 2.0], [3.0, -1.0], [0.0, 5.0]], &Device::Cpu).unwrap();
+    let query = Var::new(&[[0.5f32, -1.0]], &Device::Cpu).unwrap();
+    let one = Texts::new(&[0, 3].into(), &Device::Cpu).unwrap();
+    let pooled = attention_pool(&rows, &query, &one).unwrap();
+    let weights = Tensor::new(&[[1.0f32, 2.0]], &Device::Cpu).unwrap();
+    let gradients = (&pooled * weights).unwrap().sum_all().unwrap().backward().unwrap();
+    let close = |tensor: &Tensor, expected: &[f32]| {
+        let found = values(tensor);
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4), "{found:?}");
+    };
+    close(&pooled, &[2.96242, -0.94281]);
+    close(gradients.get(&rows).unwrap(), &[0.05324, -0.03457, 0.9438, 2.03833, 0.00296, -0.00376]);
+    close(gradients.get(&query).unwrap(), &[-0.15558, 0.24064]);
+}
+
+#[test]
 fn lookups_agree_with_their_references() {
     let rows: Arc<[u32]> = [3, 0, 3, 6, 3].into();
     check(&[variable(12, &[7, 18])], |t| lookup(&t[0], &rows), |t| composed::lookup(&t[0], &rows));

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use candle_core::Device;
 use classifier::checkpoint::{Base, Checkpoint, CheckpointError, Manifest};
-use classifier::model::{ModelConfig, initialise};
+use classifier::model::{ModelConfig, Pooling, initialise};
 use classifier::{Classifier, Labels, Tokenizer};
 use serde_json::{Map, Value, json};
 
@@ -135,7 +135,7 @@ fn an_encoder_gets_a_new_head_from_the_seed_and_the_caller_is_told() {
     let checkpoint = new_checkpoint();
     checkpoint.save(&source, Map::new()).unwrap();
     let head = ["classifier.bias", "classifier.weight"];
-    let open = |labels: &[&str], seed| Base::open(&source, &Labels::new(labels.iter().copied()), seed).unwrap();
+    let open = |labels: &[&str], seed| Base::open(&source, &Labels::new(labels.iter().copied()), None, seed).unwrap();
     let weight = |base: &Base| base.checkpoint.parameters.get("classifier.weight").unwrap().to_vec2::<f32>().unwrap();
 
     // The same classes: the head and its order stay.
@@ -148,7 +148,7 @@ fn an_encoder_gets_a_new_head_from_the_seed_and_the_caller_is_told() {
     assert_eq!(weight(&other), weight(&open(&["a", "b"], 1)));
     assert_ne!(weight(&other), weight(&open(&["a", "b"], 2)));
     // No names and the same number: the head stays and gets names.
-    let named = Base::open(&fixture("old_names"), &Labels::new(["bad", "good"]), 1).unwrap();
+    let named = Base::open(&fixture("old_names"), &Labels::new(["bad", "good"]), None, 1).unwrap();
     assert_eq!((named.initialised.len(), named.checkpoint.config.labels.name(1)), (0, "good"));
 
     // An encoder alone, without pooler: both are new, everything else is as it was.
@@ -170,6 +170,43 @@ fn an_encoder_gets_a_new_head_from_the_seed_and_the_caller_is_told() {
     assert_eq!(values(&base.checkpoint), values(&checkpoint));
 }
 
+#[test]
+fn a_pooling_stands_in_the_configuration_and_changing_it_takes_a_new_head() {
+    let home = tempfile::tempdir().unwrap();
+    let labels = new_checkpoint().config.labels;
+    for pooling in [Pooling::Mean, Pooling::Max, Pooling::Attention] {
+        let mut checkpoint = new_checkpoint();
+        checkpoint.config.pooling = pooling;
+        checkpoint.parameters = initialise(&checkpoint.config, 1).unwrap();
+        let directory = home.path().join(format!("{pooling:?}"));
+        checkpoint.save(&directory, Map::new()).unwrap();
+        let config: Value = serde_json::from_slice(&fs::read(directory.join("config.json")).unwrap()).unwrap();
+        // Not `bert`: transformers would give it a pooler of random weights.
+        assert_eq!(config["model_type"], "labelstream-bert");
+
+        let texts = ["味道不错", "不好"];
+        let in_memory =
+            Classifier::new(&checkpoint.config, &checkpoint.parameters, checkpoint.tokenizer.clone()).unwrap();
+        let opened = Classifier::open(&directory, &Device::Cpu).unwrap();
+        assert_eq!(opened.classify(&texts).unwrap(), in_memory.classify(&texts).unwrap());
+        let mut first_token = checkpoint.config.clone();
+        first_token.pooling = Pooling::Cls;
+        let first_token =
+            Classifier::new(&first_token, &initialise(&first_token, 1).unwrap(), checkpoint.tokenizer.clone()).unwrap();
+        assert_ne!(opened.classify(&texts).unwrap(), first_token.classify(&texts).unwrap());
+
+        let open = |pooling| Base::open(&directory, &labels, pooling, 2).unwrap();
+        assert_eq!(open(None).initialised.len(), 0);
+        assert_eq!(open(Some(pooling)).checkpoint.config.pooling, pooling);
+        let changed = open(Some(Pooling::Cls));
+        assert_eq!(changed.initialised.len(), 4);
+        let again = home.path().join(format!("{pooling:?}-cls"));
+        changed.checkpoint.save(&again, Map::new()).unwrap();
+        let config: Value = serde_json::from_slice(&fs::read(again.join("config.json")).unwrap()).unwrap();
+        assert_eq!((&config["model_type"], config.get("labelstream_pooling")), (&json!("bert"), None));
+    }
+}
+
 /// transformers itself opens what we save, if `LABELSTREAM_PYTHON` names a Python that has it.
 ///
 /// By hand for a pretrained encoder: `LABELSTREAM_ENCODER=DIR` adds a directory that is opened as a base, saved and compared.
@@ -187,7 +224,7 @@ fn transformers_opens_saved_checkpoints_to_the_same_logits() {
     checkpoints.push(new_checkpoint());
     if let Ok(encoder) = std::env::var("LABELSTREAM_ENCODER") {
         checkpoints
-            .push(Base::open(Path::new(&encoder), &Labels::new(["negative", "positive"]), 1).unwrap().checkpoint);
+            .push(Base::open(Path::new(&encoder), &Labels::new(["negative", "positive"]), None, 1).unwrap().checkpoint);
     }
     let texts =
         [Expected::of("gelu").texts, vec!["A gripping film, and a moving one.".into(), "好吃😀😀 Très OK 321".into()]]

@@ -2,7 +2,9 @@
 
 use candle_core::{D, Result, Tensor, Var};
 use classifier::Labels;
-use classifier::model::{Activation, BertClassifier, Dropout, ModelConfig, Parameters, TokenBatch, initialise};
+use classifier::model::{
+    Activation, BertClassifier, Dropout, ModelConfig, Parameters, Pooling, TokenBatch, initialise,
+};
 
 fn tiny(activation: Activation) -> ModelConfig {
     ModelConfig {
@@ -63,12 +65,17 @@ fn after_one_step_every_parameter_has_a_gradient_and_has_moved() {
 
 #[test]
 fn gradients_are_the_slopes_of_the_loss() {
-    let config = tiny(Activation::Gelu);
-    let start = initialise(&config, 5).unwrap();
+    for pooling in [Pooling::Cls, Pooling::Mean, Pooling::Max, Pooling::Attention] {
+        check_slopes(&ModelConfig { pooling, ..tiny(Activation::Gelu) });
+    }
+}
+
+fn check_slopes(config: &ModelConfig) {
+    let start = initialise(config, 5).unwrap();
     let parameters = start.trainable().unwrap();
     let dropout = Dropout::new(9, 4);
     let loss_of = |parameters: &Parameters| {
-        let model = BertClassifier::new(&config, parameters).unwrap();
+        let model = BertClassifier::new(config, parameters).unwrap();
         loss(&model.forward(&batch(), Some(&dropout)).unwrap()).unwrap()
     };
     let gradients = loss_of(&parameters).backward().unwrap();
