@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use classifier::DeviceChoice;
+use classifier::model::Pooling;
 use indicatif::{ProgressBar, ProgressStyle};
-use trainer::{Base, BestBy, Dataset, Head, Progress, Settings, Summary};
+use trainer::{Base, BestBy, ClassWeights, Dataset, Head, Progress, Settings, Summary};
 
 use crate::dataset_flags::ColumnFlags;
 
@@ -70,17 +71,60 @@ pub struct Arguments {
     #[arg(long, env = "LABELSTREAM_DROPOUT")]
     dropout: Option<f64>,
 
+    /// How a text's tokens become the vector that is classified: cls (BERT's own pooler), mean, max or attention. transformers
+    /// opens the checkpoints of cls alone. [default: as the base has it; cls for a new model]
+    #[arg(long, env = "LABELSTREAM_POOLING")]
+    pooling: Option<Pooling>,
+
     /// Share of the input tokens that become `[UNK]` in training, so that no single word decides. [default: 0.15 for a new model, else 0]
     #[arg(long, env = "LABELSTREAM_TOKEN_MASKING")]
     token_masking: Option<f64>,
 
-    /// Steps between evaluations and checkpoints. [default: an epoch]
-    #[arg(long, env = "LABELSTREAM_EVAL_STEPS")]
+    /// Evaluate and save an average of the weights over the steps, which keeps this share of itself at each (0.99, 0.999).
+    #[arg(long, env = "LABELSTREAM_AVERAGE", value_name = "DECAY")]
+    average: Option<f64>,
+
+    /// What each class counts in the loss: none, balanced (rare classes count more), or a number for each in their order (1,2.5).
+    #[arg(long, env = "LABELSTREAM_CLASS_WEIGHTS", value_name = "WEIGHTS", default_value = "none")]
+    class_weights: ClassWeights,
+
+    /// Share of each label that is spread over all classes, so that the model does not become too sure. [default: 0]
+    #[arg(long, env = "LABELSTREAM_LABEL_SMOOTHING", value_name = "SHARE")]
+    label_smoothing: Option<f64>,
+
+    /// Learning rate of each layer as a share of that of the layer above it (0.9, 0.95); the head has the whole. [default: 1]
+    #[arg(long, env = "LABELSTREAM_LAYER_DECAY", value_name = "SHARE")]
+    layer_decay: Option<f64>,
+
+    /// Keep the first N layers and the embeddings as they are; 0 freezes the embeddings alone. Saves their gradients too.
+    #[arg(long, env = "LABELSTREAM_FREEZE", value_name = "N")]
+    freeze: Option<usize>,
+
+    /// Epochs between evaluations and checkpoints. [default: 1]
+    #[arg(long, env = "LABELSTREAM_EVAL_EPOCHS", value_name = "EPOCHS", conflicts_with = "eval_steps")]
+    eval_epochs: Option<usize>,
+
+    /// Steps between evaluations and checkpoints, in place of epochs.
+    #[arg(long, env = "LABELSTREAM_EVAL_STEPS", value_name = "STEPS")]
     eval_steps: Option<usize>,
 
-    /// What makes a checkpoint the best on the validation texts.
-    #[arg(long, env = "LABELSTREAM_BEST_BY", value_enum, default_value_t = BestFlag::Accuracy)]
-    best_by: BestFlag,
+    /// Directory for the state of the run. A run that was killed goes on from there when it is started again with the same
+    /// flags, and ends with the same bits; the state of other flags, texts or another base is refused.
+    #[arg(long, env = "LABELSTREAM_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
+
+    /// Steps between two writings of the state. [default: after each evaluation]
+    #[arg(long, env = "LABELSTREAM_SAVE_STEPS", value_name = "STEPS", requires = "state")]
+    save_steps: Option<usize>,
+
+    /// What makes a checkpoint the best on the validation texts: accuracy, macro-f1, mcc, auc (of two classes), loss; or f1,
+    /// precision or recall of one class, as f1:CLASS.
+    #[arg(long, env = "LABELSTREAM_BEST_BY", value_name = "METRIC", default_value_t = BestBy::default())]
+    best_by: BestBy,
+
+    /// End the run after so many evaluations without a better one.
+    #[arg(long, env = "LABELSTREAM_PATIENCE", value_name = "EVALUATIONS")]
+    patience: Option<usize>,
 
     /// Checkpoints of the run kept beside the best; 0 writes the best alone. [default: 2]
     #[arg(long, env = "LABELSTREAM_SAVE_LIMIT")]
@@ -103,15 +147,6 @@ pub struct Arguments {
     json: bool,
 }
 
-/// [`BestBy`] as a flag.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum BestFlag {
-    /// Share of texts labeled right.
-    Accuracy,
-    /// Mean F1 of the classes.
-    MacroF1,
-}
-
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
     let settings = settings(&arguments);
@@ -119,7 +154,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let dataset = Dataset::open(&arguments.data, &arguments.columns.columns(), arguments.labels.as_deref())?;
     let mut display = Display { bar: ProgressBar::hidden(), settings: settings.clone(), base: arguments.base.clone() };
     let summary =
-        trainer::fit(&settings, &dataset, &arguments.base, &arguments.out, &mut |progress| display.show(progress))?;
+        trainer::fit(&settings, &dataset, &arguments.base, &arguments.out, &mut |progress| {
+            display.show(progress);
+            Ok(())
+        })?;
     display.bar.finish_and_clear();
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
@@ -141,16 +179,24 @@ fn settings(arguments: &Arguments) -> Settings {
         max_grad_norm: arguments.max_grad_norm.unwrap_or(usual.max_grad_norm),
         max_length: arguments.max_length.unwrap_or(usual.max_length),
         dropout: arguments.dropout,
+        pooling: arguments.pooling,
         token_masking: arguments.token_masking.unwrap_or(usual.token_masking),
+        average: arguments.average,
+        class_weights: arguments.class_weights.clone(),
+        label_smoothing: arguments.label_smoothing.unwrap_or(usual.label_smoothing),
+        layer_decay: arguments.layer_decay.unwrap_or(usual.layer_decay),
+        freeze: arguments.freeze,
+        eval_epochs: arguments.eval_epochs.unwrap_or(usual.eval_epochs),
         eval_steps: arguments.eval_steps,
-        best_by: match arguments.best_by {
-            BestFlag::Accuracy => BestBy::Accuracy,
-            BestFlag::MacroF1 => BestBy::MacroF1,
-        },
+        patience: arguments.patience,
+        best_by: arguments.best_by.clone(),
         save_limit: arguments.save_limit.unwrap_or(usual.save_limit),
         seed: arguments.seed.unwrap_or(usual.seed),
         threads: arguments.threads.unwrap_or(usual.threads),
         device: arguments.device,
+        state: arguments.state.clone(),
+        save_steps: arguments.save_steps,
+        replica: None,
     }
 }
 
@@ -165,6 +211,7 @@ impl Display {
     fn show(&mut self, progress: &Progress) {
         match progress {
             Progress::Started(head) => self.start(head),
+            Progress::Resumed { step } => self.line(&format!("goes on after step {step}")),
             Progress::Stepped { step, loss, learning_rate, examples } => {
                 self.bar.inc(*examples as u64);
                 self.bar.set_message(format!("step {step}  loss {loss:.4}  learning rate {learning_rate:.2e}"));
@@ -210,7 +257,9 @@ impl Display {
 fn print_summary(summary: &Summary) {
     println!("checkpoint      {}", summary.checkpoint.display());
     println!("manifest        sha256 {}", summary.manifest_sha256);
-    println!("best step       {} of {}", summary.best_step, summary.head.optimization_steps);
+    let (steps, planned) = (summary.steps, summary.head.optimization_steps);
+    let early = if steps < planned { format!(", which ended early, {planned} were planned") } else { String::new() };
+    println!("best step       {} of {steps}{early}", summary.best_step);
     println!("train loss      {:.4} (last epoch)", summary.train_loss);
     println!("time            {:.0} s, {:.0} texts/s in training", summary.seconds, summary.texts_per_second);
     match &summary.evaluation {

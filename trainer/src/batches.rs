@@ -1,6 +1,7 @@
 //! Tokenized examples to batches of similar length, in a seeded order.
 
-use crate::random::Random;
+use crate::random::{Purpose, Random};
+use crate::settings::Settings;
 
 /// Batches that are sorted by length together: enough that lengths are similar, few enough that the order stays random.
 const WINDOW: usize = 50;
@@ -12,6 +13,38 @@ pub(crate) struct Sample {
     pub ids: Vec<u32>,
     /// The class.
     pub label: u32,
+}
+
+/// The texts of every step of a run: a function of the seed and the step, so that a run can go on at any.
+pub(crate) struct Order<'a> {
+    samples: &'a [Sample],
+    settings: &'a Settings,
+    /// The epoch whose batches are at hand.
+    epoch: Option<usize>,
+    batches: Vec<Vec<usize>>,
+}
+
+impl<'a> Order<'a> {
+    pub(crate) fn new(samples: &'a [Sample], settings: &'a Settings) -> Self {
+        Self { samples, settings, epoch: None, batches: Vec::new() }
+    }
+
+    /// Steps that an epoch has.
+    pub(crate) fn steps(&self) -> usize {
+        self.samples.len().div_ceil(self.settings.batch_size).div_ceil(self.settings.accumulation_steps)
+    }
+
+    /// The batches of a step, as indices of samples.
+    pub(crate) fn of_step(&mut self, step: usize) -> &[Vec<usize>] {
+        let Settings { batch_size, accumulation_steps, seed, .. } = *self.settings;
+        let (number, step) = (step / self.steps(), step % self.steps());
+        if self.epoch != Some(number) {
+            self.batches = epoch(self.samples, batch_size, &mut Random::of(seed, Purpose::Order, number));
+            self.epoch = Some(number);
+        }
+        let first = step * accumulation_steps;
+        &self.batches[first..(first + accumulation_steps).min(self.batches.len())]
+    }
 }
 
 /// One pass over the samples: every index once, in batches of similar length that come in random order.
@@ -55,6 +88,26 @@ mod tests {
             let mut seen: Vec<usize> = batches.concat();
             seen.sort_unstable();
             prop_assert_eq!(seen, (0..lengths.len()).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_steps_of_an_epoch_are_its_batches_and_any_of_them_can_be_the_first_to_be_asked_for() {
+        let samples = samples(&[7; 100]);
+        let settings = Settings { batch_size: 8, accumulation_steps: 3, ..Settings::for_base(&"x".parse().unwrap()) };
+        let in_turn: Vec<Vec<Vec<usize>>> = {
+            let mut order = Order::new(&samples, &settings);
+            (0..2 * order.steps()).map(|step| order.of_step(step).to_vec()).collect()
+        };
+        assert_eq!(in_turn.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3, 3, 1, 3, 3, 3, 3, 1]);
+        for epoch in in_turn.chunks(5) {
+            let mut seen = epoch.concat().concat();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..100).collect::<Vec<_>>());
+        }
+        assert_ne!(in_turn[0], in_turn[5], "two epochs have the same order");
+        for (step, batches) in in_turn.iter().enumerate() {
+            assert_eq!(Order::new(&samples, &settings).of_step(step), batches);
         }
     }
 

@@ -22,12 +22,6 @@ pub(crate) fn evaluate_samples(classifier: &Classifier, samples: &[Sample]) -> R
 }
 
 fn compare(classifier: &Classifier, truth: &[usize], predictions: &[Prediction]) -> Evaluation {
-    let predicted: Vec<usize> = predictions.iter().map(|prediction| prediction.best().0).collect();
-    // A score that was rounded to zero counts as the smallest that f32 tells from zero, not as an infinite loss.
-    let loss =
-        |(truth, prediction): (&usize, &Prediction)| -f64::from(prediction.scores[*truth].max(f32::MIN_POSITIVE)).ln();
-    let total: f64 = truth.iter().zip(predictions).map(loss).sum();
-    let mut evaluation = Evaluation::new(classifier.labels().names(), truth, &predicted);
-    evaluation.loss = (!truth.is_empty()).then(|| total / truth.len() as f64);
-    evaluation
+    let scores: Vec<Vec<f32>> = predictions.iter().map(|prediction| prediction.scores.clone()).collect();
+    Evaluation::of_scores(classifier.labels().names(), truth, &scores)
 }

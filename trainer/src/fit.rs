@@ -10,17 +10,20 @@ use classifier::checkpoint::Checkpoint;
 use classifier::model::{BertClassifier, Dropout, Parameters};
 use serde::Serialize;
 
-use crate::batches::{self, Sample};
+use crate::batches::Order;
 use crate::checkpoints::Checkpoints;
 use crate::dataset::Dataset;
 use crate::evaluate::evaluate_samples;
+use crate::fingerprint::Fingerprint;
 use crate::gradient::{self, Gradients, Pass};
+use crate::learner::Learner;
+use crate::loss::Loss;
 use crate::metrics::Evaluation;
-use crate::optimizer::AdamW;
-use crate::random::Random;
+use crate::replicas::Replicas;
 use crate::schedule;
 use crate::settings::{Base, Settings};
 use crate::start::Start;
+use crate::state::{Position, State};
 
 /// The size of a run, known before its first step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +55,11 @@ pub struct Head {
 pub enum Progress<'a> {
     /// Before the first step.
     Started(&'a Head),
+    /// The run goes on where it was killed.
+    Resumed {
+        /// Steps that were taken before.
+        step: usize,
+    },
     /// The weights have moved.
     Stepped {
         /// Steps so far.
@@ -74,6 +82,9 @@ pub enum Progress<'a> {
     },
 }
 
+/// Who watches a run; its error ends the run.
+pub type Watch<'a> = dyn FnMut(&Progress<'_>) -> Result<()> + 'a;
+
 /// What a run came to.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
@@ -84,6 +95,8 @@ pub struct Summary {
     /// The size of the run.
     #[serde(flatten)]
     pub head: Head,
+    /// Steps taken: fewer than planned where the run ended early.
+    pub steps: usize,
     /// The step after which the best checkpoint was taken.
     pub best_step: usize,
     /// The best checkpoint on the validation texts; absent where there are none.
@@ -98,99 +111,218 @@ pub struct Summary {
 
 /// Fits a classifier and writes the best checkpoint of the run to `out`; the last few are kept in `out.checkpoints`.
 ///
+/// Where the settings name a directory for the state, a run that was killed goes on from there and ends with the same bits.
+///
 /// # Errors
-/// Settings, data or a base that do not fit; an `out` that exists; a loss that is no number any more.
-pub fn fit(
-    settings: &Settings,
-    dataset: &Dataset,
-    base: &Base,
-    out: &Path,
-    progress: &mut dyn FnMut(&Progress),
-) -> Result<Summary> {
+/// Settings, data or a base that do not fit; an `out` that exists; the state of another run; a loss that is no number any
+/// more; an error of `progress`.
+pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut Watch) -> Result<Summary> {
     settings.check()?;
     let started = Instant::now();
-    let mut checkpoints = Checkpoints::new(out, settings)?;
-    let device = settings.device.open().with_context(|| format!("device {}", settings.device))?;
+    let goes_on = settings.state.as_deref().is_some_and(State::is_in);
+    let mut checkpoints = Checkpoints::new(out, settings, goes_on)?;
     let start = Start::new(settings, dataset, base)?;
-    let parameters = start.checkpoint.parameters.to_device(&device)?.trainable()?;
-    let head = Head::new(settings, &start);
-    progress(&Progress::Started(&head));
+    let mut run = Run::new(settings, dataset, &start)?;
+    let state = State::new(settings, &start)?;
+    progress(&Progress::Started(&run.head))?;
+    let (first, mut losses) = run.resume(&state, &mut checkpoints)?;
+    if goes_on {
+        progress(&Progress::Resumed { step: first })?;
+    }
 
-    let mut optimizer = AdamW::new(&parameters, settings.weight_decay)?;
-    let mut random = Random::new(settings.seed);
-    let warmup = (settings.warmup_ratio * head.optimization_steps as f64).ceil() as usize;
-    let eval_steps = settings.eval_steps.unwrap_or(head.optimization_steps / settings.epochs);
-    let (mut step, mut losses, mut learning_seconds) = (0, 0.0, 0.0);
-    for epoch in 1..=settings.epochs {
-        let batches = batches::epoch(&start.train, settings.batch_size, &mut random);
-        for group in batches.chunks(settings.accumulation_steps) {
-            let step_started = Instant::now();
-            let examples = group.iter().map(Vec::len).sum();
-            let batches: Vec<_> =
-                group.iter().map(|batch| start.batch(batch, settings.token_masking, &mut random)).collect();
-            let (loss, gradients) = accumulate(settings, &start.checkpoint, &parameters, &batches, step)?;
-            let norm = gradients.norm(settings.threads)?;
-            ensure!(
-                loss.is_finite() && norm.is_finite(),
-                "at step {step} the loss is {loss} and the length of the gradient {norm}: the run has diverged, lower the learning rate"
-            );
-            let learning_rate = settings.learning_rate * schedule::linear(step, warmup, head.optimization_steps);
-            let clip = (settings.max_grad_norm / (norm + 1e-6)).min(1.0);
-            optimizer.step(&gradients, learning_rate, clip, settings.threads)?;
-            step += 1;
-            learning_seconds += step_started.elapsed().as_secs_f64();
-            losses += if epoch == settings.epochs { loss * examples as f64 } else { 0.0 };
-            progress(&Progress::Stepped { step, loss, learning_rate, examples });
+    let last_epoch = run.head.optimization_steps - run.order.steps();
+    let (mut step, mut examples_seen, mut learning_seconds, mut ends) = (first, 0, 0.0, false);
+    while step < run.head.optimization_steps && !ends {
+        let step_started = Instant::now();
+        let Step { loss, learning_rate, examples } = run.step(step)?;
+        losses += if step >= last_epoch { loss * examples as f64 } else { 0.0 };
+        step += 1;
+        examples_seen += examples;
+        learning_seconds += step_started.elapsed().as_secs_f64();
+        progress(&Progress::Stepped { step, loss, learning_rate, examples })?;
 
-            let is_due = step.is_multiple_of(eval_steps) || step == head.optimization_steps;
-            if is_due && !start.valid.is_empty() {
-                let evaluation = evaluate(&start, &parameters)?;
-                let best = checkpoints.offer(step, &evaluation, snapshot(&start, &parameters)?)?;
-                progress(&Progress::Evaluated { step, evaluation: &evaluation, best });
+        let is_due = run.evaluates_after(step);
+        if is_due {
+            if !start.valid.is_empty() {
+                let learned = run.learner.learned();
+                let evaluation = evaluate(&start, &learned)?;
+                let best = checkpoints.offer(step, &evaluation, snapshot(&start, &learned)?)?;
+                progress(&Progress::Evaluated { step, evaluation: &evaluation, best })?;
             }
+            ends = settings.patience.is_some_and(|patience| checkpoints.kept().since_best >= patience);
+            run.replicas.agree(&[ends.into()])?;
+        }
+        if settings.save_steps.map_or(is_due, |steps| step.is_multiple_of(steps)) {
+            state.save(&run.position(step, losses, &checkpoints)?)?;
         }
     }
 
-    let best = checkpoints.finish(step, snapshot(&start, &parameters)?)?;
+    let best = checkpoints.finish(step, snapshot(&start, &run.learner.learned())?)?;
+    state.remove()?;
     Ok(Summary {
         checkpoint: out.to_owned(),
         manifest_sha256: best.manifest_sha256,
+        steps: step,
         best_step: best.step,
         evaluation: best.evaluation,
-        train_loss: losses / head.examples as f64,
+        train_loss: losses / run.head.examples as f64,
         seconds: started.elapsed().as_secs_f64(),
-        texts_per_second: (head.examples * head.epochs) as f64 / learning_seconds,
-        head,
+        texts_per_second: examples_seen as f64 / learning_seconds,
+        head: run.head,
     })
 }
 
-/// The mean loss of several batches as if they were one, and its gradients.
-fn accumulate(
-    settings: &Settings,
-    checkpoint: &Checkpoint,
-    parameters: &Parameters,
-    batches: &[Vec<Sample>],
-    step: usize,
-) -> Result<(f64, Gradients)> {
-    let model = BertClassifier::new(&checkpoint.config, parameters)?;
-    let samples: usize = batches.iter().map(Vec::len).sum();
-    let mut sum: Option<(f64, Gradients)> = None;
-    for (number, batch) in batches.iter().enumerate() {
-        let pass = Pass {
-            scale: 1.0 / samples as f64,
-            dropout: Dropout::new(settings.seed, (step * settings.accumulation_steps + number) as u64),
-            threads: settings.threads,
-        };
-        let (loss, gradients) = gradient::of_batch(&model, parameters, batch, pass)?;
-        sum = Some(match sum {
-            None => (loss, gradients),
-            Some((loss_sum, mut gradient_sum)) => {
-                gradient_sum.add(gradients, settings.threads)?;
-                (loss_sum + loss, gradient_sum)
-            }
-        });
+/// Takes the same steps as a [`fit`] elsewhere that is the first of several replicas; it alone evaluates and writes.
+///
+/// # Errors
+/// As [`fit`]; the first replica has other settings, texts or another base, or has left.
+pub fn follow(settings: &Settings, dataset: &Dataset, base: &Base) -> Result<()> {
+    settings.check()?;
+    let start = Start::new(settings, dataset, base)?;
+    let mut run = Run::new(settings, dataset, &start)?;
+    let mut step = run.follow()?;
+    let mut ends = false;
+    while step < run.head.optimization_steps && !ends {
+        run.step(step)?;
+        step += 1;
+        if run.evaluates_after(step) {
+            ends = run.replicas.agree(&[])? == [u8::from(true)];
+        }
     }
-    sum.context("a step without batches is a bug")
+    Ok(())
+}
+
+/// A run as its steps need it.
+struct Run<'a> {
+    settings: &'a Settings,
+    start: &'a Start,
+    head: Head,
+    order: Order<'a>,
+    loss: Loss,
+    learner: Learner,
+    replicas: Replicas,
+}
+
+/// What a step came to.
+struct Step {
+    loss: f64,
+    learning_rate: f64,
+    examples: usize,
+}
+
+impl<'a> Run<'a> {
+    fn new(settings: &'a Settings, dataset: &Dataset, start: &'a Start) -> Result<Self> {
+        let device = settings.device.open().with_context(|| format!("device {}", settings.device))?;
+        let Checkpoint { config, parameters, .. } = &start.checkpoint;
+        let best_by = &settings.best_by;
+        ensure!(best_by.is_for(config.labels.names()), "best-by: there is no {best_by} of these classes");
+        let learner = Learner::new(parameters, config, settings, &device)?;
+        let order = Order::new(&start.train, settings);
+        Ok(Self {
+            settings,
+            start,
+            head: Head::new(settings, start, &order, &learner),
+            order,
+            loss: Loss::new(settings, &dataset.labels, &config.labels, &start.train)?,
+            learner,
+            replicas: Replicas::gather(settings.replica.as_ref(), || Ok(Fingerprint::new(settings, start)?.digest()))?,
+        })
+    }
+
+    /// Moves the weights; `step` counts from 0.
+    fn step(&mut self, step: usize) -> Result<Step> {
+        let (loss, gradients) = self.accumulate(step)?;
+        let norm = gradients.norm(self.settings.threads)?;
+        ensure!(
+            loss.is_finite() && norm.is_finite(),
+            "at step {step} the loss is {loss} and the length of the gradient {norm}: the run has diverged, lower the learning rate"
+        );
+        let all = self.head.optimization_steps;
+        let warmup = (self.settings.warmup_ratio * all as f64).ceil() as usize;
+        let learning_rate = self.settings.learning_rate * schedule::linear(step, warmup, all);
+        let clip = (self.settings.max_grad_norm / (norm + 1e-6)).min(1.0);
+        self.learner.step(step + 1, &gradients, learning_rate, clip)?;
+        let examples = self.order.of_step(step).iter().map(Vec::len).sum();
+        Ok(Step { loss, learning_rate, examples })
+    }
+
+    /// The mean loss of a step's batches as if they were one, and its gradients.
+    fn accumulate(&mut self, step: usize) -> Result<(f64, Gradients)> {
+        let Settings { accumulation_steps, seed, threads, .. } = *self.settings;
+        let model = BertClassifier::new(&self.start.checkpoint.config, &self.learner.parameters)?;
+        let batches = self.order.of_step(step);
+        let weight = self.loss.weight(batches.iter().flatten().map(|index| &self.start.train[*index]));
+        let mut sum: Option<(f64, Gradients)> = None;
+        for (number, batch) in batches.iter().enumerate() {
+            let number = step * accumulation_steps + number;
+            let pass = Pass {
+                loss: &self.loss,
+                // Texts of classes without weight teach nothing.
+                scale: if weight > 0.0 { 1.0 / weight } else { 0.0 },
+                dropout: Dropout::new(seed, number as u64),
+                threads,
+                share: self.replicas.share(),
+            };
+            let samples = self.start.batch(batch, self.settings, number);
+            let (loss, gradients) = gradient::of_batch(&model, &self.learner.parameters, &samples, pass)?;
+            sum = Some(match sum {
+                None => (loss, gradients),
+                Some((loss_sum, mut gradient_sum)) => {
+                    gradient_sum.add(gradients, threads)?;
+                    (loss_sum + loss, gradient_sum)
+                }
+            });
+        }
+        let (loss, gradients) = sum.context("a step without batches is a bug")?;
+        self.replicas.sum(loss, gradients)
+    }
+
+    fn evaluates_after(&self, step: usize) -> bool {
+        let steps = self.settings.eval_steps.unwrap_or(self.settings.eval_epochs * self.order.steps());
+        step.is_multiple_of(steps) || step == self.head.optimization_steps
+    }
+
+    fn position(&self, step: usize, losses: f64, checkpoints: &Checkpoints) -> Result<Position> {
+        Ok(Position {
+            step,
+            losses,
+            kept: checkpoints.kept().clone(),
+            learner: self.learner.tensors()?,
+            best: checkpoints.best().map(|best| best.parameters.clone()),
+        })
+    }
+
+    /// Goes on where the state says, and tells the other replicas; or writes the first state, so that a run that is killed
+    /// before its first evaluation finds it. Gives the steps taken and the loss of the last epoch's texts.
+    fn resume(&mut self, state: &State, checkpoints: &mut Checkpoints) -> Result<(usize, f64)> {
+        let Some(position) = state.open()? else {
+            state.save(&self.position(0, 0.0, checkpoints)?)?;
+            self.replicas.agree(&0u64.to_le_bytes())?;
+            return Ok((0, 0.0));
+        };
+        self.learner.restore(position.step, &position.learner)?;
+        let best = position.best.map(|parameters| {
+            // The figures of the best are computed again: that is exact, and numbers in JSON are not.
+            let evaluation = evaluate(self.start, &parameters)?;
+            anyhow::Ok((evaluation, Checkpoint { parameters, ..self.start.checkpoint.clone() }))
+        });
+        checkpoints.resume(position.kept, best.transpose()?)?;
+        self.replicas.agree(&(position.step as u64).to_le_bytes())?;
+        if position.step > 0 {
+            self.replicas.agree(&self.learner.to_bytes()?)?;
+        }
+        Ok((position.step, position.losses))
+    }
+
+    /// What [`resume`](Self::resume) tells the other replicas: the steps taken, and what the learner knows after them.
+    fn follow(&mut self) -> Result<usize> {
+        let step = self.replicas.agree(&[])?;
+        let step = u64::from_le_bytes(step.try_into().ok().context("the first replica said no number")?) as usize;
+        if step > 0 {
+            self.learner.restore_bytes(step, &self.replicas.agree(&[])?)?;
+        }
+        Ok(step)
+    }
 }
 
 fn evaluate(start: &Start, parameters: &Parameters) -> Result<Evaluation> {
@@ -206,8 +338,7 @@ fn snapshot(start: &Start, parameters: &Parameters) -> Result<Checkpoint> {
 }
 
 impl Head {
-    fn new(settings: &Settings, start: &Start) -> Self {
-        let batches = start.train.len().div_ceil(settings.batch_size);
+    fn new(settings: &Settings, start: &Start, order: &Order, learner: &Learner) -> Self {
         Self {
             examples: start.train.len(),
             valid_examples: start.valid.len(),
@@ -215,8 +346,8 @@ impl Head {
             batch_size: settings.batch_size,
             total_batch_size: settings.batch_size * settings.accumulation_steps,
             accumulation_steps: settings.accumulation_steps,
-            optimization_steps: batches.div_ceil(settings.accumulation_steps) * settings.epochs,
-            trainable_parameters: start.checkpoint.parameters.count(),
+            optimization_steps: order.steps() * settings.epochs,
+            trainable_parameters: learner.parameters.variables().map(|(_, tensor)| tensor.elem_count()).sum(),
             labels: start.checkpoint.config.labels.names().to_vec(),
             initialised: start.initialised.clone(),
         }

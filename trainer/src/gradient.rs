@@ -5,65 +5,72 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Storage, Tensor, bail};
 use classifier::model::{BertClassifier, Dropout, Parameters, TokenBatch};
 
 use crate::batches::Sample;
+use crate::loss::Loss;
 use crate::parallel;
+use crate::replicas::Share;
 
-/// One gradient a parameter, sorted by the parameters' names.
+/// One gradient a variable, sorted by the parameters' names.
 pub(crate) struct Gradients(Vec<Tensor>);
-
-/// The loss of a batch, summed over its samples and times `scale`, and its gradients.
-///
-/// On the CPU the samples are dealt to `threads` shards, each on a thread of its own, and the shards are summed in order: the
-/// result depends on the number of threads (by rounding) but not on their timing.
-pub(crate) fn of_batch(
-    model: &BertClassifier,
-    parameters: &Parameters,
-    samples: &[Sample],
-    Pass { scale, dropout, threads }: Pass,
-) -> Result<(f64, Gradients)> {
-    let is_cpu = parameters.iter().all(|(_, parameter)| parameter.device().is_cpu());
-    let shards = if is_cpu { threads.min(samples.len()) } else { 1 };
-    // Neighbours are of similar length, so dealing them out in turn gives shards of similar work.
-    let shard = |number: usize| samples.iter().skip(number).step_by(shards).collect::<Vec<_>>();
-    let results = parallel::map(
-        threads,
-        (0..shards).collect(),
-        |_| 1,
-        |number| of_shard(model, parameters, &shard(number), dropout.shard(number), scale),
-    )?;
-    let mut results = results.into_iter();
-    let (mut loss, mut gradients) = results.next().context("a batch without samples is a bug")?;
-    for (shard_loss, shard_gradients) in results {
-        loss += shard_loss;
-        gradients.add(shard_gradients, threads)?;
-    }
-    Ok((loss, gradients))
-}
 
 /// How a batch is passed through the model.
 #[derive(Clone, Copy)]
-pub(crate) struct Pass {
-    /// What the sum of the losses is multiplied with: one over the number of samples of the whole step.
+pub(crate) struct Pass<'a> {
+    pub loss: &'a Loss,
+    /// What the sum of the losses is multiplied with: one over what the samples of the whole step count.
     pub scale: f64,
     /// The masks of this batch.
     pub dropout: Dropout,
     /// Shards, and threads for them.
     pub threads: usize,
+    /// The shards that are ours, where others compute the rest.
+    pub share: Share,
+}
+
+/// The loss of our share of a batch, summed over its samples and times `scale`, and its gradients.
+///
+/// On the CPU the samples are dealt to `threads` shards a replica, each on a thread of its own, and the shards are summed in
+/// order: the result depends on the number of threads (by rounding) but not on their timing.
+pub(crate) fn of_batch(
+    model: &BertClassifier,
+    parameters: &Parameters,
+    samples: &[Sample],
+    pass: Pass,
+) -> Result<(f64, Gradients)> {
+    let threads = if model.device().is_cpu() { pass.threads } else { 1 };
+    let shards = (threads * pass.share.replicas).min(samples.len());
+    // Neighbours are of similar length, so dealing them out in turn gives shards of similar work.
+    let shard = |number: usize| samples.iter().skip(number).step_by(shards).collect::<Vec<_>>();
+    let first = threads * pass.share.rank;
+    let results = parallel::map(
+        threads,
+        (first..shards.min(first + threads)).collect(),
+        |_| 1,
+        |number| of_shard(model, parameters, &shard(number), Pass { dropout: pass.dropout.shard(number), ..pass }),
+    )?;
+    let mut results = results.into_iter();
+    let Some((mut loss, mut gradients)) = results.next() else {
+        // A last batch may have fewer samples than there are shards.
+        return Ok((0.0, Gradients::zeros(parameters)?));
+    };
+    for (shard_loss, shard_gradients) in results {
+        loss += shard_loss;
+        gradients.add(shard_gradients, pass.threads)?;
+    }
+    Ok((loss, gradients))
 }
 
 fn of_shard(
     model: &BertClassifier,
     parameters: &Parameters,
     samples: &[&Sample],
-    dropout: Dropout,
-    scale: f64,
+    pass: Pass,
 ) -> Result<(f64, Gradients)> {
     let texts: Vec<&[u32]> = samples.iter().map(|sample| sample.ids.as_slice()).collect();
     let labels: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
-    let logits = model.forward(&TokenBatch::new(&texts), Some(&dropout))?;
-    let labels = Tensor::new(labels, logits.device())?;
-    let loss = (cross_entropy_sum(&logits, &labels)? * scale)?;
+    let logits = model.forward(&TokenBatch::new(&texts), Some(&pass.dropout))?;
+    let loss = (pass.loss.sum(&logits, &labels)? * pass.scale)?;
     let mut store = loss.backward()?;
-    let gradients = parameters.iter().map(|(name, parameter)| {
+    let gradients = parameters.variables().map(|(name, parameter)| {
         let gradient = store.remove(parameter);
         gradient.with_context(|| format!("no gradient reached {name}: that is a bug"))
     });
@@ -71,21 +78,16 @@ fn of_shard(
     Ok((f64::from(loss.to_scalar::<f32>()?), Gradients(gradients)))
 }
 
-/// The cross entropy of the right classes, summed over the rows of the logits.
-///
-/// Of elementary operations, all of which have a backward; candle's fused softmax does not.
-fn cross_entropy_sum(logits: &Tensor, labels: &Tensor) -> candle_core::Result<Tensor> {
-    let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
-    let log_sum = shifted.exp()?.sum_keepdim(1)?.log()?;
-    let right = shifted.gather(&labels.unsqueeze(1)?, 1)?;
-    (log_sum - right)?.sum_all()
-}
-
 impl Gradients {
     /// Gradients that were computed elsewhere.
     #[cfg(test)]
     pub(crate) fn new(gradients: Vec<Tensor>) -> Self {
         Self(gradients)
+    }
+
+    fn zeros(parameters: &Parameters) -> Result<Self> {
+        let zeros = |(_, parameter): (&str, &Tensor)| Ok(parameter.zeros_like()?.detach());
+        Ok(Self(parameters.variables().map(zeros).collect::<Result<_>>()?))
     }
 
     /// Adds others in place.
@@ -122,6 +124,22 @@ impl Gradients {
             },
         )?;
         Ok(squares.iter().sum::<f64>().sqrt())
+    }
+
+    /// All values, one gradient after the other.
+    pub(crate) fn to_values(&self) -> Result<Vec<f32>> {
+        let values = self.0.iter().map(|gradient| gradient.flatten_all()?.to_vec1::<f32>());
+        Ok(values.collect::<candle_core::Result<Vec<_>>>()?.concat())
+    }
+
+    /// Gradients of the same shapes with the values that [`to_values`](Self::to_values) gave.
+    pub(crate) fn with_values(&self, mut values: &[f32]) -> Result<Self> {
+        let gradients = self.0.iter().map(|gradient| {
+            let (own, rest) = values.split_at(gradient.elem_count());
+            values = rest;
+            Tensor::from_slice(own, gradient.shape(), gradient.device())
+        });
+        Ok(Self(gradients.collect::<candle_core::Result<_>>()?))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Tensor> {
@@ -187,33 +205,22 @@ impl InplaceOp2 for AddInPlace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
-
-    /// ```python
-    /// import torch
-    /// x = torch.tensor([[1.0, 2.0, -1.0], [50.0, -50.0, 0.0]], requires_grad=True)
-    /// l = torch.nn.functional.cross_entropy(x, torch.tensor([2, 0]), reduction="sum"); l.backward(); print(l, x.grad)
-    /// ```
-    #[test]
-    fn the_loss_and_its_gradient_are_those_of_torch() {
-        let logits = Var::new(&[[1.0f32, 2.0, -1.0], [50.0, -50.0, 0.0]], &Device::Cpu).unwrap();
-        let labels = Tensor::new(&[2u32, 0], &Device::Cpu).unwrap();
-        let loss = cross_entropy_sum(&logits, &labels).unwrap();
-        assert!((loss.to_scalar::<f32>().unwrap() - 3.3490).abs() < 1e-4);
-        let gradient = loss.backward().unwrap().remove(&logits).unwrap().to_vec2::<f32>().unwrap();
-        let expected = [[0.2595, 0.7054, -0.9649], [0.0, 0.0, 0.0]];
-        for (row, expected) in gradient.iter().zip(expected) {
-            for (value, expected) in row.iter().zip(expected) {
-                assert!((value - expected).abs() < 1e-4, "{gradient:?}");
-            }
-        }
-    }
+    use candle_core::Device;
 
     #[test]
     fn the_norm_is_that_of_all_gradients_together() {
         let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
         let gradients = Gradients(vec![tensor(&[3.0; 16]), tensor(&[0.0, 5.0, 0.0])]);
         assert_eq!(gradients.norm(2).unwrap(), 13.0);
+    }
+
+    #[test]
+    fn gradients_become_values_and_values_gradients() {
+        let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
+        let gradients = Gradients(vec![tensor(&[3.0, 4.0]), tensor(&[5.0])]);
+        let again = gradients.with_values(&gradients.to_values().unwrap()).unwrap();
+        assert_eq!(again.0[0].to_vec1::<f32>().unwrap(), [3.0, 4.0]);
+        assert_eq!(again.0[1].to_vec1::<f32>().unwrap(), [5.0]);
     }
 
     #[test]

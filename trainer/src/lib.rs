@@ -8,8 +8,10 @@
 //!   start       base and data -> a model and tokenized samples
 //!   batches     samples -> batches of similar length, in a seeded order
 //!   gradient    a batch -> loss and gradients, one thread a core
-//!   optimizer   gradients -> new weights (AdamW), at the rate of the schedule
+//!   replicas    gradients of several processes -> their sum
+//!   learner     gradients -> new weights: optimizer (AdamW), layers (which learn how fast), average
 //!   checkpoints the best model, and the last few
+//!   state       what a run needs to go on after it was killed
 //! evaluate    a classifier and examples -> metrics
 //! ```
 
@@ -17,24 +19,43 @@ pub mod dataset;
 pub mod prepare;
 pub mod settings;
 
+pub mod labeled;
+pub mod near_copies;
+
+pub mod gate;
+
+pub mod service;
+
+mod fresh;
+pub mod linear;
+
 pub mod fit;
 
 mod start;
 
+mod average;
 mod batches;
 mod gradient;
+mod layers;
+mod learner;
+mod loss;
 mod optimizer;
+mod replicas;
 pub mod schedule;
 
 mod checkpoints;
 mod evaluate;
+mod fingerprint;
 pub mod metrics;
+mod state;
 
 mod parallel;
 mod random;
 
 pub use dataset::{Columns, Dataset, Example, Row};
 pub use evaluate::evaluate;
-pub use fit::{Head, Progress, Summary, fit};
-pub use metrics::Evaluation;
-pub use settings::{Base, BestBy, Settings};
+pub use fit::{Head, Progress, Summary, Watch, fit, follow};
+pub use fresh::{Trained, train};
+pub use metrics::{BestBy, Evaluation};
+pub use replicas::Replica;
+pub use settings::{Base, ClassWeights, Settings};

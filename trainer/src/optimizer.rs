@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use anyhow::Result;
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var};
+use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Tensor, Var};
 use classifier::model::Parameters;
 
 use crate::gradient::{Gradients, slice, slice_mut};
@@ -23,6 +23,8 @@ pub(crate) struct AdamW {
 /// The running moments of one parameter's gradient.
 struct State {
     variable: Var,
+    /// The share of the learning rate that this parameter has.
+    rate: f64,
     moments: Moments,
 }
 
@@ -46,21 +48,22 @@ struct Factors {
 }
 
 impl AdamW {
-    pub(crate) fn new(parameters: &Parameters, weight_decay: f64) -> Result<Self> {
-        let states = parameters.iter().map(|(_, parameter)| State::new(parameter));
+    /// Over the variables among the parameters; `rate` gives each its share of the learning rate.
+    pub(crate) fn new(parameters: &Parameters, weight_decay: f64, rate: impl Fn(&str) -> f64) -> Result<Self> {
+        let states = parameters.variables().map(|(name, parameter)| State::new(parameter, rate(name)));
         Ok(Self { weight_decay, steps: 0, states: states.collect::<Result<_>>()? })
     }
 
-    /// Moves every parameter; gradients are multiplied with `scale` first, for clipping.
+    /// Moves every variable; gradients are multiplied with `scale` first, for clipping.
     pub(crate) fn step(&mut self, gradients: &Gradients, learning_rate: f64, scale: f64, threads: usize) -> Result<()> {
         self.steps += 1;
-        let factors = Factors {
+        let factors = |rate: f64, weight_decay: f64| Factors {
             gradient: scale,
-            decay: 1.0,
-            rate: learning_rate / (1.0 - BETA_1.powi(self.steps)),
+            decay: 1.0 - rate * weight_decay,
+            rate: rate / (1.0 - BETA_1.powi(self.steps)),
             second: 1.0 / (1.0 - BETA_2.powi(self.steps)).sqrt(),
         };
-        let decayed = Factors { decay: 1.0 - learning_rate * self.weight_decay, ..factors };
+        let weight_decay = self.weight_decay;
         let pairs: Vec<_> = self.states.iter_mut().zip(gradients.iter()).collect();
         parallel::map(
             threads,
@@ -68,21 +71,54 @@ impl AdamW {
             |(_, gradient)| gradient.elem_count(),
             |(state, gradient)| {
                 let is_matrix = gradient.rank() >= 2;
-                state.step(gradient, if is_matrix { decayed } else { factors })
+                let factors = factors(learning_rate * state.rate, if is_matrix { weight_decay } else { 0.0 });
+                state.step(gradient, factors)
             },
         )?;
         Ok(())
     }
+
+    /// First and second moment of each variable, in the order of their names.
+    pub(crate) fn moments(&self) -> Result<Vec<[Tensor; 2]>> {
+        self.states.iter().map(|state| state.moments.tensors(state.variable.as_tensor())).collect()
+    }
+
+    /// Goes on after so many steps that left these moments.
+    pub(crate) fn restore(&mut self, steps: usize, moments: Vec<[Tensor; 2]>) -> Result<()> {
+        self.steps = i32::try_from(steps)?;
+        for (state, [first, second]) in self.states.iter_mut().zip(moments) {
+            state.moments = Moments::new(&first, &second, state.variable.device())?;
+        }
+        Ok(())
+    }
+}
+
+impl Moments {
+    fn new(first: &Tensor, second: &Tensor, device: &Device) -> Result<Self> {
+        let values = |moment: &Tensor| moment.flatten_all()?.to_vec1::<f32>();
+        Ok(if device.is_cpu() {
+            Self::Slices { first: values(first)?, second: values(second)? }
+        } else {
+            Self::Tensors { first: first.to_device(device)?, second: second.to_device(device)? }
+        })
+    }
+
+    fn tensors(&self, like: &Tensor) -> Result<[Tensor; 2]> {
+        Ok(match self {
+            Self::Slices { first, second } => {
+                let tensor = |values: &[f32]| Tensor::from_slice(values, like.shape(), &Device::Cpu);
+                [tensor(first)?, tensor(second)?]
+            }
+            Self::Tensors { first, second } => [first.clone(), second.clone()],
+        })
+    }
 }
 
 impl State {
-    fn new(parameter: &Tensor) -> Result<Self> {
-        let moments = if parameter.device().is_cpu() {
-            Moments::Slices { first: vec![0.0; parameter.elem_count()], second: vec![0.0; parameter.elem_count()] }
-        } else {
-            Moments::Tensors { first: parameter.zeros_like()?.detach(), second: parameter.zeros_like()?.detach() }
-        };
-        Ok(Self { variable: Var::from_tensor(parameter)?, moments })
+    fn new(parameter: &Tensor, rate: f64) -> Result<Self> {
+        let zeros = parameter.zeros_like()?.detach();
+        let moments = Moments::new(&zeros, &zeros, parameter.device())?;
+        Ok(Self { variable: Var::from_tensor(parameter)?, rate, moments })
     }
 
     fn step(&mut self, gradient: &Tensor, factors: Factors) -> Result<()> {
@@ -144,7 +180,6 @@ impl InplaceOp2 for Step<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
     use std::collections::BTreeMap;
 
     fn parameters() -> Parameters {
@@ -182,7 +217,7 @@ mod tests {
     #[test]
     fn three_steps_are_those_of_torch() {
         let parameters = parameters();
-        let mut optimizer = AdamW::new(&parameters, 0.1).unwrap();
+        let mut optimizer = AdamW::new(&parameters, 0.1, |_| 1.0).unwrap();
         for factor in [1.0, 2.0, 3.0] {
             optimizer.step(&gradients(factor), 0.1, 1.0, 2).unwrap();
         }
@@ -193,8 +228,8 @@ mod tests {
     #[test]
     fn the_composed_step_for_other_devices_is_the_fused_one() {
         let (fused, composed) = (parameters(), parameters());
-        let mut fused_optimizer = AdamW::new(&fused, 0.1).unwrap();
-        let mut composed_optimizer = AdamW::new(&composed, 0.1).unwrap();
+        let mut fused_optimizer = AdamW::new(&fused, 0.1, |_| 1.0).unwrap();
+        let mut composed_optimizer = AdamW::new(&composed, 0.1, |_| 1.0).unwrap();
         for state in &mut composed_optimizer.states {
             let zeros = state.variable.zeros_like().unwrap();
             state.moments = Moments::Tensors { first: zeros.clone(), second: zeros };
@@ -209,9 +244,36 @@ mod tests {
     }
 
     #[test]
+    fn a_parameter_with_half_the_rate_moves_as_all_do_at_half_the_learning_rate() {
+        let (half, slow) = (parameters(), parameters());
+        let mut all_slow = AdamW::new(&slow, 0.1, |_| 1.0).unwrap();
+        let mut one_slow = AdamW::new(&half, 0.1, |name| if name == "weight" { 0.5 } else { 1.0 }).unwrap();
+        for factor in [1.0, -2.0] {
+            all_slow.step(&gradients(factor), 0.05, 1.0, 1).unwrap();
+            one_slow.step(&gradients(factor), 0.1, 1.0, 1).unwrap();
+        }
+        assert_eq!(values(&half, "weight"), values(&slow, "weight"));
+        assert_ne!(values(&half, "bias"), values(&slow, "bias"));
+    }
+
+    #[test]
+    fn moments_that_were_kept_go_on_as_if_nothing_had_happened() {
+        let (whole, parts) = (parameters(), parameters());
+        let mut uninterrupted = AdamW::new(&whole, 0.1, |_| 1.0).unwrap();
+        let mut first = AdamW::new(&parts, 0.1, |_| 1.0).unwrap();
+        let mut second = AdamW::new(&parts, 0.1, |_| 1.0).unwrap();
+        uninterrupted.step(&gradients(1.0), 0.1, 1.0, 1).unwrap();
+        first.step(&gradients(1.0), 0.1, 1.0, 1).unwrap();
+        second.restore(1, first.moments().unwrap()).unwrap();
+        uninterrupted.step(&gradients(2.0), 0.1, 1.0, 1).unwrap();
+        second.step(&gradients(2.0), 0.1, 1.0, 1).unwrap();
+        assert_eq!(values(&whole, "weight"), values(&parts, "weight"));
+    }
+
+    #[test]
     fn only_matrices_decay() {
         let parameters = parameters();
-        let mut optimizer = AdamW::new(&parameters, 0.5).unwrap();
+        let mut optimizer = AdamW::new(&parameters, 0.5, |_| 1.0).unwrap();
         optimizer.step(&gradients(0.0), 0.1, 1.0, 1).unwrap();
         assert_close(&values(&parameters, "weight"), &[0.475, -0.95, 1.9, 0.0]);
         assert_close(&values(&parameters, "bias"), &[0.5, -1.0]);

@@ -4,9 +4,26 @@
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
 
+/// What random numbers are drawn for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    /// The order of an epoch's texts.
+    Order,
+    /// The tokens that a batch hides.
+    Masks,
+}
+
 impl Random {
+    #[cfg(test)]
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
+    }
+
+    /// A generator of its own for each purpose and number (an epoch, a batch): there is no state to carry from step to step,
+    /// so a run that goes on at a step draws what the uninterrupted one would have drawn there.
+    pub(crate) fn of(seed: u64, purpose: Purpose, number: usize) -> Self {
+        let key = Self(seed ^ ((purpose as u64 + 1) << 56)).next();
+        Self(Self(key ^ number as u64).next())
     }
 
     pub(crate) fn next(&mut self) -> u64 {
@@ -45,6 +62,20 @@ mod tests {
         let mut random = Random::new(1_234_567);
         let values: Vec<u64> = (0..3).map(|_| random.next()).collect();
         assert_eq!(values, [6457827717110365317, 3203168211198807973, 9817491932198370423]);
+    }
+
+    #[test]
+    fn each_seed_purpose_and_number_has_its_own_numbers() {
+        let mut firsts: Vec<u64> = Vec::new();
+        for seed in 0..20 {
+            for number in 0..20 {
+                let of = |purpose| Random::of(seed, purpose, number).next();
+                firsts.extend([of(Purpose::Order), of(Purpose::Masks)]);
+            }
+        }
+        firsts.sort_unstable();
+        firsts.dedup();
+        assert_eq!(firsts.len(), 800);
     }
 
     #[test]

@@ -1,18 +1,22 @@
 //! Where a run starts: a model, and the examples in its tokens.
 
-use anyhow::{Context, Result, ensure};
+use std::collections::HashSet;
+
+use anyhow::{Context, Result, bail, ensure};
 use classifier::checkpoint::{self, Checkpoint};
 use classifier::model::{ModelConfig, initialise};
 use classifier::{Labels, Tokenizer};
 
 use crate::batches::{self, Sample};
 use crate::dataset::{Dataset, Example};
-use crate::random::Random;
+use crate::random::{Purpose, Random};
 use crate::settings::{Base, Settings};
 
-/// Entries of a new vocabulary: every character of 10,000 reviews is about 3,500 of them; rarer ones than the 8,000th say
-/// nothing and are unknown.
+/// Entries of a new vocabulary at most; every character of 10,000 reviews is about 2,500 of them.
 const VOCABULARY: usize = 8_000;
+
+/// Characters of text for each entry that is longer than one: a piece must come often enough to learn what it means.
+const TEXT_PER_PIECE: usize = 40;
 
 /// A model before its first step, and the tokenized examples.
 pub(crate) struct Start {
@@ -30,9 +34,10 @@ impl Start {
         ensure!(!dataset.train.is_empty(), "there is no text to learn from");
         let labels = Labels::new(dataset.labels.clone());
         let (mut checkpoint, initialised) = match base {
-            Base::New => (new_checkpoint(settings, &dataset.train, labels)?, Vec::new()),
+            Base::NewBert => (new_checkpoint(settings, &dataset.train, labels)?, Vec::new()),
+            Base::New | Base::NewLinear => bail!("`{base}` is not a BERT: `fit` trains only those"),
             Base::Checkpoint(directory) => {
-                let base = checkpoint::Base::open(directory, &labels, settings.seed)?;
+                let base = checkpoint::Base::open(directory, &labels, settings.pooling, settings.seed)?;
                 (base.checkpoint, base.initialised)
             }
         };
@@ -53,12 +58,14 @@ impl Start {
         Ok(Self { train: sample(&dataset.train)?, valid: sample(&dataset.valid)?, unknown_id, initialised, checkpoint })
     }
 
-    /// Training samples by index, with a share of their tokens hidden.
-    pub(crate) fn batch(&self, indices: &[usize], masking: f64, random: &mut Random) -> Vec<Sample> {
+    /// Batch `number` of the run: training samples by index, with a share of their tokens hidden.
+    pub(crate) fn batch(&self, indices: &[usize], settings: &Settings, number: usize) -> Vec<Sample> {
+        let Settings { seed, token_masking: masking, .. } = *settings;
         let mut samples: Vec<Sample> = indices.iter().map(|index| self.train[*index].clone()).collect();
         if let Some(unknown_id) = self.unknown_id.filter(|_| masking > 0.0) {
+            let mut random = Random::of(seed, Purpose::Masks, number);
             for sample in &mut samples {
-                batches::mask(&mut sample.ids, unknown_id, masking, random);
+                batches::mask(&mut sample.ids, unknown_id, masking, &mut random);
             }
         }
         samples
@@ -68,10 +75,17 @@ impl Start {
 /// A small model that truncates texts where the training does, since positions behind that would stay random.
 fn new_checkpoint(settings: &Settings, train: &[Example], labels: Labels) -> Result<Checkpoint> {
     let texts: Vec<&str> = train.iter().map(|example| example.text.as_str()).collect();
-    let tokenizer = Tokenizer::from_characters(&texts, VOCABULARY);
+    let tokenizer = Tokenizer::from_pieces(&texts, vocabulary_limit(&texts));
     let mut config = ModelConfig::small(tokenizer.vocab_size(), labels);
     config.max_position_embeddings = settings.max_length;
+    config.pooling = settings.pooling.unwrap_or_default();
     Ok(Checkpoint { parameters: initialise(&config, settings.seed)?, config, tokenizer })
+}
+
+fn vocabulary_limit(texts: &[&str]) -> usize {
+    let characters = || texts.iter().flat_map(|text| text.chars());
+    let different: HashSet<char> = characters().collect();
+    VOCABULARY.min(different.len() + characters().count() / TEXT_PER_PIECE)
 }
 
 /// The model's index of each class of the data.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use classifier::checkpoint::{Checkpoint, Manifest};
 use classifier::{Classifier, Device, DeviceChoice};
-use trainer::{Base, Dataset, Progress, Row, Settings, Summary};
+use trainer::{Base, ClassWeights, Dataset, Progress, Row, Settings, Summary};
 
 /// Texts of which the first character alone tells the class.
 fn rows(count: usize) -> Vec<Row> {
@@ -24,7 +24,7 @@ fn dataset(train: usize) -> Dataset {
 }
 
 fn settings() -> Settings {
-    Settings { threads: 2, save_limit: 0, device: DeviceChoice::Cpu, ..Settings::for_base(&Base::New) }
+    Settings { threads: 2, save_limit: 0, device: DeviceChoice::Cpu, ..Settings::for_base(&Base::NewBert) }
 }
 
 /// Without what is random or changes over time, so that results can be compared.
@@ -46,6 +46,7 @@ impl Run {
             if let Progress::Stepped { loss, .. } = progress {
                 losses.push(*loss);
             }
+            Ok(())
         };
         let summary = trainer::fit(settings, dataset, base, &directory.path().join("out"), &mut watch).unwrap();
         Self { directory, summary, losses }
@@ -66,7 +67,7 @@ fn weights(directory: &Path) -> Vec<(String, Vec<f32>)> {
 
 #[test]
 fn a_task_that_one_character_decides_is_learned_whole_from_random_weights() {
-    let run = Run::new(&Settings { epochs: 3, ..settings() }, &dataset(256), &Base::New);
+    let run = Run::new(&Settings { epochs: 3, ..settings() }, &dataset(256), &Base::NewBert);
     let evaluation = run.summary.evaluation.as_ref().unwrap();
     assert_eq!(evaluation.accuracy, 1.0, "{:?}", run.losses);
     Manifest::verify(&run.out()).unwrap();
@@ -80,7 +81,7 @@ fn a_task_that_one_character_decides_is_learned_whole_from_random_weights() {
 #[test]
 fn the_same_seed_gives_the_same_bits_and_another_seed_does_not() {
     let settings = Settings { epochs: 1, ..settings() };
-    let run = |seed| weights(&Run::new(&Settings { seed, ..settings.clone() }, &dataset(96), &Base::New).out());
+    let run = |seed| weights(&Run::new(&Settings { seed, ..settings.clone() }, &dataset(96), &Base::NewBert).out());
     let first = run(1);
     assert!(first == run(1), "two runs of one seed differ");
     assert!(first != run(2), "two seeds gave the same weights");
@@ -89,8 +90,9 @@ fn the_same_seed_gives_the_same_bits_and_another_seed_does_not() {
 #[test]
 fn accumulating_two_halves_is_the_whole_batch() {
     let data = dataset(64);
-    let whole = Run::new(&Settings { batch_size: 64, ..plain_settings() }, &data, &Base::New);
-    let halves = Run::new(&Settings { batch_size: 32, accumulation_steps: 2, ..plain_settings() }, &data, &Base::New);
+    let whole = Run::new(&Settings { batch_size: 64, ..plain_settings() }, &data, &Base::NewBert);
+    let halves =
+        Run::new(&Settings { batch_size: 32, accumulation_steps: 2, ..plain_settings() }, &data, &Base::NewBert);
     assert_eq!((whole.losses.len(), halves.losses.len()), (1, 1));
     assert!((whole.losses[0] - halves.losses[0]).abs() < 1e-6);
     // One step of Adam moves by the learning rate in the direction of the gradient's sign: compare where the sign is certain.
@@ -103,7 +105,7 @@ fn accumulating_two_halves_is_the_whole_batch() {
 #[test]
 fn every_parameter_moves_in_one_step() {
     let settings = Settings { batch_size: 64, ..plain_settings() };
-    let first = Run::new(&settings, &dataset(64), &Base::New);
+    let first = Run::new(&settings, &dataset(64), &Base::NewBert);
     let second = Run::new(&settings, &dataset(64), &Base::Checkpoint(first.out()));
     for ((name, before), (_, after)) in weights(&first.out()).iter().zip(&weights(&second.out())) {
         assert!(before.iter().zip(after).any(|(before, after)| before != after), "{name} has not moved");
@@ -112,7 +114,7 @@ fn every_parameter_moves_in_one_step() {
 
 #[test]
 fn fine_tuning_goes_on_where_the_base_stopped_and_keeps_its_order_of_classes() {
-    let first = Run::new(&settings(), &dataset(256), &Base::New);
+    let first = Run::new(&settings(), &dataset(256), &Base::NewBert);
     let rows = rows(104);
     let reversed = Dataset::new(&rows[..64], &rows[64..], Some(&["1".to_owned(), "0".to_owned()])).unwrap();
     let base = Base::Checkpoint(first.out());
@@ -123,7 +125,7 @@ fn fine_tuning_goes_on_where_the_base_stopped_and_keeps_its_order_of_classes() {
 
 #[test]
 fn other_classes_than_the_bases_get_a_new_head_that_is_named() {
-    let first = Run::new(&plain_settings(), &dataset(64), &Base::New);
+    let first = Run::new(&plain_settings(), &dataset(64), &Base::NewBert);
     let mut rows = rows(64);
     for (index, row) in rows.iter_mut().enumerate() {
         row.label = ["bad", "good", "mixed"][index % 3].to_owned();
@@ -137,9 +139,20 @@ fn other_classes_than_the_bases_get_a_new_head_that_is_named() {
 }
 
 #[test]
+fn an_average_of_the_weights_is_what_is_evaluated_and_saved() {
+    let plain = Run::new(&plain_settings(), &dataset(128), &Base::NewBert);
+    let averaged = Run::new(&Settings { average: Some(0.9), ..plain_settings() }, &dataset(128), &Base::NewBert);
+    assert_eq!(plain.losses, averaged.losses, "the average has changed what is learned");
+    assert!(weights(&plain.out()) != weights(&averaged.out()));
+    // With four steps it lies between the start and the end, and nearer to the end.
+    let loss = |run: &Run| run.summary.evaluation.as_ref().unwrap().loss.unwrap();
+    assert!(loss(&averaged) > loss(&plain) && loss(&averaged) < plain.losses[0], "{}", loss(&averaged));
+}
+
+#[test]
 fn the_last_checkpoints_and_the_best_stay() {
     let settings = Settings { epochs: 2, eval_steps: Some(2), save_limit: 1, ..settings() };
-    let run = Run::new(&settings, &dataset(128), &Base::New);
+    let run = Run::new(&settings, &dataset(128), &Base::NewBert);
     let mut kept: Vec<String> = std::fs::read_dir(run.directory.path().join("out.checkpoints"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -156,7 +169,7 @@ fn the_last_checkpoints_and_the_best_stay() {
 #[test]
 fn what_is_there_already_is_not_overwritten() {
     let directory = tempfile::tempdir().unwrap();
-    let error = trainer::fit(&settings(), &dataset(8), &Base::New, directory.path(), &mut |_| {}).unwrap_err();
+    let error = trainer::fit(&settings(), &dataset(8), &Base::NewBert, directory.path(), &mut |_| Ok(())).unwrap_err();
     assert!(error.to_string().contains("exists already"), "{error}");
 }
 
@@ -164,16 +177,200 @@ fn what_is_there_already_is_not_overwritten() {
 fn a_run_that_diverges_ends_with_a_word_of_advice() {
     let directory = tempfile::tempdir().unwrap();
     let settings = Settings { learning_rate: 1e20, warmup_ratio: 0.0, epochs: 5, ..settings() };
-    let error =
-        trainer::fit(&settings, &dataset(128), &Base::New, &directory.path().join("out"), &mut |_| {}).unwrap_err();
+    let error = trainer::fit(&settings, &dataset(128), &Base::NewBert, &directory.path().join("out"), &mut |_| Ok(()))
+        .unwrap_err();
     assert!(error.to_string().contains("lower the learning rate"), "{error}");
 }
 
 #[test]
 fn without_validation_texts_the_last_step_is_kept() {
     let rows = rows(64);
-    let run = Run::new(&plain_settings(), &Dataset::new(&rows, &[], None).unwrap(), &Base::New);
+    let run = Run::new(&plain_settings(), &Dataset::new(&rows, &[], None).unwrap(), &Base::NewBert);
     assert!(run.summary.evaluation.is_none());
     assert_eq!(run.summary.best_step, 2);
     Manifest::verify(&run.out()).unwrap();
+}
+
+/// An error of the one who watches stands for a process that is killed: nothing is tidied up.
+fn run_until(settings: &Settings, dataset: &Dataset, out: &Path, last: usize) -> anyhow::Result<Summary> {
+    let mut watch = |progress: &Progress| match progress {
+        Progress::Stepped { step, .. } if *step == last => anyhow::bail!("killed"),
+        _ => Ok(()),
+    };
+    trainer::fit(settings, dataset, &Base::NewBert, out, &mut watch)
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
+    let data = dataset(128);
+    let settings =
+        Settings { epochs: 3, eval_steps: Some(3), average: Some(0.8), save_limit: 1, patience: Some(9), ..settings() };
+    let whole = Run::new(&settings, &data, &Base::NewBert);
+    // Before the first state, between two, just after one, and in the last step of all.
+    for save_steps in [None, Some(2)] {
+        let directory = tempfile::tempdir().unwrap();
+        let (out, state) = (directory.path().join("out"), directory.path().join("state"));
+        let settings = Settings { state: Some(state.clone()), save_steps, ..settings.clone() };
+        for last in [1, 4, 7, 12] {
+            assert_eq!(run_until(&settings, &data, &out, last).unwrap_err().to_string(), "killed");
+        }
+        let mut resumed = None;
+        let mut watch = |progress: &Progress| {
+            if let Progress::Resumed { step } = progress {
+                resumed = Some(*step);
+            }
+            Ok(())
+        };
+        let summary = trainer::fit(&settings, &data, &Base::NewBert, &out, &mut watch).unwrap();
+        assert_eq!(resumed, Some(if save_steps.is_some() { 10 } else { 9 }));
+        // The manifest has the hashes of all files, the settings and the metrics.
+        assert_eq!(summary.manifest_sha256, whole.summary.manifest_sha256);
+        assert_eq!(summary.train_loss.to_bits(), whole.summary.train_loss.to_bits());
+        let kept = |out: &Path| {
+            let mut names: Vec<_> = std::fs::read_dir(out.with_extension("checkpoints"))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(kept(&out), kept(&whole.out()));
+        assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0, "the state of a run that has ended is left");
+    }
+}
+
+#[test]
+fn the_state_of_other_settings_texts_or_another_base_is_refused_and_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    let settings = Settings { state: Some(directory.path().join("state")), ..plain_settings() };
+    run_until(&settings, &dataset(64), &out, 1).unwrap_err();
+
+    let faster = Settings { learning_rate: 1e-3, ..settings.clone() };
+    let error = run_until(&faster, &dataset(64), &out, 99).unwrap_err().to_string();
+    assert!(error.contains("learning-rate is 0.0003, not 0.001"), "{error}");
+    let error = run_until(&settings, &dataset(96), &out, 99).unwrap_err().to_string();
+    assert!(error.contains("other texts"), "{error}");
+    run_until(&settings, &dataset(64), &out, 99).unwrap();
+}
+
+#[test]
+fn a_run_ends_early_when_nothing_has_been_better_for_long_enough() {
+    // So small a rate changes no prediction: the first evaluation stays the best.
+    let settings = Settings { epochs: 9, eval_steps: Some(1), patience: Some(3), learning_rate: 1e-12, ..settings() };
+    let run = Run::new(&settings, &dataset(64), &Base::NewBert);
+    assert_eq!((run.summary.best_step, run.summary.steps, run.losses.len()), (1, 4, 4));
+    let patient = Run::new(&Settings { epochs: 2, patience: None, ..settings }, &dataset(64), &Base::NewBert);
+    assert_eq!(patient.summary.steps, 4);
+}
+
+#[test]
+fn evaluations_come_every_so_many_epochs_and_at_the_end() {
+    let steps = |eval_epochs| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut steps = Vec::new();
+        let mut watch = |progress: &Progress| {
+            if let Progress::Evaluated { step, .. } = progress {
+                steps.push(*step);
+            }
+            Ok(())
+        };
+        let settings = Settings { epochs: 5, eval_epochs, ..plain_settings() };
+        trainer::fit(&settings, &dataset(32), &Base::NewBert, &directory.path().join("out"), &mut watch).unwrap();
+        steps
+    };
+    assert_eq!(steps(1), [1, 2, 3, 4, 5]);
+    assert_eq!(steps(2), [2, 4, 5]);
+}
+
+#[test]
+fn frozen_layers_stay_as_they_are_and_the_others_learn() {
+    let first = Run::new(&plain_settings(), &dataset(64), &Base::NewBert);
+    let settings = Settings { freeze: Some(2), ..plain_settings() };
+    let second = Run::new(&settings, &dataset(64), &Base::Checkpoint(first.out()));
+    for ((name, before), (_, after)) in weights(&first.out()).iter().zip(&weights(&second.out())) {
+        let is_frozen = ["bert.embeddings.", "bert.encoder.layer.0.", "bert.encoder.layer.1."]
+            .iter()
+            .any(|part| name.starts_with(part));
+        assert_eq!(before == after, is_frozen, "{name}");
+    }
+    assert!(second.summary.head.trainable_parameters < first.summary.head.trainable_parameters);
+}
+
+#[test]
+fn layers_near_the_input_move_less_where_their_rate_decays() {
+    let first = Run::new(&plain_settings(), &dataset(64), &Base::NewBert);
+    let second =
+        Run::new(&Settings { layer_decay: 0.5, ..plain_settings() }, &dataset(64), &Base::Checkpoint(first.out()));
+    let (before, after) = (weights(&first.out()), weights(&second.out()));
+    let moved = |part: &str| {
+        let places = before.iter().zip(&after).find(|((name, _), _)| name.contains(part)).unwrap();
+        places.0.1.iter().zip(&places.1.1).map(|(before, after)| (before - after).abs()).fold(0.0, f32::max)
+    };
+    let moves: Vec<f32> = (0..4).map(|layer| moved(&format!("layer.{layer}.output.dense.bias"))).collect();
+    let moves = [moves, vec![moved("classifier.bias")]].concat();
+    assert!(moves.windows(2).all(|pair| pair[1] > 1.5 * pair[0]), "{moves:?}");
+}
+
+#[test]
+fn weights_of_classes_change_what_is_learned() {
+    let rows = rows(96);
+    let few: Vec<Row> = rows[..64]
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| index % 2 == 1 || index % 8 == 0)
+        .map(|(_, row)| row.clone())
+        .collect();
+    let data = Dataset::new(&few, &rows[64..], None).unwrap();
+    let recall = |class_weights| {
+        let settings = Settings { class_weights, epochs: 3, ..plain_settings() };
+        let evaluation = Run::new(&settings, &data, &Base::NewBert).summary.evaluation.unwrap();
+        evaluation.per_class.iter().map(|class| class.recall).collect::<Vec<f64>>()
+    };
+    // One class is all that counts, so it is all that is answered.
+    assert_eq!(recall(ClassWeights::Each(vec![0.0, 1.0])), [0.0, 1.0]);
+    assert_eq!(recall(ClassWeights::Each(vec![1.0, 0.0])), [1.0, 0.0]);
+    assert_ne!(recall(ClassWeights::Balanced)[1], 0.0);
+}
+
+#[test]
+fn two_replicas_with_half_of_each_batch_take_the_steps_of_one() {
+    let data = dataset(72);
+    let settings = Settings { batch_size: 16, epochs: 2, eval_steps: Some(3), ..settings() };
+    let one = Run::new(&settings, &data, &Base::NewBert);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let replica = |rank| Settings {
+        threads: 1,
+        replica: Some(trainer::Replica { rank, count: 2, address: free.clone() }),
+        ..settings.clone()
+    };
+    let follower = std::thread::scope(|scope| {
+        let follower = scope.spawn(|| trainer::follow(&replica(1), &data, &Base::NewBert));
+        let two = Run::new(&replica(0), &data, &Base::NewBert);
+        // Two replicas of one thread add up the same shards in the same order as one of two threads: not a bit differs.
+        assert!(weights(&two.out()) == weights(&one.out()), "two replicas went another way than one");
+        assert_eq!(two.losses, one.losses);
+        follower.join().unwrap()
+    });
+    follower.unwrap();
+}
+
+#[test]
+fn a_replica_with_other_settings_is_sent_away() {
+    let data = dataset(32);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let replica = |rank, learning_rate| Settings {
+        learning_rate,
+        replica: Some(trainer::Replica { rank, count: 2, address: free.clone() }),
+        ..plain_settings()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        let follower = scope.spawn(|| trainer::follow(&replica(1, 1e-4), &data, &Base::NewBert));
+        let out = directory.path().join("out");
+        let error =
+            trainer::fit(&replica(0, 1e-3), &data, &Base::NewBert, &out, &mut |_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("replica 1 has other settings"), "{error}");
+        assert!(follower.join().unwrap().is_err());
+    });
 }

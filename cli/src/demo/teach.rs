@@ -24,7 +24,10 @@ pub async fn teach(reviews: &Reviews, files: &Path, directory: &Path) -> anyhow:
     let summary = tokio::task::spawn_blocking(move || {
         untrained(&dataset, &base)?;
         let mut progress = Bar::new();
-        trainer::fit(&settings(), &dataset, &Base::Checkpoint(base), &directory, &mut |event| progress.show(event))
+        trainer::fit(&settings(), &dataset, &Base::Checkpoint(base), &directory, &mut |event| {
+            progress.show(event);
+            Ok(())
+        })
     });
     let Summary { evaluation, seconds, .. } = summary.await?.context("the first model could not be trained")?;
     let accuracy = evaluation.map_or(String::new(), |evaluation| {
@@ -53,7 +56,7 @@ fn untrained(dataset: &trainer::Dataset, directory: &Path) -> anyhow::Result<()>
 
 /// More and larger steps than a wider model would bear.
 fn settings() -> Settings {
-    let usual = Settings::for_base(&Base::New);
+    let usual = Settings::for_base(&Base::NewBert);
     Settings { epochs: 6, batch_size: 16, learning_rate: 1e-3, token_masking: 0.1, max_length: 64, ..usual }
 }
 

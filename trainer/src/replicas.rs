@@ -1,0 +1,199 @@
+//! Several processes that take the same steps, each with its share of every batch.
+//!
+//! Each sends its gradients to the first, which adds them up in the order of the ranks and sends the sum back: every replica
+//! then moves its weights by the same bits. A star is as quick as a ring for the few processes of one machine.
+
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::gradient::Gradients;
+
+/// How long replicas wait for each other before the first step: as long as it takes to read a base from a slow disk.
+const GATHERING: Duration = Duration::from_secs(300);
+
+/// Between two tries to reach the first replica.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// The place of a process among several that train together, as torchrun's environment tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    /// Its number; the first, 0, is the one that evaluates and writes.
+    pub rank: usize,
+    /// How many there are.
+    pub count: usize,
+    /// Where the first listens: `host:port`.
+    pub address: String,
+}
+
+/// Which part of each batch is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub rank: usize,
+    pub replicas: usize,
+}
+
+/// The connections between replicas: from the first to all others, in the order of their ranks, or from another to the first.
+pub(crate) struct Replicas {
+    share: Share,
+    peers: Vec<Peer>,
+}
+
+struct Peer {
+    reader: BufReader<TcpStream>,
+    writer: BufWriter<TcpStream>,
+}
+
+impl Replicas {
+    /// Meets the others; `None` is a run alone. All must show the same pass: that they do the same work.
+    pub(crate) fn gather(replica: Option<&Replica>, pass: impl FnOnce() -> Result<String>) -> Result<Self> {
+        let Some(Replica { rank, count, address }) = replica else {
+            return Ok(Self { share: Share { rank: 0, replicas: 1 }, peers: Vec::new() });
+        };
+        let pass = &pass()?;
+        ensure!(rank < count, "rank {rank} of {count} replicas: ranks count from 0");
+        let peers = match (rank, count) {
+            (0, 1) => Vec::new(),
+            (0, _) => listen(address, *count, pass)?,
+            _ => vec![join(address, *rank, pass)?],
+        };
+        Ok(Self { share: Share { rank: *rank, replicas: *count }, peers })
+    }
+
+    pub(crate) fn share(&self) -> Share {
+        self.share
+    }
+
+    /// Adds up the losses and gradients of all.
+    pub(crate) fn sum(&mut self, loss: f64, gradients: Gradients) -> Result<(f64, Gradients)> {
+        if self.share.replicas == 1 {
+            return Ok((loss, gradients));
+        }
+        let mut exchange = || {
+            let (mut loss, mut values) = (loss, gradients.to_values()?);
+            if self.share.rank == 0 {
+                for peer in &mut self.peers {
+                    let (their_loss, theirs) = peer.read_gradients(values.len())?;
+                    loss += their_loss;
+                    values.iter_mut().zip(theirs).for_each(|(sum, value)| *sum += value);
+                }
+                self.peers.iter_mut().try_for_each(|peer| peer.write_gradients(loss, &values))?;
+            } else {
+                let first = &mut self.peers[0];
+                first.write_gradients(loss, &values)?;
+                (loss, values) = first.read_gradients(values.len())?;
+            }
+            anyhow::Ok((loss, gradients.with_values(&values)?))
+        };
+        exchange().context("another replica has left")
+    }
+
+    /// What the first replica says, to all.
+    pub(crate) fn agree(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
+        let mut exchange = || {
+            if self.share.rank == 0 {
+                self.peers.iter_mut().try_for_each(|peer| peer.write(bytes))?;
+                anyhow::Ok(bytes.to_vec())
+            } else {
+                self.peers[0].read()
+            }
+        };
+        exchange().context("another replica has left")
+    }
+}
+
+fn listen(address: &str, count: usize, pass: &str) -> Result<Vec<Peer>> {
+    let listener = TcpListener::bind(address).with_context(|| format!("{address}: cannot be listened at"))?;
+    listener.set_nonblocking(true)?;
+    let mut peers: Vec<Option<Peer>> = (1..count).map(|_| None).collect();
+    let started = Instant::now();
+    while peers.iter().any(Option::is_none) {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                let mut peer = Peer::new(stream)?;
+                let rank = String::from_utf8(peer.read()?)?.parse::<usize>()?;
+                let theirs = String::from_utf8(peer.read()?)?;
+                ensure!(theirs == pass, "replica {rank} has other settings, texts or another base than the first");
+                let place = rank.checked_sub(1).and_then(|place| peers.get_mut(place));
+                let place = place.with_context(|| format!("a replica calls itself {rank} of {count}"))?;
+                ensure!(place.is_none(), "two replicas call themselves {rank}");
+                peer.write(b"welcome")?;
+                *place = Some(peer);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                ensure!(started.elapsed() < GATHERING, "not all {count} replicas came within {GATHERING:?}");
+                sleep(RETRY);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(peers.into_iter().flatten().collect())
+}
+
+fn join(address: &str, rank: usize, pass: &str) -> Result<Peer> {
+    let started = Instant::now();
+    let stream = loop {
+        match TcpStream::connect(address) {
+            Ok(stream) => break stream,
+            Err(error) if started.elapsed() > GATHERING => bail!("{address}: the first replica is not there: {error}"),
+            Err(_) => sleep(RETRY),
+        }
+    };
+    let mut peer = Peer::new(stream)?;
+    peer.write(rank.to_string().as_bytes())?;
+    peer.write(pass.as_bytes())?;
+    peer.read().context("the first replica has other settings, texts or another base, or has left")?;
+    Ok(peer)
+}
+
+impl Peer {
+    fn new(stream: TcpStream) -> Result<Self> {
+        // Small messages decide when large ones may start.
+        stream.set_nodelay(true)?;
+        Ok(Self { reader: BufReader::new(stream.try_clone()?), writer: BufWriter::new(stream) })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.writer.write_all(&(bytes.len() as u64).to_le_bytes())?;
+        self.writer.write_all(bytes)?;
+        Ok(self.writer.flush()?)
+    }
+
+    fn read(&mut self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let length = self.read_length()?;
+        self.reader.by_ref().take(length).read_to_end(&mut bytes)?;
+        ensure!(bytes.len() as u64 == length, "the connection ended within a message");
+        Ok(bytes)
+    }
+
+    fn read_length(&mut self) -> Result<u64> {
+        let mut length = [0; 8];
+        self.reader.read_exact(&mut length)?;
+        Ok(u64::from_le_bytes(length))
+    }
+
+    fn write_gradients(&mut self, loss: f64, values: &[f32]) -> Result<()> {
+        self.writer.write_all(&loss.to_le_bytes())?;
+        for value in values {
+            self.writer.write_all(&value.to_le_bytes())?;
+        }
+        Ok(self.writer.flush()?)
+    }
+
+    fn read_gradients(&mut self, count: usize) -> Result<(f64, Vec<f32>)> {
+        let mut loss = [0; 8];
+        self.reader.read_exact(&mut loss)?;
+        let mut values = vec![0.0; count];
+        for value in &mut values {
+            let mut bytes = [0; 4];
+            self.reader.read_exact(&mut bytes)?;
+            *value = f32::from_le_bytes(bytes);
+        }
+        Ok((f64::from_le_bytes(loss), values))
+    }
+}
