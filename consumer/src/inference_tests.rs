@@ -1,19 +1,21 @@
 use classifier::Labels;
 use proptest::prelude::*;
-use store::Version;
+use store::{Epoch, NextOffset, Version};
 
 use super::*;
+use crate::message::{Record, Review};
 
 /// Labels a text by its length; fails, panics or talks nonsense at texts that say so.
 struct Faulty {
     labels: Labels,
     broken: bool,
+    breaks_after: usize,
     calls: usize,
 }
 
 impl Faulty {
     fn new() -> Self {
-        Self { labels: Labels::new(["short", "long"]), broken: false, calls: 0 }
+        Self { labels: Labels::new(["short", "long"]), broken: false, breaks_after: usize::MAX, calls: 0 }
     }
 }
 
@@ -32,7 +34,7 @@ impl Model for Faulty {
 
     fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>> {
         self.calls += 1;
-        ensure!(!self.broken, "the device is gone");
+        ensure!(!self.broken && self.calls <= self.breaks_after, "the device is gone");
         ensure!(!texts.contains(&"fail"), "cannot label this");
         assert!(!texts.contains(&"panic"), "a panic over a text");
         if texts.contains(&"few") {
@@ -75,6 +77,140 @@ fn one_bad_record_of_a_thousand_costs_few_forward_passes() {
     let mut model = Faulty::new();
     label(&mut model, &texts, &Metrics::new()).unwrap();
     assert!(model.calls < 40, "{} calls", model.calls);
+}
+
+/// Says of every text that it is by this version; counts how many of its kind are in memory; broken, if it says so.
+struct Numbered {
+    model: Faulty,
+    version: Version,
+    _alive: Arc<()>,
+}
+
+impl Numbered {
+    fn new(version: i64, alive: &Arc<()>) -> Self {
+        Self { model: Faulty::new(), version: Version(version), _alive: alive.clone() }
+    }
+}
+
+impl Model for Numbered {
+    fn labels(&self) -> &Labels {
+        self.model.labels()
+    }
+
+    fn max_length(&self) -> usize {
+        100 + self.version.0 as usize
+    }
+
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>> {
+        self.model.classify(texts)
+    }
+}
+
+/// The thread, and the far ends of its channels.
+struct Running {
+    batches: mpsc::Sender<Batch>,
+    models: mpsc::Sender<Handover>,
+    labeled: mpsc::Receiver<Vec<Labeled>>,
+    pace: Arc<Pace>,
+    _predict: mpsc::Sender<PredictJob>,
+}
+
+fn run(model: Numbered) -> Running {
+    let (batches, to_label) = mpsc::channel(1);
+    let (models, to_take) = mpsc::channel(1);
+    let (predict, to_predict) = mpsc::channel(1);
+    let (to_write, labeled) = mpsc::channel(1);
+    let channels = Channels {
+        batches: to_label,
+        predict: to_predict,
+        models: to_take,
+        labeled: to_write,
+        abort: CancellationToken::new(),
+    };
+    let pace = Arc::new(Pace::new(1_000, model.max_length()));
+    let signs = Signs { metrics: Arc::new(Metrics::new()), health: Arc::new(Health::new()), pace: pace.clone() };
+    let runtime = Handle::current();
+    std::thread::spawn(move || Inference::new(Box::new(model), channels, signs).unwrap().run(&runtime));
+    Running { batches, models, labeled, pace, _predict: predict }
+}
+
+/// A batch with a review in each of three partitions.
+fn batch(offset: i64) -> Batch {
+    let mut batch = Batch::default();
+    for partition in 0..3 {
+        let review = Review { review_id: String::new(), text: "a".to_owned(), created_at: None, attributes: None };
+        batch.sections.push(Section {
+            partition,
+            epoch: Epoch(1),
+            from: NextOffset(offset),
+            to: NextOffset(offset + 1),
+            reviews: vec![(Record { offset, ..Record::default() }, review)],
+            dead_letters: Vec::new(),
+            tombstones: 0,
+        });
+    }
+    batch
+}
+
+/// The version that has labeled all of a batch.
+fn version(labeled: &[Labeled]) -> Version {
+    let rows = labeled.iter().flat_map(|labeled| &labeled.write.predictions);
+    let mut versions: Vec<Version> = rows.map(|row| row.version).collect();
+    assert_eq!(versions.len(), 3);
+    versions.dedup();
+    let [version] = versions[..] else { panic!("a batch by {versions:?}") };
+    version
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_takes_over_between_two_batches_and_the_old_one_is_given_back() {
+    let alive = Arc::new(());
+    let Running { batches, models, mut labeled, pace, _predict } = run(Numbered::new(0, &alive));
+    let feed = tokio::spawn(async move {
+        for offset in 0..2_000 {
+            batches.send(batch(offset)).await.unwrap();
+        }
+    });
+    let swaps = tokio::spawn({
+        let alive = alive.clone();
+        async move {
+            for version in 1..=20 {
+                let (replaced, old) = oneshot::channel();
+                let model = Box::new(Numbered::new(version, &alive));
+                models.send(Handover { model, replaced }).await.unwrap();
+                let old = old.await.unwrap();
+                assert_eq!(old.version(), Version(version - 1));
+                drop(old);
+                assert_eq!(Arc::strong_count(&alive), 3, "the two handles here and the model that serves");
+            }
+        }
+    });
+    let mut versions = Vec::new();
+    while let Some(labeled) = labeled.recv().await {
+        versions.push(version(&labeled));
+    }
+    assert!(versions.is_sorted() && versions.len() == 2_000, "{versions:?}");
+    feed.await.unwrap();
+    swaps.await.unwrap();
+    assert_eq!(pace.max_length(), 120);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_breaks_in_the_middle_of_a_batch_can_be_replaced_and_no_record_is_lost() {
+    let alive = Arc::new(());
+    let mut breaking = Numbered::new(1, &alive);
+    // The first call is the canary at the start.
+    breaking.model.breaks_after = 1;
+    let Running { batches, models, mut labeled, .. } = run(breaking);
+    batches.send(batch(0)).await.unwrap();
+    let (replaced, old) = oneshot::channel();
+    models.send(Handover { model: Box::new(Numbered::new(2, &alive)), replaced }).await.unwrap();
+    assert_eq!(version(&labeled.recv().await.unwrap()), Version(2));
+    assert_eq!(old.await.unwrap().version(), Version(1));
 }
 
 proptest! {

@@ -264,6 +264,41 @@ fn counted<'a>(words: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, u64> {
 mod tests {
     use super::*;
 
+    fn labeled(from: i64, version: Option<i64>) -> Labeled {
+        let row = |version| store::PredictionRow {
+            kafka_offset: from,
+            record_time: None,
+            review_id: String::new(),
+            text: String::new(),
+            created_at: None,
+            attributes: None,
+            label: "good".into(),
+            score: 1.0,
+            scores: vec![1.0],
+            version: store::Version(version),
+        };
+        let write = Write {
+            partition: 0,
+            epoch: Epoch(1),
+            from: NextOffset(from),
+            to: NextOffset(from + 1),
+            predictions: version.map(row).into_iter().collect(),
+            dead_letters: Vec::new(),
+            tombstones: u64::from(version.is_none()),
+        };
+        Labeled { write, records: Vec::new() }
+    }
+
+    #[test]
+    fn what_two_versions_have_labeled_is_not_written_as_one() {
+        assert!(labeled(0, Some(1)).goes_with(&labeled(1, Some(1))));
+        assert!(!labeled(0, Some(1)).goes_with(&labeled(1, Some(2))));
+        let mut bad_records_first = labeled(0, None);
+        assert!(bad_records_first.goes_with(&labeled(1, Some(1))));
+        bad_records_first.append(labeled(1, Some(1)));
+        assert!(bad_records_first.goes_with(&labeled(2, None)) && !bad_records_first.goes_with(&labeled(2, Some(2))));
+    }
+
     #[test]
     fn a_write_of_an_older_claim_or_a_lost_partition_is_not_noted() {
         let positions = Positions::default();

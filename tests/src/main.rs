@@ -9,4 +9,5 @@ mod kills;
 mod outages;
 mod startup;
 mod stream;
+mod swap;
 mod workflow;

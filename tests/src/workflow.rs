@@ -37,7 +37,7 @@ async fn a_csv_becomes_a_champion_and_published_reviews_become_rows() {
     let path = |name: &str| site.files.path().join(name).display().to_string();
     let (csv, data, out, tiny) = (path("reviews.csv"), path("data"), path("model"), path("tiny"));
     write_reviews(Path::new(&csv));
-    crate::harness::save_tiny_model(Path::new(&tiny));
+    crate::harness::save_tiny_model(Path::new(&tiny), 1);
 
     // From a CSV to a model.
     let report = parsed(&["prepare", &csv, "--out", &data, "--labels", "negative,positive", "--json"]);

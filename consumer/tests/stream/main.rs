@@ -5,5 +5,8 @@
 mod broken_models;
 mod outages;
 mod predict;
+mod refusals;
 mod rows;
+mod site;
+mod swaps;
 mod world;

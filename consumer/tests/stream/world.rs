@@ -55,9 +55,12 @@ impl World {
     pub fn config(&self, more: &[&str]) -> Config {
         let flags = ["consumer", "--brokers", &self.brokers, "--database-url", &self.database];
         // A session ends soon, so that what a test leaves behind does not hold its partitions.
-        let rest = ["--checkpoints", "/nowhere", "-X", "session.timeout.ms=6000"];
+        let rest = ["-X", "session.timeout.ms=6000"];
         let mut flags: Vec<&str> = flags.iter().chain(&rest).copied().collect();
         flags.extend(more);
+        if !more.contains(&"--checkpoints") {
+            flags.extend(["--checkpoints", "/nowhere"]);
+        }
         if !more.contains(&"--http") {
             flags.extend(["--http", "127.0.0.1:0"]);
         }

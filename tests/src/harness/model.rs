@@ -10,15 +10,15 @@ use classifier::tokenizer::Tokenizer;
 /// Its classes.
 pub const TINY_LABELS: [&str; 2] = ["negative", "positive"];
 
-/// Writes it as a checkpoint directory.
-pub fn save_tiny_model(directory: &Path) {
+/// Writes it as a checkpoint directory, with the weights of a seed.
+pub fn save_tiny_model(directory: &Path, seed: u64) {
     let tokenizer = Tokenizer::from_characters(&["很快，好吃。太慢了不来0123456789 review"], 100);
     let mut config = ModelConfig::small(tokenizer.vocab_size(), Labels::new(TINY_LABELS));
     config.hidden_size = 32;
     config.num_hidden_layers = 1;
     config.num_attention_heads = 2;
     config.intermediate_size = 64;
-    let parameters = initialise(&config, 1).expect("the shape is sound");
+    let parameters = initialise(&config, seed).expect("the shape is sound");
     let checkpoint = Checkpoint { config, parameters, tokenizer };
     checkpoint.save(directory, serde_json::Map::new()).expect("the checkpoint can be written");
 }

@@ -75,12 +75,20 @@ impl Site {
     /// Publishes a tiny model and makes it the champion.
     pub async fn promote_tiny_model(&self) -> Version {
         let directory = self.files.path().join("tiny");
-        save_tiny_model(&directory);
+        save_tiny_model(&directory, 1);
         self.promote(&directory).await
     }
 
-    /// Publishes a checkpoint and makes it the champion.
+    /// Publishes a checkpoint and makes it the first champion.
     pub async fn promote(&self, directory: &Path) -> Version {
+        let version = self.register(directory).await;
+        let promoted = self.store().await.promote(version, "the test says so", None).await;
+        promoted.expect("the model can be promoted");
+        version
+    }
+
+    /// Publishes a checkpoint.
+    pub async fn register(&self, directory: &Path) -> Version {
         let checkpoints = CheckpointStore::open(&self.checkpoints()).expect("the checkpoint store opens");
         let model = NewModel {
             uri: checkpoints.publish(directory).await.expect("the checkpoint can be published"),
@@ -90,10 +98,7 @@ impl Site {
             parent: None,
             round: None,
         };
-        let store = self.store().await;
-        let version = store.register_model(&model).await.expect("the model can be registered");
-        store.promote(version, "the test says so", None).await.expect("the model can be promoted");
-        version
+        self.store().await.register_model(&model).await.expect("the model can be registered")
     }
 
     /// Opens the topic for publishing.

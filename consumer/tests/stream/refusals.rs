@@ -1,0 +1,138 @@
+//! New champions that are not fit to serve: refused with a reason, while the old model serves on.
+
+use std::time::Duration;
+
+use classifier::checkpoint::Manifest;
+use classifier::{Classifier, Device};
+use serde_json::{Value, json};
+use store::{LoadStatus, Version};
+
+use crate::site::{LABELS, Site, flip_a_bit, metric_of, tokenizer};
+use crate::world::free_address;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_checkpoint_is_refused_with_its_reason_and_the_old_model_serves_on() {
+    let site = Site::new().await;
+    let consumer = site.consume(&["--reload-interval", "1"]);
+    site.until_reported(Version(1), LoadStatus::Serving).await;
+    let weights = "model.safetensors";
+
+    let truncated = site.register(&site.checkpoint(10)).await;
+    let file = site.published(truncated, weights).await;
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+
+    let flipped = site.register(&site.checkpoint(11)).await;
+    flip_a_bit(&site.published(flipped, weights).await);
+
+    let no_number = site.changed(12, |directory| {
+        let mut bytes = std::fs::read(directory.join(weights)).unwrap();
+        let last = bytes.len() - 4;
+        bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+        std::fs::write(directory.join(weights), bytes).unwrap();
+    });
+    let no_number = site.register(&no_number).await;
+
+    let misshapen = site.changed(13, |directory| {
+        let config = std::fs::read_to_string(directory.join("config.json")).unwrap();
+        let mut config: Value = serde_json::from_str(&config).unwrap();
+        config["intermediate_size"] = 128.into();
+        std::fs::write(directory.join("config.json"), config.to_string()).unwrap();
+    });
+    let misshapen = site.register(&misshapen).await;
+
+    let other_tokenizer = site.changed(14, |directory| {
+        tokenizer("一本带有许多其他文字的词典，甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申酉戌亥").save(directory).unwrap();
+    });
+    let other_tokenizer = site.register(&other_tokenizer).await;
+
+    // Of the same size: only what it says gives it away.
+    let other_answers = site.changed(15, |directory| {
+        let said = Classifier::open(directory, &Device::Cpu).unwrap().classify(&["很快，好吃"]).unwrap();
+        let other = LABELS[1 - said[0].best().0];
+        let extra = json!({"golden": [{"text": "很快，好吃", "label": other}]});
+        Manifest::write(directory, extra.as_object().unwrap().clone()).unwrap();
+    });
+    let other_answers = site.register(&other_answers).await;
+
+    let other_labels = site.register_as(&site.checkpoint(16), &["bad", "good"]).await;
+
+    let deleted = site.register(&site.checkpoint(17)).await;
+    std::fs::remove_file(site.published(deleted, weights).await).unwrap();
+
+    let mut written = 0;
+    for (version, words) in [
+        (truncated, &[weights, "bytes"][..]),
+        (flipped, &[weights, "SHA-256"]),
+        (no_number, &[weights, "not finite"]),
+        (misshapen, &[weights, "shape"]),
+        (other_tokenizer, &["tokenizer", "too few"]),
+        (other_answers, &["golden", "很快，好吃"]),
+        (other_labels, &["negative", "the registry says", "good"]),
+        (deleted, &["no checkpoint file", weights]),
+    ] {
+        site.promote(version).await;
+        let reason = site.until_reported(version, LoadStatus::Refused).await.expect("a reason");
+        for word in words {
+            assert!(reason.contains(word), "{reason:?} does not say {word:?}");
+        }
+        site.world.publish_reviews(10);
+        written += 10;
+        site.world.until_written(written).await;
+        assert_eq!(site.newest_versions(1_000).await, [1], "after {reason}");
+        assert!(consumer.is_running());
+    }
+    for version in [truncated, flipped] {
+        assert!(!site.cached(version).await.exists(), "a damaged copy is not kept");
+    }
+
+    let good = site.register(&site.checkpoint(20)).await;
+    site.promote(good).await;
+    site.until_reported(good, LoadStatus::Serving).await;
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_version_is_not_tried_again_until_it_is_promoted_again() {
+    let site = Site::new().await;
+    let address = free_address();
+    let consumer = site.consume(&["--reload-interval", "0.1", "--http", &address]);
+    site.until_reported(Version(1), LoadStatus::Serving).await;
+    let bad = site.register(&site.checkpoint(2)).await;
+    let file = site.published(bad, "model.safetensors").await;
+    flip_a_bit(&file);
+    site.promote(bad).await;
+    site.until_reported(bad, LoadStatus::Refused).await;
+    let refused = async || metric_of(&address, "labelstream_model_refused_total").await;
+    assert_eq!(refused().await, Some(1));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(refused().await, Some(1), "looked ten times, tried once");
+
+    flip_a_bit(&file);
+    site.promote(bad).await;
+    site.until_reported(bad, LoadStatus::Serving).await;
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_cannot_be_written_is_tried_again_at_each_look() {
+    let site = Site::new().await;
+    let consumer = site.consume(&["--reload-interval", "0.2"]);
+    site.until_reported(Version(1), LoadStatus::Serving).await;
+    // As good as full: nothing can be written there, whoever one is.
+    let cache = site.path("cache");
+    std::fs::remove_dir_all(&cache).unwrap();
+    std::fs::write(&cache, "in the way").unwrap();
+
+    let second = site.register(&site.checkpoint(2)).await;
+    site.promote(second).await;
+    let reason = site.until_reported(second, LoadStatus::Refused).await.unwrap();
+    assert!(reason.contains("writing to the cache"), "{reason}");
+    site.world.publish_reviews(10);
+    site.world.until_written(10).await;
+    assert_eq!(site.newest_versions(10).await, [1]);
+
+    std::fs::remove_file(&cache).unwrap();
+    site.until_reported(second, LoadStatus::Serving).await;
+    consumer.stop().await;
+}

@@ -1,0 +1,122 @@
+//! A new champion under a running stream, taken over between two batches.
+
+use std::time::Duration;
+
+use sqlx::{Connection as _, PgConnection};
+use store::{LoadStatus, Version};
+
+use crate::site::{Site, flip_a_bit, metric_of};
+use crate::world::{free_address, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_and_a_rollback_take_effect_while_the_stream_flows() {
+    let site = Site::new().await;
+    let address = free_address();
+    // Looking alone would take longer than the test has patience.
+    let consumer = site.consume(&["--reload-interval", "600", "--http", &address]);
+    let mut written = 0;
+    let mut publish = async |count: usize| {
+        site.world.publish_reviews(count);
+        written += count as i64;
+        site.world.until_written(written).await;
+    };
+    publish(100).await;
+    assert_eq!(site.newest_versions(50).await, [1]);
+
+    let second = site.register(&site.checkpoint(2)).await;
+    let third = site.register(&site.checkpoint(3)).await;
+    for version in [second, third] {
+        site.promote(version).await;
+        site.until_reported(version, LoadStatus::Serving).await;
+        publish(100).await;
+        assert_eq!(site.newest_versions(50).await, [version.0]);
+    }
+    assert_eq!(site.store.rollback("worse").await.unwrap(), second);
+    site.until_reported(second, LoadStatus::Serving).await;
+    publish(100).await;
+    assert_eq!(site.newest_versions(50).await, [second.0]);
+
+    assert_eq!(metric_of(&address, "labelstream_model_version").await, Some(second.0));
+    assert_eq!(metric_of(&address, "labelstream_model_swaps_total").await, Some(3));
+    assert_eq!(metric_of(&address, "labelstream_model_refused_total").await, Some(0));
+    assert_eq!(metric_of(&address, r#"labelstream_model_info{version="2",device="cpu"}"#).await, Some(1));
+    assert_eq!(metric_of(&address, r#"labelstream_model_info{version="3",device="cpu"}"#).await, None);
+    let reports = site.store.load_reports().await.unwrap();
+    assert_eq!(reports.len(), 1, "one version serves, and no other is told of: {reports:?}");
+    let cached = std::fs::read_dir(site.path("cache")).unwrap().count();
+    assert_eq!(cached, 2, "what serves and what served before it");
+    consumer.stop().await;
+    site.world.assert_each_exactly_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_copy_in_the_cache_is_fetched_again() {
+    let site = Site::new().await;
+    let consumer = site.consume(&[]);
+    site.until_reported(Version(1), LoadStatus::Serving).await;
+    consumer.stop().await;
+    let weights = site.cached(Version(1)).await.join("model.safetensors");
+    let good = std::fs::read(&weights).unwrap();
+    flip_a_bit(&weights);
+
+    let consumer = site.consume(&[]);
+    site.world.publish_reviews(10);
+    site.world.until_written(10).await;
+    consumer.stop().await;
+    assert_eq!(std::fs::read(&weights).unwrap(), good);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_promotions_in_ten_seconds_with_notifications_lost_end_with_the_last_everywhere() {
+    let site = Site::new().await;
+    let addresses = [free_address(), free_address(), free_address()];
+    let caches = ["one", "two", "three"].map(|name| site.path(name));
+    let consumers: Vec<_> = addresses
+        .iter()
+        .zip(&caches)
+        .map(|(address, cache)| {
+            let cache = cache.to_str().unwrap();
+            site.consume(&["--reload-interval", "0.5", "--http", address, "--cache", cache])
+        })
+        .collect();
+    let serves = async |version: Version| {
+        for address in &addresses {
+            until(&format!("version {version} at {address}"), async || {
+                (metric_of(address, "labelstream_model_version").await == Some(version.0)).then_some(())
+            })
+            .await;
+        }
+    };
+    serves(Version(1)).await;
+    let mut versions = Vec::new();
+    for seed in 2..7 {
+        versions.push(site.register(&site.checkpoint(seed)).await);
+    }
+
+    let mut sql = PgConnection::connect(&site.world.database).await.unwrap();
+    let mut clock = tokio::time::interval(Duration::from_millis(200));
+    for number in 0..50 {
+        clock.tick().await;
+        // Past the function that notifies; and now and then a connection that listens is cut.
+        sqlx::query("insert into deployments (alias, version, why) values ('champion', $1, 'one of fifty')")
+            .bind(versions[number % versions.len()])
+            .execute(&mut sql)
+            .await
+            .unwrap();
+        if number % 10 == 0 {
+            let cut = "select pg_terminate_backend(pid) from pg_stat_activity
+                where query ilike 'listen%' and datname = current_database()";
+            sqlx::query(cut).execute(&mut sql).await.unwrap();
+        }
+        site.world.publish_reviews(10);
+    }
+    serves(versions[49 % 5]).await;
+    site.world.until_written(500).await;
+    let mixed = "select count(*) from (
+        select from predictions group by partition, classified_at having count(distinct version) > 1) as batches";
+    assert_eq!(site.world.number(mixed).await, 0, "no transaction names two versions");
+    for consumer in consumers {
+        consumer.stop().await;
+    }
+    site.world.assert_each_exactly_once().await;
+}
