@@ -3,6 +3,7 @@
 mod engine;
 mod servers;
 mod stream;
+mod swap;
 
 /// What to measure. Prints one JSON object.
 #[derive(clap::Subcommand)]
@@ -11,6 +12,8 @@ pub enum Command {
     Engine(engine::Arguments),
     /// The whole way: records in Kafka to rows in Postgres.
     Stream(stream::Arguments),
+    /// How long a record takes while the champion changes, beside how long it takes otherwise.
+    Swap(swap::Arguments),
 }
 
 /// Runs the command.
@@ -18,5 +21,6 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Engine(arguments) => tokio::task::spawn_blocking(|| engine::run(arguments)).await?,
         Command::Stream(arguments) => stream::run(arguments).await,
+        Command::Swap(arguments) => swap::run(arguments).await,
     }
 }

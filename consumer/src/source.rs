@@ -122,3 +122,37 @@ impl From<anyhow::Error> for Refusal {
         Self::for_good(reason)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use store::{ModelStatus, Version};
+
+    use super::*;
+
+    fn registered() -> store::Model {
+        store::Model {
+            version: Version(1),
+            status: ModelStatus::Registered,
+            uri: String::new(),
+            manifest_sha256: String::new(),
+            labels: vec!["negative".to_owned(), "positive".to_owned()],
+            metrics: serde_json::json!({}),
+            parent: None,
+            round: None,
+            created_at: chrono::DateTime::UNIX_EPOCH,
+            collected_at: None,
+        }
+    }
+
+    #[test]
+    fn a_file_that_vanishes_while_it_is_loaded_is_looked_for_again_and_a_damaged_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let refusal = || open(directory.path(), &registered(), DeviceChoice::Cpu).err().unwrap();
+        assert!(refusal().is_transient, "no manifest");
+        std::fs::write(directory.path().join("manifest.json"), r#"{"files": []}"#).unwrap();
+        assert!(refusal().is_transient, "no configuration");
+        std::fs::write(directory.path().join("config.json"), "{").unwrap();
+        let refusal = refusal();
+        assert!(!refusal.is_transient && refusal.reason.to_string().contains("config.json"), "{}", refusal.reason);
+    }
+}

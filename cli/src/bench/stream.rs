@@ -2,7 +2,7 @@
 
 mod fill;
 mod latency;
-mod measure;
+pub(super) mod measure;
 mod peer;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,202 @@
+//! `labelstream bench swap`: how long a record takes while the champion changes, beside how long it takes otherwise.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use chrono::{DateTime, TimeDelta, Utc};
+use classifier::DeviceChoice;
+use serde_json::{Map, json};
+use store::{LoadStatus, NextOffset, Store, Version};
+
+use super::servers;
+use super::stream::measure::{Run, Setup};
+use crate::kafka::{Cluster, Publisher};
+use crate::measure::percentile;
+use crate::publish::Pace;
+use crate::reviews::message;
+use crate::{database, models, print, reviews};
+
+/// Flags of `labelstream bench swap`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The checkpoint that serves first.
+    #[arg(long, env = "LABELSTREAM_CHECKPOINT", value_name = "DIR")]
+    checkpoint: PathBuf,
+
+    /// The one that takes over, and gives way again.
+    #[arg(long, env = "LABELSTREAM_OTHER", value_name = "DIR")]
+    other: PathBuf,
+
+    /// A CSV with a column `text` or `review`.
+    #[arg(long, env = "LABELSTREAM_REVIEWS", value_name = "FILE.csv")]
+    reviews: PathBuf,
+
+    /// Records a second; well below what the stream can keep, else it is the queue that is measured.
+    #[arg(long, env = "LABELSTREAM_RATE", default_value_t = 200.0)]
+    rate: f64,
+
+    /// How often the champion changes.
+    #[arg(long, env = "LABELSTREAM_SWAPS", default_value_t = 6)]
+    swaps: usize,
+
+    /// Seconds before the first change, between two, and after the last.
+    #[arg(long, env = "LABELSTREAM_PAUSE", default_value_t = 8.0, value_name = "SECONDS")]
+    pause: f64,
+
+    /// Partitions of the topic.
+    #[arg(long, env = "LABELSTREAM_PARTITIONS", default_value_t = 4)]
+    partitions: i32,
+
+    /// Where the model runs: auto, cpu, cuda or cuda:N.
+    #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+
+    /// A flag for the consumer, as --consumer=--reload-interval=60; may be given several times.
+    #[arg(long, env = "LABELSTREAM_CONSUMER", value_name = "FLAG", allow_hyphen_values = true)]
+    consumer: Vec<String>,
+
+    #[command(flatten)]
+    servers: servers::ServerArguments,
+}
+
+/// From a promotion to a second after the new version has taken over.
+struct Change {
+    from: DateTime<Utc>,
+    served: DateTime<Utc>,
+}
+
+/// What counts as during a change, after it: what had piled up, if anything had, is worked off by then.
+const AFTERWARDS: TimeDelta = TimeDelta::seconds(1);
+
+/// Runs the command. What it does goes to standard error, the result to standard output.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    ensure!(arguments.swaps > 0 && arguments.pause >= 2.0, "there is nothing to measure: --swaps, --pause");
+    let texts = reviews::texts(&arguments.reviews)?;
+    let servers = arguments.servers.clone();
+    let servers = tokio::task::spawn_blocking(|| servers::Servers::start(servers)).await??;
+    let store = database::connect(&servers.database_url).await?;
+    store.migrate().await?;
+    let topic = format!("bench-{}", Utc::now().timestamp_millis());
+    let cluster = Cluster::connect(&servers.kafka, Duration::from_secs(30)).await?;
+    cluster.create_topic(&topic, arguments.partitions).await?;
+
+    let files = tempfile::tempdir()?;
+    let setup = Setup {
+        topic: &topic,
+        kafka: &servers.kafka,
+        database_url: &servers.database_url,
+        checkpoints: format!("file://{}", files.path().join("checkpoints").display()),
+        cache: files.path().join("cache"),
+        constant: false,
+        device: arguments.device,
+        flags: &arguments.consumer,
+    };
+    let mut versions = Vec::new();
+    for checkpoint in [&arguments.checkpoint, &arguments.other] {
+        versions.push(models::register(&store, &setup.checkpoints, checkpoint).await?.version);
+    }
+    ensure!(versions[0] != versions[1], "--checkpoint and --other are the same");
+    let mut run = Run::start(&setup, &store, &topic)?;
+    change(&store, versions[0]).await?;
+
+    let seconds = arguments.pause * (arguments.swaps + 1) as f64;
+    eprintln!("{} records a second for {seconds} s ...", arguments.rate);
+    let records = (arguments.rate * seconds) as usize;
+    let started = Utc::now();
+    let (changes, ()) = tokio::try_join!(
+        change_again_and_again(&store, &versions, &arguments),
+        publish(&setup, &texts, arguments.rate, records)
+    )?;
+    run.until(records).await?;
+    run.stop().await?;
+
+    let settled = started + TimeDelta::milliseconds((arguments.pause * 500.0) as i64);
+    let (mut during, mut otherwise) = (Vec::new(), Vec::new());
+    for (published, milliseconds) in latencies(&store, &topic).await? {
+        let within = |change: &Change| change.from <= published && published <= change.served + AFTERWARDS;
+        match changes.iter().any(within) {
+            true => during.push(milliseconds),
+            false if published >= settled => otherwise.push(milliseconds),
+            false => {}
+        }
+    }
+    let taken = changes.iter().map(|change| (change.served - change.from).as_seconds_f64());
+    let [during_p99, otherwise_p99] = [p99(&mut during), p99(&mut otherwise)];
+    print::json(&json!({
+        "records": records, "records_per_second": arguments.rate, "swaps": changes.len(),
+        "seconds_from_promotion_to_serving": taken.collect::<Vec<_>>(),
+        "measured": "from a record's timestamp to the time that Postgres wrote beside its row, in milliseconds; during a \
+            change is from its promotion to a second after the new version serves",
+        "during": {"records": during.len(), "p50": percentile(&during, 0.5), "p99": during_p99},
+        "otherwise": {"records": otherwise.len(), "p50": percentile(&otherwise, 0.5), "p99": otherwise_p99},
+        "p99_during_over_otherwise": during_p99 / otherwise_p99,
+        "device": arguments.device.to_string(), "version": env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+async fn publish(setup: &Setup<'_>, texts: &[String], rate: f64, records: usize) -> anyhow::Result<()> {
+    let publisher = Publisher::open(setup.kafka)?;
+    let pace = Pace::start(Some(rate));
+    for (number, text) in texts.iter().cycle().take(records).enumerate() {
+        pace.wait(number).await;
+        publisher.send(setup.topic, &message(format!("bench-{number}"), text, Map::new()), number).await;
+    }
+    match publisher.finish().await.first() {
+        Some((_, why)) => bail!("a record could not be published: {why}"),
+        None => Ok(()),
+    }
+}
+
+async fn change_again_and_again(
+    store: &Store,
+    versions: &[Version],
+    arguments: &Arguments,
+) -> anyhow::Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    for number in 1..=arguments.swaps {
+        tokio::time::sleep(Duration::from_secs_f64(arguments.pause)).await;
+        changes.push(change(store, versions[number % versions.len()]).await?);
+    }
+    tokio::time::sleep(Duration::from_secs_f64(arguments.pause)).await;
+    Ok(changes)
+}
+
+/// Promotes a version and waits until the consumer says that it serves.
+async fn change(store: &Store, version: Version) -> anyhow::Result<Change> {
+    let from = Utc::now();
+    models::promote_over_the_champion(store, version, "bench").await?;
+    loop {
+        for report in store.load_reports().await?.into_iter().filter(|report| report.version == version) {
+            match report.status {
+                LoadStatus::Serving => return Ok(Change { from, served: Utc::now() }),
+                LoadStatus::Refused => bail!("version {version} is refused: {}", report.reason.unwrap_or_default()),
+                LoadStatus::Loading => {}
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// When each record was published, and how many milliseconds later its row was written.
+async fn latencies(store: &Store, pipeline: &str) -> anyhow::Result<Vec<(DateTime<Utc>, f64)>> {
+    let mut latencies = Vec::new();
+    for partition in store.status(pipeline).await?.partitions {
+        let mut from = NextOffset(0);
+        loop {
+            let rows = store.predictions(&partition.stream, partition.partition, from, 10_000).await?;
+            let Some(last) = rows.last() else { break };
+            from = NextOffset(last.kafka_offset + 1);
+            latencies.extend(rows.iter().filter_map(|row| {
+                let published = row.record_time?;
+                Some((published, (row.classified_at - published).as_seconds_f64() * 1e3))
+            }));
+        }
+    }
+    Ok(latencies)
+}
+
+fn p99(milliseconds: &mut [f64]) -> f64 {
+    milliseconds.sort_by(f64::total_cmp);
+    percentile(milliseconds, 0.99)
+}
