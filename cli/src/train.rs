@@ -1,15 +1,21 @@
 //! `labelstream train`: the files of `prepare` to a checkpoint.
 
-use std::io::IsTerminal;
+mod display;
+mod replicas;
+mod summary;
+
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use classifier::DeviceChoice;
 use classifier::model::Pooling;
-use indicatif::{ProgressBar, ProgressStyle};
-use trainer::{Base, BestBy, ClassWeights, Dataset, Head, Progress, Settings, Summary};
+use trainer::report::Report;
+use trainer::tensorboard::EventFile;
+use trainer::{Base, BestBy, ClassWeights, Dataset, Replica, Settings, Trained};
 
 use crate::dataset_flags::ColumnFlags;
+use display::Display;
+use replicas::ReplicaFlags;
 
 /// Flags of `labelstream train`.
 #[derive(clap::Args)]
@@ -19,8 +25,8 @@ pub struct Arguments {
     data: PathBuf,
 
     /// Checkpoint directory to fine-tune from: a classifier, or an encoder such as bert-base-chinese, which gets a new head.
-    /// `new` starts a small model (4 layers of 256) from random weights, with the characters of the training texts as its
-    /// vocabulary.
+    /// `new` is the best that can be had from the labels alone: a linear model of n-grams, and a small BERT (4 layers of 256)
+    /// where that is clearly better; `new-linear` and `new-bert` are one of them. Most flags below concern BERTs.
     #[arg(long, env = "LABELSTREAM_BASE", default_value = "new")]
     base: Base,
 
@@ -134,13 +140,24 @@ pub struct Arguments {
     #[arg(long, env = "LABELSTREAM_SEED")]
     seed: Option<u64>,
 
-    /// Threads a batch is spread over on the CPU. [default: one a core]
+    /// Threads a batch is spread over on the CPU, all processes together. [default: one a core]
     #[arg(long, env = "LABELSTREAM_THREADS")]
     threads: Option<usize>,
 
     /// Where the model runs: auto, cpu, cuda or cuda:N.
     #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
+
+    /// Directory for an event file that TensorBoard opens: loss, learning rate, and every metric of the validation texts.
+    #[arg(long, env = "LABELSTREAM_TENSORBOARD", value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
+
+    /// A page with the loss curve and the confusion matrix: HTML, or SVG alone where the name ends in .svg.
+    #[arg(long, env = "LABELSTREAM_REPORT", value_name = "FILE")]
+    report: Option<PathBuf>,
+
+    #[command(flatten)]
+    replicas: ReplicaFlags,
 
     /// Print the summary as JSON.
     #[arg(long, env = "LABELSTREAM_JSON")]
@@ -149,22 +166,39 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let settings = settings(&arguments);
+    let mut settings = settings(&arguments);
     settings.check()?;
     let dataset = Dataset::open(&arguments.data, &arguments.columns.columns(), arguments.labels.as_deref())?;
-    let mut display = Display { bar: ProgressBar::hidden(), settings: settings.clone(), base: arguments.base.clone() };
-    let summary =
-        trainer::fit(&settings, &dataset, &arguments.base, &arguments.out, &mut |progress| {
-            display.show(progress);
-            Ok(())
-        })?;
-    display.bar.finish_and_clear();
+    let (replica, copies) = arguments.replicas.start()?;
+    let is_network = matches!(arguments.base, Base::NewBert | Base::Checkpoint(_));
+    ensure!(is_network || replica.is_none(), "base {} is not trained by several processes", arguments.base);
+    settings.replica = replica;
+    if let Some(Replica { rank: 1.., .. }) = settings.replica {
+        return trainer::follow(&settings, &dataset, &arguments.base);
+    }
+    let trained = train(&arguments, &settings, &dataset)?;
+    copies.finish()?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
+        println!("{}", serde_json::to_string_pretty(&trained)?);
     } else {
-        print_summary(&summary);
+        summary::print(&trained);
     }
     Ok(())
+}
+
+fn train(arguments: &Arguments, settings: &Settings, dataset: &Dataset) -> Result<Trained> {
+    let mut display = Display::new(settings, &arguments.base);
+    let mut events = arguments.tensorboard.as_deref().map(EventFile::create).transpose()?;
+    let mut report = Report::default();
+    let trained = trainer::train(settings, dataset, &arguments.base, &arguments.out, &mut |progress| {
+        display.show(progress);
+        report.record(progress);
+        events.as_mut().map_or(Ok(()), |events| events.record(progress))
+    })?;
+    if let Some(file) = &arguments.report {
+        report.write(file, &arguments.out.display().to_string(), trained.evaluation())?;
+    }
+    Ok(trained)
 }
 
 fn settings(arguments: &Arguments) -> Settings {
@@ -192,78 +226,10 @@ fn settings(arguments: &Arguments) -> Settings {
         best_by: arguments.best_by.clone(),
         save_limit: arguments.save_limit.unwrap_or(usual.save_limit),
         seed: arguments.seed.unwrap_or(usual.seed),
-        threads: arguments.threads.unwrap_or(usual.threads),
+        threads: (arguments.threads.unwrap_or(usual.threads) / arguments.replicas.processes()).max(1),
         device: arguments.device,
         state: arguments.state.clone(),
         save_steps: arguments.save_steps,
         replica: None,
-    }
-}
-
-/// What is shown while a run goes on: on standard error, so that standard output is the summary alone.
-struct Display {
-    bar: ProgressBar,
-    settings: Settings,
-    base: Base,
-}
-
-impl Display {
-    fn show(&mut self, progress: &Progress) {
-        match progress {
-            Progress::Started(head) => self.start(head),
-            Progress::Resumed { step } => self.line(&format!("goes on after step {step}")),
-            Progress::Stepped { step, loss, learning_rate, examples } => {
-                self.bar.inc(*examples as u64);
-                self.bar.set_message(format!("step {step}  loss {loss:.4}  learning rate {learning_rate:.2e}"));
-            }
-            Progress::Evaluated { step, evaluation, best } => {
-                let loss = evaluation.loss.unwrap_or(f64::NAN);
-                let (accuracy, macro_f1) = (evaluation.accuracy, evaluation.macro_f1);
-                let best = if *best { "  (best so far)" } else { "" };
-                self.line(&format!(
-                    "step {step:>6}  valid loss {loss:.4}  accuracy {accuracy:.4}  macro-F1 {macro_f1:.4}{best}"
-                ));
-            }
-        }
-    }
-
-    fn start(&mut self, head: &Head) {
-        eprintln!("***** Running training *****");
-        eprintln!("  Num examples = {}", head.examples);
-        eprintln!("  Num Epochs = {}", head.epochs);
-        eprintln!("  Instantaneous batch size = {}", head.batch_size);
-        eprintln!("  Total train batch size (with accumulation) = {}", head.total_batch_size);
-        eprintln!("  Gradient Accumulation steps = {}", head.accumulation_steps);
-        eprintln!("  Total optimization steps = {}", head.optimization_steps);
-        eprintln!("  Number of trainable parameters = {}", head.trainable_parameters);
-        eprintln!("  Classes = {}", head.labels.join(", "));
-        eprintln!("  Base = {}, seed {}, threads {}", self.base, self.settings.seed, self.settings.threads);
-        if !head.initialised.is_empty() {
-            eprintln!("not in the base, so made new from the seed: {}", head.initialised.join(", "));
-        }
-        if std::io::stderr().is_terminal() {
-            self.bar = ProgressBar::new((head.examples * head.epochs) as u64).with_style(
-                ProgressStyle::with_template("{bar:30} {percent:>3}%  {per_sec}  eta {eta}  {msg}")
-                    .expect("a template that is no template is a bug"),
-            );
-        }
-    }
-
-    fn line(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
-    }
-}
-
-fn print_summary(summary: &Summary) {
-    println!("checkpoint      {}", summary.checkpoint.display());
-    println!("manifest        sha256 {}", summary.manifest_sha256);
-    let (steps, planned) = (summary.steps, summary.head.optimization_steps);
-    let early = if steps < planned { format!(", which ended early, {planned} were planned") } else { String::new() };
-    println!("best step       {} of {steps}{early}", summary.best_step);
-    println!("train loss      {:.4} (last epoch)", summary.train_loss);
-    println!("time            {:.0} s, {:.0} texts/s in training", summary.seconds, summary.texts_per_second);
-    match &summary.evaluation {
-        Some(evaluation) => println!("\non the validation texts:\n{evaluation}"),
-        None => println!("\nno validation texts: the last step's checkpoint was kept"),
     }
 }

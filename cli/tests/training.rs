@@ -33,6 +33,8 @@ impl Trained {
             &data,
             "--out",
             &out,
+            "--base",
+            "new-bert",
             "--labels",
             "差评,好评",
             "--epochs",
@@ -143,6 +145,118 @@ fn train_prints_the_head_and_a_summary() {
     assert_eq!(summary["optimization_steps"], 50);
     assert_eq!(summary["evaluation"]["accuracy"], 1.0);
     assert_eq!(summary["labels"], serde_json::json!(["差评", "好评"]));
+}
+
+/// One short run with these flags, its checkpoint in `name`.
+fn short_run(name: &str, flags: &[&str]) -> Command {
+    let (data, out) = (TRAINED.path("data"), TRAINED.path(name));
+    let mut arguments = vec!["train", "--data", &data, "--out", &out, "--base", "new-bert", "--json"];
+    arguments.extend(flags);
+    for (flag, value) in [("--epochs", "2"), ("--max-length", "16"), ("--save-limit", "0"), ("--threads", "2")] {
+        if !flags.contains(&flag) {
+            arguments.extend([flag, value]);
+        }
+    }
+    labelstream(&arguments)
+}
+
+fn weights(name: &str) -> Vec<u8> {
+    fs::read(TRAINED.path(&format!("{name}/model.safetensors"))).unwrap()
+}
+
+#[test]
+fn two_processes_train_the_model_of_one() {
+    succeed(short_run("alone", &[]));
+    succeed(short_run("together", &["--data-parallel", "2"]));
+    assert!(weights("alone") == weights("together"), "the two have other weights than the one");
+
+    // As torchrun starts them: each knows its place from the environment.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let place = |name, rank: &str| {
+        let mut command = short_run(name, &["--threads", "1"]);
+        command.env("RANK", rank).env("WORLD_SIZE", "2").env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", &free);
+        command
+    };
+    let mut second = place("nowhere-else", "1").stdout(Stdio::piped()).spawn().unwrap();
+    succeed(place("by-torchrun", "0"));
+    assert!(second.wait().unwrap().success());
+    assert!(weights("alone") == weights("by-torchrun"));
+    assert!(!Path::new(&TRAINED.path("nowhere-else")).exists(), "the second process has written a checkpoint");
+}
+
+#[test]
+fn a_training_that_is_killed_goes_on_to_the_same_checkpoint() {
+    let manifest =
+        |output: &Output| serde_json::from_slice::<Value>(&output.stdout).unwrap()["manifest_sha256"].clone();
+    let flags = ["--average", "0.9", "--eval-steps", "3"];
+    let whole = succeed(short_run("whole", &flags));
+    let state = TRAINED.path("state");
+    let flags = [&flags[..], &["--state", &state, "--save-steps", "2"]].concat();
+    let step = || {
+        let text = fs::read(Path::new(&state).join("state.json")).ok()?;
+        serde_json::from_slice::<Value>(&text).unwrap()["step"].as_u64()
+    };
+    for until in [4, 10] {
+        let mut child = short_run("parts", &flags).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while step().is_none_or(|step| step < until) {
+            assert!(child.try_wait().unwrap().is_none(), "the training ended before it could be killed");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let resumed = succeed(short_run("parts", &flags));
+    let shown = String::from_utf8_lossy(&resumed.stderr);
+    assert!(shown.contains("goes on after step 1"), "{shown}");
+    assert_eq!(manifest(&resumed), manifest(&whole));
+
+    fs::write(Path::new(&state).join("state.json"), "{").unwrap();
+    let error = fail(short_run("other", &flags));
+    assert!(error.contains("state.json"), "{error}");
+}
+
+#[test]
+fn training_leaves_a_page_and_events_that_tensorboard_reads() {
+    let (page, events) = (TRAINED.path("run.html"), TRAINED.path("events"));
+    let flags =
+        ["--report", &page, "--tensorboard", &events, "--class-weights", "balanced", "--label-smoothing", "0.1"];
+    succeed(short_run("watched", &[&flags[..], &["--best-by", "mcc", "--patience", "5"]].concat()));
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("<svg ") && page.contains("validation loss") && page.contains("confusion"), "{page}");
+
+    let Ok(python) = std::env::var("LABELSTREAM_PYTHON") else {
+        eprintln!("NOT RUN: set LABELSTREAM_PYTHON to a Python with tensorboard to read the events with it");
+        return;
+    };
+    const SCRIPT: &str = r#"
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+events = EventAccumulator(sys.argv[1]).Reload()
+print(json.dumps({tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}))
+"#;
+    let output = succeed({
+        let mut command = Command::new(python);
+        command.args(["-c", SCRIPT, &events]);
+        command
+    });
+    let scalars: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(scalars["train/loss"].as_array().unwrap().len(), 20);
+    assert_eq!(scalars["valid/accuracy"][1][0], 20);
+    for tag in ["train/learning_rate", "valid/mcc", "valid/auc", "valid/macro-f1", "valid/loss", "valid/f1/1"] {
+        assert!(scalars[tag].is_array(), "{tag} is not in {scalars}");
+    }
+}
+
+#[test]
+fn another_pooling_is_trained_and_measured_like_any_model() {
+    succeed(short_run("attention", &["--pooling", "attention", "--learning-rate", "1e-3", "--epochs", "5"]));
+    let test = TRAINED.path("data/test_data.csv");
+    let table = succeed(labelstream(&["evaluate", "--checkpoint", &TRAINED.path("attention"), "--data", &test]));
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(
+        table.contains("accuracy 1.0000") && table.contains("auc 1.0000") && table.contains("mcc 1.0000"),
+        "{table}"
+    );
 }
 
 #[test]

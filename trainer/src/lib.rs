@@ -13,6 +13,7 @@
 //!   checkpoints the best model, and the last few
 //!   state       what a run needs to go on after it was killed
 //! evaluate    a classifier and examples -> metrics
+//! report      what happens in a run -> a page with its curve and confusion matrix; tensorboard -> an event file
 //! ```
 
 pub mod dataset;
@@ -47,7 +48,10 @@ mod checkpoints;
 mod evaluate;
 mod fingerprint;
 pub mod metrics;
+
+pub mod report;
 mod state;
+pub mod tensorboard;
 
 mod parallel;
 mod random;

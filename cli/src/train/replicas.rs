@@ -1,0 +1,110 @@
+//! Processes that train together: our own copies, or those that torchrun started.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use trainer::Replica;
+
+/// Where this process stands among several. torchrun sets all of it in the environment.
+#[derive(clap::Args)]
+pub struct ReplicaFlags {
+    /// Train with N processes on this machine: each has 1/N of every batch and of the threads, and they take the same steps as
+    /// one process would.
+    #[arg(long, env = "LABELSTREAM_DATA_PARALLEL", value_name = "N")]
+    data_parallel: Option<usize>,
+
+    /// The number of this process among several that were started elsewhere, as by torchrun.
+    #[arg(long, env = "RANK")]
+    rank: Option<usize>,
+
+    /// How many there are.
+    #[arg(long, env = "WORLD_SIZE")]
+    world_size: Option<usize>,
+
+    /// The host of process 0.
+    #[arg(long, env = "MASTER_ADDR", default_value = "127.0.0.1")]
+    master_addr: String,
+
+    /// The port where process 0 waits for the others.
+    // A text until it is needed: Kubernetes gives the variable another sense where a service is called `master`.
+    #[arg(long, env = "MASTER_PORT", default_value = "29500")]
+    master_port: String,
+
+    /// torchrun keeps a store of its own at its port; ours is then the next one.
+    #[arg(long, env = "TORCHELASTIC_USE_AGENT_STORE", hide = true, value_parser = clap::builder::BoolishValueParser::new())]
+    agent_store: Option<bool>,
+}
+
+impl ReplicaFlags {
+    /// Our place, and the copies of this process that take the others.
+    ///
+    /// # Errors
+    /// A place that does not exist, a copy that cannot be started.
+    pub fn start(&self) -> Result<(Option<Replica>, Copies)> {
+        if let (Some(rank), Some(count)) = (self.rank, self.world_size) {
+            let port =
+                self.master_port.parse::<u16>().with_context(|| format!("master-port is {}", self.master_port))?;
+            let port = port + u16::from(self.agent_store.unwrap_or(false));
+            let replica = Replica { rank, count, address: format!("{}:{port}", self.master_addr) };
+            return Ok(((count > 1).then_some(replica), Copies(Vec::new())));
+        }
+        let count = self.processes();
+        if count == 1 {
+            return Ok((None, Copies(Vec::new())));
+        }
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let address = free.context("there is no free port for the copies of this process")?;
+        let copies = (1..count).map(|rank| copy(rank, count, address.port()));
+        let copies = Copies(copies.collect::<Result<_>>()?);
+        Ok((Some(Replica { rank: 0, count, address: address.to_string() }), copies))
+    }
+
+    /// Processes on this machine that share its cores.
+    pub fn processes(&self) -> usize {
+        self.data_parallel.unwrap_or(1).max(1)
+    }
+}
+
+/// Copies of this process; those that still run when we end are ended.
+pub struct Copies(Vec<Child>);
+
+impl Copies {
+    /// Waits for all of them.
+    ///
+    /// # Errors
+    /// One that failed.
+    pub fn finish(mut self) -> Result<()> {
+        for mut child in self.0.drain(..) {
+            let status = child.wait()?;
+            ensure!(status.success(), "a copy of this process ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// This process again, with the same flags, in another place.
+fn copy(rank: usize, count: usize, port: u16) -> Result<Child> {
+    let program = std::env::current_exe().context("it is unknown where this program is")?;
+    Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .env("RANK", rank.to_string())
+        .env("WORLD_SIZE", count.to_string())
+        .env("MASTER_ADDR", "127.0.0.1")
+        .env("MASTER_PORT", port.to_string())
+        .env_remove("TORCHELASTIC_USE_AGENT_STORE")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("a copy of this process cannot be started")
+}
