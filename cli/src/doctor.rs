@@ -1,10 +1,13 @@
 //! `labelstream doctor`: everything the stream stands on, checked, with what to do about what fails.
 
 mod checks;
+mod training;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use classifier::DeviceChoice;
+use trainer::Base;
 
 use crate::kafka::KafkaSettings;
 use crate::print;
@@ -34,6 +37,14 @@ pub struct Arguments {
     /// Where the model is to run: auto, cpu, cuda or cuda:N.
     #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
+
+    /// What the trainer starts from: a checkpoint directory, or `new`.
+    #[arg(long, env = "LABELSTREAM_BASE", default_value_t = Base::New, value_name = "DIR")]
+    base: Base,
+
+    /// The trainer's directory for the state of a running round; without it, its usual one.
+    #[arg(long, env = "LABELSTREAM_WORK", value_name = "DIRECTORY")]
+    work: Option<PathBuf>,
 
     /// Print one JSON array.
     #[arg(long)]

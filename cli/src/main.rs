@@ -7,15 +7,23 @@ mod evaluate;
 mod prepare;
 mod train;
 
+mod labels;
+mod retrain;
+mod rounds;
+
+mod deployments;
+mod models;
+mod rescore;
+
 mod dead_letters;
 mod doctor;
 mod migrate;
-mod models;
 mod publish;
 mod status;
 
 mod bench;
 
+mod champion;
 mod configuration;
 mod database;
 mod dataset_flags;
@@ -54,12 +62,24 @@ enum Command {
     /// Clean a CSV of labeled reviews and split it for training.
     Prepare(prepare::Arguments),
     /// Fine-tune a checkpoint from files.
-    Train(train::Arguments),
+    Train(Box<train::Arguments>),
     /// Measure a checkpoint on labeled texts.
     Evaluate(evaluate::Arguments),
+    /// Take people's labels in, and find the reviews most worth labeling.
+    #[command(subcommand)]
+    Labels(labels::Command),
+    /// Ask the trainer for a round.
+    Retrain(retrain::Arguments),
+    /// Look at the rounds of training and their verdicts.
+    #[command(subcommand)]
+    Rounds(rounds::Command),
     /// Look into the registry of checkpoints and choose the champion.
     #[command(subcommand)]
     Models(models::Command),
+    /// Show which version was live, from when until when, and why.
+    Deployments(deployments::Arguments),
+    /// Label stored reviews again with the champion.
+    Rescore(rescore::Arguments),
     /// Look at records that could not become reviews, and publish them again.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -136,9 +156,14 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Resu
         Command::Publish(arguments) => publish::run(arguments, shutdown).await?,
         Command::Classify(arguments) => blocking(|| classify::run(arguments)).await?,
         Command::Prepare(arguments) => blocking(|| prepare::run(arguments)).await?,
-        Command::Train(arguments) => blocking(|| train::run(arguments)).await?,
+        Command::Train(arguments) => blocking(|| train::run(*arguments)).await?,
         Command::Evaluate(arguments) => blocking(|| evaluate::run(arguments)).await?,
+        Command::Labels(command) => labels::run(command).await?,
+        Command::Retrain(arguments) => retrain::run(arguments).await?,
+        Command::Rounds(command) => rounds::run(command).await?,
         Command::Models(command) => models::run(command).await?,
+        Command::Deployments(arguments) => deployments::run(arguments).await?,
+        Command::Rescore(arguments) => rescore::run(arguments).await?,
         Command::DeadLetters(command) => dead_letters::run(command).await?,
         Command::Status(arguments) => status::run(arguments).await?,
         Command::Doctor(arguments) => return doctor::run(arguments).await,

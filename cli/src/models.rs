@@ -1,9 +1,10 @@
 //! `labelstream models`: the registry of checkpoints, and which of them serves.
 
+mod collect;
 mod register;
 
 use serde_json::json;
-use store::{Model, Store, Version};
+use store::{Model, ModelStatus, Store, Version};
 
 pub use register::register;
 
@@ -64,6 +65,15 @@ pub enum Command {
         #[arg(long, env = "LABELSTREAM_WHY", default_value = "rolled back by hand")]
         why: String,
     },
+    /// Delete the files of versions that neither serve, nor are in use, nor are near enough to roll back to.
+    Collect {
+        #[command(flatten)]
+        collect: collect::Arguments,
+        #[command(flatten)]
+        checkpoints: CheckpointArguments,
+        #[command(flatten)]
+        database: DatabaseArguments,
+    },
 }
 
 /// Runs the command.
@@ -91,6 +101,9 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
             let version = database.connect().await?.rollback(&why).await?;
             println!("version {version} is the champion again");
         }
+        Command::Collect { collect, checkpoints, database } => {
+            collect::collect(&database.connect().await?, &checkpoints.checkpoints, &collect).await?;
+        }
     }
     Ok(())
 }
@@ -115,10 +128,9 @@ async fn list(store: &Store, json: bool) -> anyhow::Result<()> {
     let rows: Vec<_> = models
         .iter()
         .map(|model| {
-            let role = if Some(model.version) == champion { "champion" } else { "" };
             [
                 model.version.to_string(),
-                role.to_owned(),
+                role(model, champion).to_owned(),
                 model.labels.join(", "),
                 accuracy(model),
                 model.created_at.format("%F %T").to_string(),
@@ -140,7 +152,11 @@ async fn show(store: &Store, version: Version, json: bool) -> anyhow::Result<()>
         shown["deployments"] = serde_json::to_value(&deployments)?;
         return print::json(&shown);
     }
-    println!("version     {}{}", model.version, if champion { " (champion)" } else { "" });
+    let role = match role(&model, champion.then_some(version)) {
+        "" => String::new(),
+        role => format!(" ({role})"),
+    };
+    println!("version     {}{role}", model.version);
     println!("labels      {}", model.labels.join(", "));
     println!("registered  {}", model.created_at.format("%F %T UTC"));
     println!("checkpoint  {}", model.uri);
@@ -157,6 +173,16 @@ fn with_champion(model: &Model, champion: bool) -> serde_json::Value {
     let mut shown = json!(model);
     shown["champion"] = champion.into();
     shown
+}
+
+/// What a version is now.
+fn role(model: &Model, champion: Option<Version>) -> &'static str {
+    match (Some(model.version) == champion, model.collected_at, model.status) {
+        (true, ..) => "champion",
+        (_, Some(_), _) => "collected",
+        (_, _, ModelStatus::Rejected) => "rejected",
+        _ => "",
+    }
 }
 
 fn accuracy(model: &Model) -> String {

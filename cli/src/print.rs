@@ -1,8 +1,10 @@
-//! Standard output: what all commands share.
+//! Standard output, and the progress bar: what all commands share.
 
+use std::io::IsTerminal;
 use std::panic;
 
 use chrono::{DateTime, Utc};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use unicode_width::UnicodeWidthStr;
 
 /// Ends the program without a word when the reader of its output has gone (`labelstream ... | head`),
@@ -39,6 +41,14 @@ pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
     for row in rows {
         line(row.each_ref().map(String::as_str));
     }
+}
+
+/// A line on standard error that moves, on a terminal only.
+pub fn progress_bar(length: u64, template: &str) -> ProgressBar {
+    let terminal = std::io::stderr().is_terminal();
+    let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let style = ProgressStyle::with_template(template).expect("a template that cannot be read is a bug");
+    ProgressBar::with_draw_target(Some(length), target).with_style(style)
 }
 
 /// A text on one line, cut to so many columns of a terminal.

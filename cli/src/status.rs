@@ -1,4 +1,6 @@
-//! `labelstream status`: how far the stream is.
+//! `labelstream status`: how far the stream is, and how the next model is coming along.
+
+mod learning;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -6,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use store::{PartitionStatus, Status};
 
+use self::learning::Learning;
 use crate::database::DatabaseArguments;
 use crate::kafka::{Cluster, KafkaArguments, KafkaSettings};
 use crate::print::{self, ago, grouped};
@@ -36,6 +39,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let store = arguments.database.connect().await?;
     let status = store.status(&arguments.pipeline).await?;
+    let learning = Learning::read(&store, &arguments.pipeline).await?;
     let ends = match arguments.brokers {
         None => Err("no --brokers".to_owned()),
         Some(brokers) => {
@@ -44,9 +48,13 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
     };
     if arguments.json {
-        return print::json(&as_json(&arguments.pipeline, &status, &ends));
+        let mut shown = as_json(&arguments.pipeline, &status, &ends);
+        for (name, value) in learning.json() {
+            shown[name] = value;
+        }
+        return print::json(&shown);
     }
-    show(&arguments.pipeline, &status, &ends);
+    show(&arguments.pipeline, &status, &learning, &ends);
     Ok(())
 }
 
@@ -85,9 +93,10 @@ fn error_of(partition: &PartitionStatus) -> Option<&str> {
     partition.last_error.as_deref().filter(|_| stands)
 }
 
-fn show(pipeline: &str, status: &Status, ends: &Result<Ends, String>) {
+fn show(pipeline: &str, status: &Status, learning: &Learning, ends: &Result<Ends, String>) {
     let champion = status.champion.map_or("none yet".to_owned(), |version| format!("version {version}"));
     println!("pipeline {pipeline}, champion: {champion}");
+    learning.show();
     println!(
         "predictions: {} in the last minute ({:.1}/s), {} in the last hour",
         grouped(status.predictions_last_minute),

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use classifier::checkpoint::Manifest;
 use classifier::{Classifier, Device};
 use store::checkpoints::CheckpointStore;
 use store::{Model, Schema, Store, StoreError};
 use tempfile::TempDir;
 
-use super::{Arguments, Finding};
+use super::{Arguments, Finding, training};
 use crate::kafka::{Cluster, KafkaArguments};
 
 /// A consumer that stands still for longer than Kafka keeps records loses some.
@@ -18,11 +17,16 @@ const SHORT_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// Everything; a check that makes no sense after a failed one is left out.
 pub async fn all(arguments: &Arguments) -> Vec<Finding> {
     let mut findings = kafka(arguments).await;
-    let champion = match database(arguments, &mut findings).await {
-        Some(store) => champion(&store, &mut findings).await,
+    let store = database(arguments, &mut findings).await;
+    let champion = match &store {
+        Some(store) => champion(store, &mut findings).await,
         None => None,
     };
-    findings.extend(model(arguments, champion).await);
+    findings.extend(model(arguments, champion.as_ref()).await);
+    findings.extend(training::places(arguments).await);
+    if let Some(store) = &store {
+        findings.extend(training::news(store, champion.as_ref()).await);
+    }
     findings
 }
 
@@ -135,14 +139,14 @@ async fn champion(store: &Store, findings: &mut Vec<Finding>) -> Option<Model> {
 }
 
 /// The checkpoint store, read through the champion; the device, tried with the champion.
-async fn model(arguments: &Arguments, champion: Option<Model>) -> Vec<Finding> {
+async fn model(arguments: &Arguments, champion: Option<&Model>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let fetched = match &arguments.checkpoints {
         None => {
             findings.push(Finding::warn("checkpoints", "not given", "--checkpoints or LABELSTREAM_CHECKPOINTS"));
             None
         }
-        Some(url) => match checkpoint(url, champion.as_ref()).await {
+        Some(url) => match checkpoint(url, champion).await {
             Ok((directory, detail)) => {
                 findings.push(Finding::ok("checkpoints", detail));
                 directory
@@ -185,14 +189,7 @@ async fn checkpoint(url: &str, champion: Option<&Model>) -> anyhow::Result<(Opti
         return Ok((None, format!("{url} opens")));
     };
     let cache = tempfile::tempdir()?;
-    let directory = store.fetch(&champion.uri, cache.path()).await?;
-    Manifest::verify(&directory)?;
-    anyhow::ensure!(
-        Manifest::sha256(&directory)? == champion.manifest_sha256,
-        "{} is not what was registered as version {}: its manifest has another hash",
-        champion.uri,
-        champion.version
-    );
+    let directory = crate::champion::fetch(&store, champion, cache.path()).await?;
     Ok((
         Some(Fetched { directory, _cache: cache }),
         format!("{url} holds version {}, every hash as registered", champion.version),

@@ -1,10 +1,7 @@
-//! The program as a person runs it, against a real Postgres and the in-process broker.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+//! Publishing, dead letters, lag, and what a person is told when something is missing.
 
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
-use std::sync::LazyLock;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -12,54 +9,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
-use stack::{InProcessKafka, Postgres};
-use store::{
-    DeadLetterRow, NextOffset, Outcome, PredictionRow, RawRecord, Store, Stream, Version, Write as StoreWrite,
-};
+use store::{DeadLetterRow, RawRecord};
 
-/// One server of each kind for all tests; each test has its own database and topic.
-static POSTGRES: LazyLock<Postgres> = LazyLock::new(|| Postgres::start().unwrap());
-static KAFKA: LazyLock<InProcessKafka> = LazyLock::new(|| InProcessKafka::start().unwrap());
-
-fn labelstream(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_labelstream"));
-    command.args(arguments).env_clear().stdin(Stdio::null());
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    labelstream(arguments).output().unwrap()
-}
-
-fn succeed(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The line on standard error of a command that fails.
-fn fail(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.starts_with("error: ") && error.lines().count() == 1, "not one clear line: {error}");
-    error
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
-}
-
-fn migrated_database(name: &str) -> String {
-    let url = POSTGRES.create_database(name).unwrap();
-    succeed(&["migrate", "--database-url", &url]);
-    url
-}
-
-fn cluster_id() -> String {
-    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", KAFKA.brokers()).create().unwrap();
-    client.client().fetch_cluster_id(Duration::from_secs(10)).unwrap()
-}
+use crate::program::*;
 
 /// Every record of a topic with one partition.
 fn records(topic: &str) -> Vec<RawRecord> {
@@ -79,22 +31,6 @@ fn records(topic: &str) -> Vec<RawRecord> {
     records
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Runtime::new().unwrap().block_on(future)
-}
-
-/// Puts rows where a consumer would put them.
-async fn written(url: &str, topic: &str, predictions: Vec<PredictionRow>, dead_letters: Vec<DeadLetterRow>) -> Store {
-    let store = Store::connect(url, 1).await.unwrap();
-    let stream = Stream { pipeline: "labelstream".into(), cluster_id: cluster_id(), topic: topic.into() };
-    let claim = store.claim(&stream, 0, "a test", NextOffset(0)).await.unwrap();
-    let to = NextOffset((predictions.len() + dead_letters.len()) as i64);
-    let (partition, epoch, from) = (0, claim.epoch, claim.next_offset);
-    let write = StoreWrite { partition, epoch, from, to, predictions, dead_letters, tombstones: 0 };
-    assert_eq!(store.write(&stream, &write).await.unwrap(), Outcome::Written);
-    store
-}
-
 fn dead_letter(kafka_offset: i64, reason: &'static str) -> DeadLetterRow {
     DeadLetterRow {
         kafka_offset,
@@ -104,21 +40,6 @@ fn dead_letter(kafka_offset: i64, reason: &'static str) -> DeadLetterRow {
         key: Some(vec![0, 159, 146, 150]),
         payload: Some(b"{\"text\": \x00\xff".to_vec()),
         headers: vec![("trace".into(), Some(vec![0, 1, 255])), ("empty".into(), Some(vec![])), ("none".into(), None)],
-    }
-}
-
-fn prediction(kafka_offset: i64) -> PredictionRow {
-    PredictionRow {
-        kafka_offset,
-        record_time: None,
-        review_id: format!("r-{kafka_offset}"),
-        text: "很快，好吃".into(),
-        created_at: None,
-        attributes: None,
-        label: "好评".into(),
-        score: 0.9,
-        scores: vec![0.9, 0.1],
-        version: Version(1),
     }
 }
 

@@ -1,0 +1,42 @@
+//! `labelstream labels`: what people say of reviews, and which reviews to ask them about.
+
+mod import;
+mod next;
+mod pick;
+
+use crate::database::DatabaseArguments;
+
+pub use next::most_worth_labeling;
+use pick::pick;
+
+/// What to do with labels.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Take labels in from a file: all of its rows, or none.
+    Import(import::Arguments),
+    /// Print the reviews most worth labeling, ready to be filled in and imported.
+    Next(next::Arguments),
+    /// Make a class known, so that labels may name it.
+    AddClass {
+        /// The class.
+        name: String,
+        #[command(flatten)]
+        database: DatabaseArguments,
+    },
+}
+
+/// Runs the command.
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Import(arguments) => import::run(arguments).await,
+        Command::Next(arguments) => next::run(arguments).await,
+        Command::AddClass { name, database } => {
+            let name = name.trim();
+            anyhow::ensure!(!name.is_empty(), "a class needs a name");
+            let store = database.connect().await?;
+            store.add_class(name).await?;
+            println!("the classes are now {}", store.classes().await?.join(", "));
+            Ok(())
+        }
+    }
+}

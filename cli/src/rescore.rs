@@ -1,0 +1,151 @@
+//! `labelstream rescore`: what an older version said of stored reviews, said again by the champion.
+//!
+//! Each page is one transaction and takes only rows that are still older, so an interrupted run is gone on with by running
+//! it again, and the live stream is never in the way.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use classifier::{Classifier, DeviceChoice};
+use indicatif::ProgressBar;
+use serde_json::json;
+use store::checkpoints::CheckpointStore;
+use store::{Model, PredictionKey, Rescored, Store, Version};
+
+use crate::champion;
+use crate::database::{CheckpointArguments, DatabaseArguments};
+use crate::print;
+use crate::publish::{Pace, positive};
+
+/// Flags of `labelstream rescore`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    database: DatabaseArguments,
+
+    #[command(flatten)]
+    checkpoints: CheckpointArguments,
+
+    /// Only what versions before this one have labeled; without it, all before the champion.
+    #[arg(long, env = "LABELSTREAM_OLDER_THAN_VERSION", value_name = "V")]
+    older_than_version: Option<i64>,
+
+    /// Label so many reviews a second at most: the rest of the machine is the live stream's.
+    #[arg(long, env = "LABELSTREAM_RATE", default_value = "100", value_parser = positive)]
+    rate: f64,
+
+    /// Stop after so many reviews.
+    #[arg(long, env = "LABELSTREAM_LIMIT")]
+    limit: Option<u64>,
+
+    /// Where the model runs: auto, cpu, cuda or cuda:N.
+    #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+
+    /// Directory for checkpoints fetched from the store; without it, the consumer's usual one.
+    #[arg(long, env = "LABELSTREAM_CACHE", value_name = "DIRECTORY")]
+    cache: Option<PathBuf>,
+
+    /// Print the summary as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reviews in a page, at most: a good batch for the model, a short transaction for the database.
+const PAGE: u32 = 64;
+
+/// Runs the command.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let store = arguments.database.connect().await?;
+    let model = store.champion().await?.context("there is no champion to label with")?;
+    let older_than = Version(arguments.older_than_version.unwrap_or(model.version.0));
+    ensure!(
+        older_than <= model.version,
+        "the champion is version {}: what version {older_than} or later has labeled is not older",
+        model.version
+    );
+    let classifier = open(&arguments, &model).await.with_context(|| format!("version {}", model.version))?;
+    let waiting = store.count_to_rescore(older_than).await?;
+    let wanted = arguments.limit.map_or(waiting, |limit| limit.min(waiting));
+    let progress = print::progress_bar(wanted, "{wide_bar} {human_pos}/{human_len} reviews, {per_sec}, {eta} left");
+    let rescore = Rescore { store, model, classifier: Arc::new(classifier), older_than };
+    let started = Instant::now();
+    let labeled = rescore.pages(arguments.rate, wanted, &progress).await;
+    progress.finish_and_clear();
+    let (labeled, left) = (labeled?, rescore.store.count_to_rescore(older_than).await?);
+    let (version, seconds) = (rescore.model.version, started.elapsed().as_secs_f64());
+    if arguments.json {
+        return print::json(&json!({"labeled": labeled, "left": left, "version": version, "seconds": seconds}));
+    }
+    println!(
+        "version {version} has labeled {} reviews again in {seconds:.1} s; {} are left",
+        print::grouped(labeled),
+        print::grouped(left)
+    );
+    Ok(())
+}
+
+async fn open(arguments: &Arguments, model: &Model) -> Result<Classifier> {
+    let checkpoints = CheckpointStore::open(&arguments.checkpoints.checkpoints)?;
+    let usual = || std::env::temp_dir().join("labelstream-checkpoints");
+    let directory = champion::fetch(&checkpoints, model, &arguments.cache.clone().unwrap_or_else(usual)).await?;
+    let (model, device) = (model.clone(), arguments.device);
+    tokio::task::spawn_blocking(move || champion::open(&directory, &model, device)).await?
+}
+
+struct Rescore {
+    store: Store,
+    model: Model,
+    classifier: Arc<Classifier>,
+    older_than: Version,
+}
+
+impl Rescore {
+    /// Labels page after page until there is no more or `wanted` are labeled; returns how many.
+    async fn pages(&self, rate: f64, wanted: u64, progress: &ProgressBar) -> Result<u64> {
+        let pace = Pace::start(Some(rate));
+        // Even a slow rate has pages of its own second, not one long page now and then.
+        let most = (rate.ceil() as u32).clamp(1, PAGE);
+        let (mut labeled, mut read, mut after) = (0, 0, None);
+        while labeled < wanted {
+            let limit = u64::from(most).min(wanted - labeled) as u32;
+            let page = self.store.predictions_to_rescore(self.older_than, after.as_ref(), limit).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            pace.wait(read).await;
+            read += page.len();
+            self.check_champion().await?;
+            labeled += self.store.rescore(&self.label(page).await?).await?;
+            progress.set_position(labeled);
+        }
+        Ok(labeled)
+    }
+
+    /// A promotion in between makes this version's answers worth little.
+    async fn check_champion(&self) -> Result<()> {
+        let champion = self.store.champion().await?.map(|model| model.version);
+        let version = self.model.version;
+        ensure!(
+            champion == Some(version),
+            "version {version} is champion no more: run again to go on with the new one"
+        );
+        Ok(())
+    }
+
+    async fn label(&self, page: Vec<(PredictionKey, String)>) -> Result<Vec<Rescored>> {
+        let (classifier, version) = (self.classifier.clone(), self.model.version);
+        let label = move || {
+            let (keys, texts): (Vec<_>, Vec<_>) = page.into_iter().unzip();
+            let answers = classifier.classify(&texts)?;
+            let rescored = keys.into_iter().zip(answers).map(|(key, answer)| {
+                let (best, score) = answer.best();
+                let label = classifier.labels().name(best).into();
+                Rescored { key, label, score, scores: answer.scores, version }
+            });
+            Ok(rescored.collect())
+        };
+        tokio::task::spawn_blocking(label).await?
+    }
+}

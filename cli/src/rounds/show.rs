@@ -1,0 +1,48 @@
+//! One round, for people.
+
+use serde_json::Value;
+use store::Round;
+
+use super::{outcome, word};
+
+/// Prints everything that is known of a round.
+pub fn show(round: &Round) -> anyhow::Result<()> {
+    let version = |version: Option<store::Version>| version.map_or("none".to_owned(), |version| version.to_string());
+    println!("round       {}: {}", round.round, outcome(round));
+    println!("started     {} by {}", round.started_at.format("%F %T UTC"), word(round.trigger));
+    if let Some(finished) = round.finished_at {
+        println!("took        {} s", (finished - round.started_at).num_seconds());
+    }
+    if let Some(owner) = &round.owner {
+        println!("trainer     {owner}");
+    }
+    println!("parameters  {}", round.parameters);
+    if let Some(fingerprint) = &round.dataset_fingerprint {
+        println!("dataset     {fingerprint}, {} labels", round.labels_seen.unwrap_or_default());
+    }
+    println!("champion    {}{}", version(round.champion), measured(round.champion_metrics.as_ref()));
+    println!("candidate   {}{}", version(round.candidate), measured(round.candidate_metrics.as_ref()));
+    if round.baseline_metrics.is_some() {
+        println!("linear      {}", measured(round.baseline_metrics.as_ref()).trim_start_matches(", "));
+    }
+    if let Some(reason) = &round.reason {
+        println!("reason      {reason}");
+    }
+    let shown = if round.verdict.is_some() { ("evidence", &round.evidence) } else { ("progress", &round.progress) };
+    if let (name, Some(Value::Object(numbers))) = shown {
+        println!("{name}");
+        for (name, value) in numbers {
+            println!("  {name:<24}  {value}");
+        }
+    }
+    Ok(())
+}
+
+/// The figures that every kind of model has.
+fn measured(metrics: Option<&Value>) -> String {
+    let named = [("accuracy", "accuracy"), ("macro_f1", "macro-F1")].into_iter().filter_map(|(field, name)| {
+        let value = metrics?[field].as_f64()?;
+        Some(format!(", {name} {value:.4}"))
+    });
+    named.collect()
+}

@@ -1,0 +1,105 @@
+//! Labels in, and what to label next.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use store::{PredictionRow, Store};
+
+use crate::program::*;
+
+/// A file that ends with the test.
+fn file(suffix: &str, content: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::Builder::new().prefix("march").suffix(suffix).tempfile().unwrap();
+    file.write_all(content.as_bytes()).unwrap();
+    file
+}
+
+fn import<'a>(url: &'a str, file: &'a tempfile::NamedTempFile) -> [&'a str; 5] {
+    ["labels", "import", file.path().to_str().unwrap(), "--database-url", url]
+}
+
+fn labels(store: &Store) -> Vec<store::Label> {
+    block_on(store.labels_after(0, 1000)).unwrap()
+}
+
+#[test]
+fn a_file_of_labels_comes_in_whole_or_not_at_all_and_says_which_line_is_wrong() {
+    let url = migrated_database("import");
+    let checkpoints = tempfile::tempdir().unwrap();
+    registered(&url, checkpoints.path(), 1, &[]);
+    let store = block_on(written(&url, "import", vec![prediction(0)], vec![]));
+
+    let unknown = file(".csv", "review,label\n很快,好评\n一般,中评\n");
+    let error = fail(&import(&url, &unknown));
+    assert!(error.contains("nothing was imported: line 3: \"中评\" is no class"), "{error}");
+    assert!(error.contains("好评, 差评") && error.contains("labels add-class 中评"), "{error}");
+    let no_such_review = file(".csv", "review_id,label\nr-0,好评\nr-9,好评\n");
+    let error = fail(&import(&url, &no_such_review));
+    assert!(error.contains("line 3: no review \"r-9\""), "{error}");
+    assert_eq!(labels(&store), [], "a refused file has left something behind");
+
+    let good = file(
+        ".csv",
+        "\u{feff}review_id,text,label,labeled_by,labeled_at\nr-0,,差评,bo,2026-01-02T03:04:05Z\n,太慢了,差评,,\n",
+    );
+    let name = good.path().file_name().unwrap().to_str().unwrap();
+    let told = succeed(&[&import(&url, &good)[..], &["--labeled-by", "ada"]].concat());
+    assert_eq!(told, format!("imported 2 labels from {name}\n"));
+    let labels = labels(&store);
+    assert_eq!((labels[0].text.as_str(), labels[0].labeled_by.as_str()), ("很快，好吃", "bo"));
+    assert_eq!(labels[0].labeled_at.to_rfc3339(), "2026-01-02T03:04:05+00:00");
+    assert_eq!((labels[1].text.as_str(), labels[1].labeled_by.as_str()), ("太慢了", "ada"));
+    assert_eq!((labels[1].review_id.as_deref(), labels[1].source.as_str()), (None, name));
+
+    let classes = succeed(&["labels", "add-class", "中评", "--database-url", &url]);
+    assert_eq!(classes, "the classes are now 中评, 好评, 差评\n");
+    succeed(&import(&url, &unknown));
+}
+
+#[test]
+fn what_labels_next_prints_can_be_filled_in_and_imported_and_is_not_asked_again() {
+    let url = migrated_database("next");
+    let uncertain = [
+        ("送餐很慢，还少了一双筷子", 0.55),
+        ("味道还行", 0.51),
+        ("送餐很慢，还少了一双筷子！", 0.56),
+        ("酒店很旧", 0.99),
+    ];
+    let predictions = (0..).zip(uncertain).map(|(offset, (text, score))| {
+        let label = if offset == 3 { "好评" } else { "差评" };
+        PredictionRow { text: text.into(), score, label: label.into(), ..prediction(offset) }
+    });
+    let store = block_on(written(&url, "next", predictions.collect(), vec![]));
+    let next = ["labels", "next", "--database-url", &url, "--limit", "3"];
+    let asked = succeed(&next);
+    assert_eq!(
+        asked.lines().collect::<Vec<_>>(),
+        [
+            "review_id,text,prediction,score,label",
+            "r-1,味道还行,差评,0.510,",
+            "r-3,酒店很旧,好评,0.990,",
+            "r-0,送餐很慢，还少了一双筷子,差评,0.550,"
+        ]
+    );
+
+    let filled = asked.replace("0.510,", "0.510,好评").replace("0.550,", "0.550,差评");
+    let mut import = labelstream(&["labels", "import", "-", "--json", "--database-url", &url])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    import.stdin.take().unwrap().write_all(filled.as_bytes()).unwrap();
+    let told = import.wait_with_output().unwrap();
+    assert_eq!(
+        json(std::str::from_utf8(&told.stdout).unwrap()),
+        serde_json::json!({"imported": 2, "without_label": 1})
+    );
+    assert_eq!(labels(&store)[0].source, "standard input");
+
+    let lines = succeed(&[&next[..], &["--json"]].concat());
+    let asked: Vec<_> = lines.lines().map(json).collect();
+    assert_eq!(asked.iter().map(|review| review["review_id"].as_str().unwrap()).collect::<Vec<_>>(), ["r-2", "r-3"]);
+    let filled = lines.replace("\"label\":\"\"", "\"label\":\"好评\"");
+    succeed(&self::import(&url, &file(".jsonl", &filled)));
+    assert_eq!(succeed(&next), "review_id,text,prediction,score,label\n");
+}

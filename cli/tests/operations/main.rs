@@ -1,0 +1,11 @@
+//! The program as a person runs it, against a real Postgres and the in-process broker.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod labels;
+mod models;
+mod rescore;
+mod rounds;
+mod stream;
+
+mod program;

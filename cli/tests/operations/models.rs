@@ -1,0 +1,85 @@
+//! The registry over time: who was live, who serves what, whose files can go.
+
+use store::{LoadStatus, Store, Version};
+
+use crate::program::*;
+
+#[test]
+fn deployments_tell_who_was_live_from_when_until_when_and_why() {
+    let url = migrated_database("deployments");
+    let checkpoints = tempfile::tempdir().unwrap();
+    let none = succeed(&["deployments", "--database-url", &url]);
+    assert!(none.contains("no version was ever live"), "{none}");
+    let first = registered(&url, checkpoints.path(), 1, &["--promote"]);
+    let second = registered(&url, checkpoints.path(), 2, &[]);
+    succeed(&["models", "promote", &second.to_string(), "--why", "better on hotels", "--database-url", &url]);
+    succeed(&["models", "rollback", "--why", "worse on tea", "--database-url", &url]);
+
+    let told = json(&succeed(&["deployments", "--json", "--database-url", &url]));
+    let told = told.as_array().unwrap();
+    let versions: Vec<_> = told.iter().map(|row| row["version"].as_i64().unwrap()).collect();
+    assert_eq!(versions, [first, second, first]);
+    assert_eq!((told[0]["why"].as_str(), told[1]["why"].as_str()), (Some("worse on tea"), Some("better on hotels")));
+    assert!(told[0]["until"].is_null());
+    assert_eq!((&told[1]["until"], &told[2]["until"]), (&told[0]["from"], &told[1]["from"]));
+    let newest = succeed(&["deployments", "--limit", "1", "--database-url", &url]);
+    assert!(newest.contains("now") && newest.contains("worse on tea") && newest.lines().count() == 2, "{newest}");
+}
+
+#[test]
+fn status_tells_what_each_consumer_serves_and_why_one_refused() {
+    let url = migrated_database("serving");
+    let checkpoints = tempfile::tempdir().unwrap();
+    let first = registered(&url, checkpoints.path(), 1, &["--promote"]);
+    let second = registered(&url, checkpoints.path(), 2, &["--promote"]);
+    let store = block_on(Store::connect(&url, 1)).unwrap();
+    block_on(async {
+        let report = async |consumer, pipeline, version, status, reason| {
+            store.report_load(consumer, pipeline, Version(version), status, reason).await.unwrap();
+        };
+        report("here/1", "labelstream", second, LoadStatus::Serving, None).await;
+        report("there/2", "labelstream", first, LoadStatus::Serving, None).await;
+        report("there/2", "labelstream", second, LoadStatus::Refused, Some("a tensor is missing")).await;
+        report("elsewhere/3", "other", first, LoadStatus::Serving, None).await;
+    });
+    let status = succeed(&["status", "--database-url", &url]);
+    assert!(status.contains(&format!("champion: version {second}")), "{status}");
+    assert!(status.contains("promoted when registered"), "{status}");
+    assert!(status.contains(&format!("consumer here/1 serves version {second} (")), "{status}");
+    assert!(
+        status.contains(&format!("consumer there/2 serves version {first}, which is not the champion")),
+        "{status}"
+    );
+    assert!(status.contains(&format!("there/2 refused version {second}")), "{status}");
+    assert!(status.contains("a tensor is missing") && !status.contains("elsewhere"), "{status}");
+
+    let add = "insert into labels (text, label) values ('很快', '好评')";
+    assert!(status.contains("labels: 0 since the last round"), "{status}");
+    execute(&url, add);
+    let status = json(&succeed(&["status", "--json", "--database-url", &url]));
+    assert_eq!((&status["new_labels"], status["consumers"].as_array().unwrap().len()), (&1.into(), 3));
+}
+
+#[test]
+fn collect_deletes_the_files_of_former_champions_beyond_those_to_keep() {
+    let url = migrated_database("collect");
+    let checkpoints = tempfile::tempdir().unwrap();
+    let versions: Vec<i64> = (1..=4).map(|seed| registered(&url, checkpoints.path(), seed, &["--promote"])).collect();
+    let place = checkpoints.path().to_str().unwrap();
+    let collect = ["models", "collect", "--keep", "1", "--json", "--checkpoints", place, "--database-url", &url];
+    let there = || std::fs::read_dir(place).unwrap().count();
+    assert_eq!(json(&succeed(&collect))["versions"], serde_json::json!([]), "what was just registered may be in use");
+
+    let collect = [&collect[..], &["--keep-for", "0"]].concat();
+    let dry = json(&succeed(&[&collect[..], &["--dry-run"]].concat()));
+    assert_eq!((&dry["versions"], &dry["deleted"], there()), (&versions[..2].into(), &false.into(), 4));
+    let done = json(&succeed(&collect));
+    assert_eq!((&done["versions"], &done["deleted"], there()), (&versions[..2].into(), &true.into(), 2));
+    assert_eq!(json(&succeed(&collect))["versions"], serde_json::json!([]));
+
+    let listed = succeed(&["models", "list", "--database-url", &url]);
+    assert_eq!(listed.matches("collected").count(), 2, "{listed}");
+    let error = fail(&["models", "promote", &versions[0].to_string(), "--database-url", &url]);
+    assert!(error.contains("were collected"), "{error}");
+    succeed(&["models", "rollback", "--database-url", &url]);
+}
