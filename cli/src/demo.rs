@@ -1,8 +1,9 @@
 //! `labelstream demo`: the whole loop on this machine, with nothing to install.
 
+mod people;
 mod place;
 mod reviews;
-mod teach;
+mod story;
 mod watch;
 
 use std::net::TcpListener;
@@ -19,18 +20,20 @@ use self::place::Place;
 use self::reviews::Reviews;
 use self::watch::Watch;
 use crate::kafka::{KafkaSettings, Publisher};
-use crate::models;
 use crate::publish::Pace;
 use crate::reviews::message;
 
 /// The pipeline's name in the database.
 const PIPELINE: &str = "demo";
 
+/// For those who watch, label and tell at the same time.
+const CONNECTIONS: u32 = 4;
+
 /// Flags of `labelstream demo`.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// How many reviews to publish, or a CSV of your own to take them from: columns `text` (or `review`) and, to learn from,
-    /// `label`. Without it, all reviews of the project's own that the model has not learned from.
+    /// `label`. Without it, all reviews of the project's own that nobody has labeled before.
     #[arg(long, env = "LABELSTREAM_REVIEWS", value_name = "N|FILE.csv")]
     reviews: Option<Take>,
 
@@ -50,7 +53,7 @@ pub struct Arguments {
     topic: String,
 
     /// Publish so many reviews a second.
-    #[arg(long, env = "LABELSTREAM_RATE", default_value = "20", value_parser = crate::publish::positive)]
+    #[arg(long, env = "LABELSTREAM_RATE", default_value = "40", value_parser = crate::publish::positive)]
     rate: f64,
 
     /// End with a summary when all reviews have been labeled, instead of going on until Ctrl-C.
@@ -86,13 +89,17 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
     let (place, store) = ready;
 
     let stop = shutdown.child_token();
-    let http = free_address()?;
-    let consumer = consumer_configuration(&arguments, &place, &http)?;
+    let addresses = Addresses::free()?;
+    let trainer = trainer_configuration(&place, &addresses, reviews.labeled.len())?;
+    // Not a task of its own: what it does for longer than a moment it does on threads.
+    let trainer = trainer::service::run(trainer, stop.clone());
+    tokio::pin!(trainer);
+    let consumer = consumer_configuration(&arguments, &place, &addresses)?;
     let mut consumer = tokio::spawn(consumer::run(consumer, ModelSource::Registry, stop.clone()));
-    tell_where(&arguments, &place, &http);
+    tell_where(&arguments, &place, &addresses);
 
-    let truth = reviews.labels();
-    let mut watch = Watch::new(store, PIPELINE, &truth, arguments.json);
+    let truth = reviews.truth();
+    let mut watch = Watch::new(store.clone(), PIPELINE, &truth, arguments.json);
     let publisher = Publisher::open(&place.kafka)?;
     let published = publish(&publisher, &arguments, &reviews.stream);
     let enough = arguments.exit.then_some(reviews.stream.len());
@@ -100,34 +107,39 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
         watch.joined().await?;
         tokio::try_join!(published, watch.follow(enough))
     };
+    // They label half of what comes, the half that is worth it.
+    let a_second = (arguments.rate / 2.0).ceil() as u32;
     let ended = tokio::select! {
         biased;
         () = shutdown.cancelled() => Ok(()),
         result = shown => result.map(|_| ()),
-        result = &mut consumer => bail!(stopped_early(result)),
+        result = people::label(&store, &truth, a_second) => result.context("the simulated reviewers"),
+        result = story::tell(&store) => result,
+        result = &mut trainer => Err(stopped_early("trainer", result)),
+        result = &mut consumer => Err(stopped_early("consumer", result.map_err(Into::into).flatten())),
     };
     stop.cancel();
-    consumer.await.context("the consumer")?.context("the consumer")?;
+    if ended.is_ok() {
+        trainer.await.context("the trainer")?;
+        consumer.await.context("the consumer")?.context("the consumer")?;
+    }
     ended?;
-    watch.summary()?;
+    watch.summary().await?;
     // The servers end here, and everything that they held.
     drop(place);
     Ok(())
 }
 
-/// Servers, schema, and a first model that is the champion.
+/// Servers, schema, and what people have labeled before.
 async fn prepare(arguments: &Arguments, reviews: &Reviews) -> anyhow::Result<(Place, Store)> {
     let place = Place::start(arguments).await?;
-    let store = crate::database::connect(&place.database_url).await?;
+    let store = Store::connect(&place.database_url, CONNECTIONS).await.context("the database cannot be used")?;
     store.migrate().await?;
     if let Some(champion) = store.champion().await? {
         bail!("version {} serves in this database already: the demo wants one of its own", champion.version);
     }
-    let directory = place.files.join("model");
-    teach::teach(reviews, &place.files, &directory).await?;
-    let model = models::register(&store, &place.checkpoints, &directory).await?;
-    models::promote_over_the_champion(&store, model.version, "the demo's first model").await?;
-    eprintln!("registered it as version {} and made it the champion", model.version);
+    let labels = people::labeled_before(&store, reviews).await?;
+    eprintln!("people have labeled {labels} reviews; the trainer makes a first model of them ...");
     Ok((place, store))
 }
 
@@ -143,8 +155,11 @@ async fn unless<T>(
 }
 
 /// The consumer as its command line would have it: whatever else the environment sets holds here too.
-fn consumer_configuration(arguments: &Arguments, place: &Place, http: &str) -> anyhow::Result<consumer::Config> {
-    let mut words = vec!["consumer".to_owned()];
+fn consumer_configuration(
+    arguments: &Arguments,
+    place: &Place,
+    addresses: &Addresses,
+) -> anyhow::Result<consumer::Config> {
     let cache = place.files.join("cache").display().to_string();
     let flags = [
         ("--brokers", place.kafka.brokers.as_str()),
@@ -154,9 +169,9 @@ fn consumer_configuration(arguments: &Arguments, place: &Place, http: &str) -> a
         ("--database-url", &place.database_url),
         ("--checkpoints", &place.checkpoints),
         ("--cache", &cache),
-        ("--http", http),
+        ("--http", &addresses.consumer),
     ];
-    words.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]));
+    let mut words = command_line("consumer", &flags);
     if place.broker_is_private() {
         // The in-process broker answers a fetch that found nothing only when the wait is over.
         words.push("-Xfetch.wait.max.ms=20".to_owned());
@@ -165,13 +180,55 @@ fn consumer_configuration(arguments: &Arguments, place: &Place, http: &str) -> a
     Ok(consumer::Config::try_parse_from(words)?)
 }
 
-/// The consumer's usual address, or another if something listens there.
-fn free_address() -> anyhow::Result<String> {
-    let listener = TcpListener::bind("127.0.0.1:9100").or_else(|_| TcpListener::bind("127.0.0.1:0"))?;
-    Ok(listener.local_addr()?.to_string())
+/// The trainer as its command line would have it: linear models, because a round of theirs takes seconds.
+fn trainer_configuration(
+    place: &Place,
+    addresses: &Addresses,
+    labeled: usize,
+) -> anyhow::Result<trainer::service::Config> {
+    let work = place.files.join("rounds").display().to_string();
+    let new_labels = labeled.max(2).to_string();
+    // Of few reviews, such as a file of one's own has, few are held out.
+    let held_out = (labeled / 8).clamp(1, 50).to_string();
+    let each = (labeled / 80).clamp(1, 5).to_string();
+    let flags = [
+        ("--database-url", place.database_url.as_str()),
+        ("--checkpoints", &place.checkpoints),
+        ("--base", "new-linear"),
+        ("--from", "base"),
+        ("--min-new-labels", &new_labels),
+        ("--min-held-out", &held_out),
+        ("--min-held-out-per-class", &each),
+        ("--min-per-class", &each),
+        ("--poll", "0.5"),
+        ("--work", &work),
+        ("--http", &addresses.trainer),
+    ];
+    Ok(trainer::service::Config::try_parse_from(command_line("trainer", &flags))?)
 }
 
-fn tell_where(arguments: &Arguments, place: &Place, http: &str) {
+fn command_line(program: &str, flags: &[(&str, &str)]) -> Vec<String> {
+    let flags = flags.iter().flat_map(|(flag, value)| [flag, value]).map(|word| (*word).to_owned());
+    std::iter::once(program.to_owned()).chain(flags).collect()
+}
+
+/// Where the services answer: at their usual addresses, or at others if something listens there.
+struct Addresses {
+    consumer: String,
+    trainer: String,
+}
+
+impl Addresses {
+    fn free() -> anyhow::Result<Self> {
+        // Both are held until both are found.
+        let listen = |usual| TcpListener::bind(usual).or_else(|_| TcpListener::bind("127.0.0.1:0"));
+        let (consumer, trainer) = (listen("127.0.0.1:9100")?, listen("127.0.0.1:9101")?);
+        let address = |listener: TcpListener| listener.local_addr().map(|address| address.to_string());
+        Ok(Self { consumer: address(consumer)?, trainer: address(trainer)? })
+    }
+}
+
+fn tell_where(arguments: &Arguments, place: &Place, addresses: &Addresses) {
     let brokers = &place.kafka.brokers;
     eprintln!();
     eprintln!("Kafka     {brokers}, topic {}", arguments.topic);
@@ -183,7 +240,9 @@ fn tell_where(arguments: &Arguments, place: &Place, http: &str) {
     }
     eprintln!("          select label, count(*), avg(score) from predictions group by label;");
     eprintln!("          select text, label, score from predictions where score < 0.75 order by score limit 10;");
-    eprintln!("HTTP      http://{http}/metrics, http://{http}/health/ready");
+    eprintln!("          insert into labels (review_id, label) values ('demo-1', '好评');");
+    eprintln!("HTTP      http://{0}/metrics, http://{0}/health/ready", addresses.consumer);
+    eprintln!("          http://{}/metrics (the trainer's)", addresses.trainer);
     eprintln!();
 }
 
@@ -204,11 +263,11 @@ async fn publish(publisher: &Publisher, arguments: &Arguments, stream: &[reviews
     Ok(())
 }
 
-fn stopped_early(result: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Error {
+fn stopped_early(service: &str, result: anyhow::Result<()>) -> anyhow::Error {
+    let stopped = format!("the {service} stopped");
     match result {
-        Ok(Err(error)) => error.context("the consumer stopped"),
-        Ok(Ok(())) => anyhow::anyhow!("the consumer stopped"),
-        Err(error) => anyhow::Error::from(error).context("the consumer stopped"),
+        Ok(()) => anyhow::anyhow!(stopped),
+        Err(error) => error.context(stopped),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Labels as they land in Postgres, and what they come to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use store::{NextOffset, PartitionStatus, Predicted, Store, Stream};
+use store::{NextOffset, PartitionStatus, Predicted, Store, Stream, Version};
 
+use super::story;
 use crate::measure::percentile;
 use crate::print;
 
@@ -26,14 +27,28 @@ pub struct Watch<'a> {
 #[derive(Default)]
 struct Tally {
     seen: usize,
-    /// Of the reviews whose label is known.
-    right: usize,
-    wrong: usize,
+    by_version: BTreeMap<Version, Answers>,
     by_label: HashMap<String, usize>,
     /// From the record's timestamp to its row, in seconds.
     latencies: Vec<f64>,
     first: Option<Instant>,
     last: Option<Instant>,
+}
+
+/// What a version said of the reviews whose label is known.
+#[derive(Default)]
+struct Answers {
+    /// All reviews, whether or not the label is known.
+    labeled: usize,
+    right: usize,
+    wrong: usize,
+}
+
+impl Answers {
+    fn accuracy(&self) -> Option<f64> {
+        let known = self.right + self.wrong;
+        (known > 0).then(|| self.right as f64 / known as f64)
+    }
 }
 
 impl<'a> Watch<'a> {
@@ -72,6 +87,9 @@ impl<'a> Watch<'a> {
 
     fn show(&mut self, row: &Predicted) -> anyhow::Result<()> {
         let truth = self.truth.get(&row.review_id);
+        if self.tally.by_version.last_key_value().is_some_and(|(version, _)| *version < row.version) {
+            eprintln!("-- version {} labels from here on", row.version);
+        }
         self.tally.add(row, truth);
         if self.json {
             return print::json(&json!({
@@ -88,32 +106,43 @@ impl<'a> Watch<'a> {
     }
 
     /// Prints what was seen.
-    pub fn summary(mut self) -> anyhow::Result<()> {
+    pub async fn summary(mut self) -> anyhow::Result<()> {
+        let rounds = self.store.rounds(1000).await?;
+        let labels = self.store.count_labels().await?;
         let tally = &mut self.tally;
         tally.latencies.sort_by(f64::total_cmp);
-        let known = tally.right + tally.wrong;
-        let accuracy = (known > 0).then(|| tally.right as f64 / known as f64);
         let seconds = tally.first.zip(tally.last).map_or(0.0, |(first, last)| (last - first).as_secs_f64());
         let rate = if seconds > 0.0 { tally.seen as f64 / seconds } else { 0.0 };
         let (median, worst) = (percentile(&tally.latencies, 0.5), percentile(&tally.latencies, 0.99));
         if self.json {
+            let version = |(version, answers): (&Version, &Answers)| json!({"version": version, "labeled": answers.labeled, "accuracy": answers.accuracy()});
             return print::json(&json!({
-                "labeled": tally.seen, "accuracy": accuracy, "labels": tally.by_label, "labels_per_second": rate,
+                "labeled": tally.seen, "versions": tally.by_version.iter().map(version).collect::<Vec<_>>(),
+                "labels": tally.by_label, "labels_by_people": labels, "rounds": rounds, "labels_per_second": rate,
                 "latency_seconds": {"p50": median, "p99": worst},
             }));
         }
-        let mut labels: Vec<_> = tally.by_label.iter().map(|(label, count)| format!("{label} {count}")).collect();
-        labels.sort();
+        let mut by_label: Vec<_> = tally.by_label.iter().map(|(label, count)| format!("{label} {count}")).collect();
+        by_label.sort();
         println!();
-        println!("{} reviews labeled: {}", print::grouped(tally.seen), labels.join(", "));
-        if let Some(accuracy) = accuracy {
-            println!("right on {:.1}% of the {} whose label is known", accuracy * 100.0, print::grouped(known));
-        }
+        println!("{} reviews labeled: {}", print::grouped(tally.seen), by_label.join(", "));
         println!(
             "{rate:.1} a second; {:.0} ms from published to labeled (median; 99%: {:.0} ms)",
             median * 1e3,
             worst * 1e3
         );
+        println!("people have labeled {}", print::grouped(labels));
+        for round in rounds.iter().rev().filter(|round| round.verdict.is_some()) {
+            println!("{}", story::verdict(round));
+        }
+        for (version, answers) in &tally.by_version {
+            let accuracy =
+                answers.accuracy().map_or(String::new(), |accuracy| format!(" right on {:.1}% of", accuracy * 100.0));
+            println!(
+                "version {version} was{accuracy} the {} reviews that came in its time",
+                print::grouped(answers.labeled)
+            );
+        }
         Ok(())
     }
 }
@@ -121,9 +150,11 @@ impl<'a> Watch<'a> {
 impl Tally {
     fn add(&mut self, row: &Predicted, truth: Option<&String>) {
         self.seen += 1;
+        let answers = self.by_version.entry(row.version).or_default();
+        answers.labeled += 1;
         match truth {
-            Some(truth) if *truth == row.label => self.right += 1,
-            Some(_) => self.wrong += 1,
+            Some(truth) if *truth == row.label => answers.right += 1,
+            Some(_) => answers.wrong += 1,
             None => {}
         }
         *self.by_label.entry(row.label.clone()).or_default() += 1;
