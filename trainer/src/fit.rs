@@ -23,7 +23,7 @@ use crate::replicas::Replicas;
 use crate::schedule;
 use crate::settings::{Base, Settings};
 use crate::start::Start;
-use crate::state::{Position, State};
+use crate::state::{EpochLoss, Position, State};
 
 /// The size of a run, known before its first step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -130,12 +130,14 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
         progress(&Progress::Resumed { step: first })?;
     }
 
-    let last_epoch = run.head.optimization_steps - run.order.steps();
     let (mut step, mut examples_seen, mut learning_seconds, mut ends) = (first, 0, 0.0, false);
     while step < run.head.optimization_steps && !ends {
         let step_started = Instant::now();
         let Step { loss, learning_rate, examples } = run.step(step)?;
-        losses += if step >= last_epoch { loss * examples as f64 } else { 0.0 };
+        if step.is_multiple_of(run.order.steps()) {
+            losses = EpochLoss::default();
+        }
+        losses.add(loss, examples);
         step += 1;
         examples_seen += examples;
         learning_seconds += step_started.elapsed().as_secs_f64();
@@ -152,7 +154,7 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
             ends = settings.patience.is_some_and(|patience| checkpoints.kept().since_best >= patience);
             run.replicas.agree(&[ends.into()])?;
         }
-        if settings.save_steps.map_or(is_due, |steps| step.is_multiple_of(steps)) {
+        if !ends && settings.save_steps.map_or(is_due, |steps| step.is_multiple_of(steps)) {
             state.save(&run.position(step, losses, &checkpoints)?)?;
         }
     }
@@ -165,7 +167,7 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
         steps: step,
         best_step: best.step,
         evaluation: best.evaluation,
-        train_loss: losses / run.head.examples as f64,
+        train_loss: losses.mean(),
         seconds: started.elapsed().as_secs_f64(),
         texts_per_second: examples_seen as f64 / learning_seconds,
         head: run.head,
@@ -282,7 +284,7 @@ impl<'a> Run<'a> {
         step.is_multiple_of(steps) || step == self.head.optimization_steps
     }
 
-    fn position(&self, step: usize, losses: f64, checkpoints: &Checkpoints) -> Result<Position> {
+    fn position(&self, step: usize, losses: EpochLoss, checkpoints: &Checkpoints) -> Result<Position> {
         Ok(Position {
             step,
             losses,
@@ -293,12 +295,12 @@ impl<'a> Run<'a> {
     }
 
     /// Goes on where the state says, and tells the other replicas; or writes the first state, so that a run that is killed
-    /// before its first evaluation finds it. Gives the steps taken and the loss of the last epoch's texts.
-    fn resume(&mut self, state: &State, checkpoints: &mut Checkpoints) -> Result<(usize, f64)> {
+    /// before its first evaluation finds it. Gives the steps taken and the loss of the epoch's texts so far.
+    fn resume(&mut self, state: &State, checkpoints: &mut Checkpoints) -> Result<(usize, EpochLoss)> {
         let Some(position) = state.open()? else {
-            state.save(&self.position(0, 0.0, checkpoints)?)?;
+            state.save(&self.position(0, EpochLoss::default(), checkpoints)?)?;
             self.replicas.agree(&0u64.to_le_bytes())?;
-            return Ok((0, 0.0));
+            return Ok((0, EpochLoss::default()));
         };
         self.learner.restore(position.step, &position.learner)?;
         let best = position.best.map(|parameters| {

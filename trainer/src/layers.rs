@@ -11,9 +11,9 @@ pub(crate) fn depth(name: &str, layers: usize) -> usize {
     number.map_or(layers + 1, |number| number + 1)
 }
 
-/// Whether a parameter stays as it is: `frozen` layers do, and with them the embeddings.
+/// Whether a parameter stays as it is: the first `frozen` layers do, and with them the embeddings; the head never.
 pub(crate) fn is_frozen(name: &str, layers: usize, frozen: Option<usize>) -> bool {
-    frozen.is_some_and(|frozen| depth(name, layers) <= frozen)
+    frozen.is_some_and(|frozen| depth(name, layers) <= frozen.min(layers))
 }
 
 /// The learning rate of a parameter as a share of the head's: `decay` to the power of its distance from the head, as ELECTRA
@@ -44,5 +44,6 @@ mod tests {
         assert_eq!(frozen(Some(0)), [true, false, false, false]);
         assert_eq!(frozen(Some(1)), [true, true, false, false]);
         assert_eq!(frozen(Some(11)), [true, true, true, false]);
+        assert_eq!(frozen(Some(99)), frozen(Some(11)));
     }
 }

@@ -29,8 +29,8 @@ struct Directory {
 pub(crate) struct Position {
     /// Steps taken.
     pub step: usize,
-    /// Loss of the last epoch's texts so far.
-    pub losses: f64,
+    /// Loss of the epoch's texts so far.
+    pub losses: EpochLoss,
     /// The checkpoints of the run.
     pub kept: Kept,
     /// What the learner knew.
@@ -39,10 +39,30 @@ pub(crate) struct Position {
     pub best: Option<Parameters>,
 }
 
+/// The loss of an epoch's texts as they were learned from.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct EpochLoss {
+    sum: f64,
+    texts: usize,
+}
+
+impl EpochLoss {
+    /// Takes in the mean loss of a step's texts.
+    pub(crate) fn add(&mut self, loss: f64, texts: usize) {
+        self.sum += loss * texts as f64;
+        self.texts += texts;
+    }
+
+    pub(crate) fn mean(&self) -> f64 {
+        self.sum / self.texts as f64
+    }
+}
+
 /// The content of `state.json`. Numbers that are not whole stand with the tensors: JSON would round them.
 #[derive(Serialize, Deserialize)]
 struct Index {
     step: usize,
+    epoch_texts: usize,
     tensors: String,
     best: Option<String>,
     kept: Kept,
@@ -50,7 +70,7 @@ struct Index {
 }
 
 const INDEX: &str = "state.json";
-const LOSSES: &str = "losses";
+const LOSSES: &str = "epoch loss";
 
 impl State {
     pub(crate) fn new(settings: &Settings, start: &Start) -> Result<Self> {
@@ -100,16 +120,17 @@ impl Directory {
             );
         }
         let mut learner = self.read(&index.tensors)?;
-        let losses = learner.remove(LOSSES).context("the training state has no losses")?.to_scalar()?;
+        let losses = learner.remove(LOSSES).context("the training state has no loss")?.to_scalar()?;
         let best =
             index.best.map(|name| anyhow::Ok(Parameters::new(self.read(&name)?.into_iter().collect()))).transpose()?;
+        let losses = EpochLoss { sum: losses, texts: index.epoch_texts };
         Ok(Some(Position { step: index.step, losses, kept: index.kept, learner, best }))
     }
 
     fn save(&self, position: &Position) -> Result<()> {
         let tensors = format!("step-{}.safetensors", position.step);
         let mut all = position.learner.clone();
-        all.insert(LOSSES.to_owned(), Tensor::new(position.losses, &Device::Cpu)?);
+        all.insert(LOSSES.to_owned(), Tensor::new(position.losses.sum, &Device::Cpu)?);
         self.write(&tensors, &all)?;
         let best = position.kept.best_step.map(|step| format!("best-{step}.safetensors"));
         if let (Some(name), Some(parameters)) = (&best, &position.best)
@@ -119,7 +140,14 @@ impl Directory {
             self.write(name, &tensors.collect())?;
         }
         let kept = position.kept.clone();
-        let index = Index { step: position.step, tensors, best, kept, run: self.run.clone() };
+        let index = Index {
+            step: position.step,
+            epoch_texts: position.losses.texts,
+            tensors,
+            best,
+            kept,
+            run: self.run.clone(),
+        };
         let text = serde_json::to_vec_pretty(&index)?;
         self.replace(INDEX, |file| Ok(fs::write(file, &text)?))?;
         self.remove_all_but(&[Some(INDEX), Some(&index.tensors), index.best.as_deref()])

@@ -147,8 +147,8 @@ fn attention_agrees_with_its_padded_reference_with_and_without_dropout() {
 fn pooling_agrees_with_its_padded_references() {
     for width in [5, 24] {
         let rows = variable(19, &[62, width]);
-        check(&[rows.clone()], |t| mean_pool(&t[0], &texts(false)), |t| mean_pool(&t[0], &texts(true)));
-        check(&[rows.clone()], |t| max_pool(&t[0], &texts(false)), |t| max_pool(&t[0], &texts(true)));
+        check(std::slice::from_ref(&rows), |t| mean_pool(&t[0], &texts(false)), |t| mean_pool(&t[0], &texts(true)));
+        check(std::slice::from_ref(&rows), |t| max_pool(&t[0], &texts(false)), |t| max_pool(&t[0], &texts(true)));
         check(
             &[rows, variable(20, &[1, width])],
             |t| attention_pool(&t[0], &t[1], &texts(false)),
