@@ -1,0 +1,146 @@
+use super::*;
+
+/// A case over `bad` and `good` in which each model has the stated share of the texts wrong, from the front or the back.
+struct Texts {
+    count: usize,
+}
+
+impl Texts {
+    fn truth(&self) -> Vec<usize> {
+        (0..self.count).map(|index| index % 2).collect()
+    }
+
+    fn answers(&self, wrong: std::ops::Range<usize>) -> Answers {
+        let truth = self.truth();
+        let classes = truth
+            .iter()
+            .enumerate()
+            .map(|(index, class)| Some(if wrong.contains(&index) { 1 - class } else { *class }));
+        Answers { classes: classes.collect(), milliseconds_per_text: 1.0 }
+    }
+
+    fn case(&self, candidate: std::ops::Range<usize>, champion: std::ops::Range<usize>) -> Case {
+        Case {
+            classes: names(&["bad", "good"]),
+            candidate_classes: names(&["good", "bad"]),
+            truth: self.truth(),
+            candidate: self.answers(candidate),
+            champion: Some(self.answers(champion)),
+            baseline: None,
+            golden: Vec::new(),
+        }
+    }
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+#[track_caller]
+fn rejected(case: &Case, policy: &Policy, reason: &str) {
+    let verdict = judge(case, policy);
+    assert!(!verdict.accepted && verdict.reason.contains(reason), "{}", verdict.reason);
+}
+
+#[track_caller]
+fn accepted(case: &Case, policy: &Policy, reason: &str) {
+    let verdict = judge(case, policy);
+    assert!(verdict.accepted && verdict.reason.contains(reason), "{}", verdict.reason);
+}
+
+#[test]
+fn a_candidate_that_is_clearly_better_is_accepted_with_its_numbers() {
+    let case = Texts { count: 200 }.case(0..10, 0..40);
+    accepted(&case, &Policy::default(), "0.9500 against 0.8000 on 200 held-out texts, 30 only it has right");
+    let evidence = serde_json::to_value(judge(&case, &Policy::default()).evidence).unwrap();
+    assert_eq!((&evidence["held_out"], &evidence["against_champion"]["better"]), (&200.into(), &30.into()));
+}
+
+#[test]
+fn a_worse_candidate_and_one_that_is_better_by_luck_are_rejected() {
+    let texts = Texts { count: 200 };
+    rejected(&texts.case(0..40, 0..10), &Policy::default(), "not shown to be better");
+    // Three texts more, of thirteen on which they differ.
+    rejected(&texts.case(0..5, 192..200), &Policy::default(), "not shown to be better");
+    rejected(&texts.case(0..20, 0..20), &Policy::default(), "p = 1.0000");
+}
+
+#[test]
+fn a_tiny_held_out_set_decides_nothing() {
+    rejected(&Texts { count: 30 }.case(0..0, 0..15), &Policy::default(), "only 30 held-out labels, 50 are needed");
+    let mut case = Texts { count: 60 }.case(0..0, 0..30);
+    case.truth = vec![0; 60];
+    case.candidate.classes = vec![Some(0); 60];
+    rejected(&case, &Policy::default(), "\"good\" has 0, 5 of each");
+}
+
+#[test]
+fn a_candidate_that_never_predicts_a_class_is_rejected_however_often_it_is_right() {
+    let mut case = Texts { count: 400 }.case(0..0, 0..200);
+    for (index, truth) in case.truth.iter_mut().enumerate() {
+        *truth = usize::from(index >= 20);
+    }
+    case.candidate.classes = vec![Some(1); 400];
+    assert!(judge(&case, &Policy::default()).evidence.against_champion.unwrap().p_better < 1e-9);
+    rejected(&case, &Policy::default(), "it finds 0.0% of \"bad\", the floor is 30.0%");
+}
+
+#[test]
+fn a_class_may_have_a_floor_of_its_own() {
+    let case = Texts { count: 200 }.case(0..40, 0..100);
+    accepted(&case, &Policy::default(), "better");
+    let strict = Policy { recall_floors: [("good".to_owned(), 0.9)].into(), ..Policy::default() };
+    rejected(&case, &strict, "80.0% of \"good\", the floor is 90.0%");
+}
+
+#[test]
+fn as_good_as_the_champion_is_enough_only_where_the_policy_says_so() {
+    let case = Texts { count: 1000 }.case(0..20, 10..30);
+    rejected(&case, &Policy::default(), "not shown to be better");
+    accepted(&case, &Policy { margin: Some(0.02), ..Policy::default() }, "not worse than the champion by 0.02");
+    let worse = Texts { count: 1000 }.case(0..40, 0..10);
+    rejected(&worse, &Policy { margin: Some(0.02), ..Policy::default() }, "not shown to be better");
+}
+
+#[test]
+fn no_network_passes_that_the_linear_baseline_beats() {
+    let texts = Texts { count: 200 };
+    let mut case = texts.case(0..10, 0..60);
+    case.baseline = Some(texts.answers(0..9));
+    rejected(&case, &Policy::default(), "the linear baseline beats it");
+    case.baseline = Some(texts.answers(0..10));
+    accepted(&case, &Policy::default(), "better than the champion");
+    case.champion = None;
+    case.baseline = Some(texts.answers(0..9));
+    rejected(&case, &Policy::default(), "the linear baseline beats it");
+}
+
+#[test]
+fn the_first_champion_needs_no_comparison_but_keeps_the_floors() {
+    let mut case = Texts { count: 200 }.case(0..20, 0..0);
+    case.champion = None;
+    accepted(&case, &Policy::default(), "the first champion: accuracy 0.9000");
+    case.candidate = Texts { count: 200 }.answers(0..200);
+    rejected(&case, &Policy::default(), "the floor is");
+}
+
+#[test]
+fn golden_texts_label_sets_and_latency_are_checked_and_every_failure_is_named() {
+    let mut case = Texts { count: 200 }.case(0..10, 0..40);
+    let golden =
+        |answer: &str| Golden { text: "好吃".to_owned(), label: "good".to_owned(), answer: answer.to_owned() };
+    case.golden = vec![golden("good"), golden("bad")];
+    rejected(&case, &Policy::default(), "1 of 2 golden texts wrong, such as \"好吃\": \"bad\" instead of \"good\"");
+    case.candidate_classes = names(&["good", "bad", "mixed"]);
+    case.candidate.milliseconds_per_text = 500.0;
+    for reason in ["it knows good, bad, mixed", "a text takes it 500.00 ms", "golden"] {
+        rejected(&case, &Policy::default(), reason);
+    }
+}
+
+#[test]
+fn a_champion_of_other_classes_is_wrong_where_it_names_them() {
+    let mut case = Texts { count: 200 }.case(0..10, 0..0);
+    case.champion = Some(Answers { classes: vec![None; 200], milliseconds_per_text: 1.0 });
+    accepted(&case, &Policy::default(), "0.9500 against 0.0000");
+}

@@ -1,0 +1,148 @@
+//! Everybody's answers on the same held-out texts, and what the gate says of them.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use classifier::{Classifier, DeviceChoice, ModelKind, Prediction};
+
+use super::champion::Champion;
+use super::fitting::Fitted;
+use crate::dataset::{Example, Row};
+use crate::gate::{Answers, Case, Golden, Policy, Verdict, judge};
+use crate::labeled::RoundDataset;
+
+/// What the models are asked, and what the gate asks for.
+pub(super) struct Comparison {
+    pub dataset: RoundDataset,
+    pub golden: Vec<Row>,
+    pub policy: Policy,
+    pub device: DeviceChoice,
+}
+
+/// Which of the trained models goes on, and what the gate says of it.
+pub(super) struct Compared {
+    pub directory: PathBuf,
+    pub labels: Vec<String>,
+    pub verdict: Verdict,
+    /// Held-out texts that it has right with the highest certainty, a few of each class.
+    pub certain: Vec<Example>,
+}
+
+/// A model that has answered.
+struct Answered {
+    directory: PathBuf,
+    kind: ModelKind,
+    labels: Vec<String>,
+    /// Validation texts that it has right.
+    valid: usize,
+    answers: Answers,
+    predictions: Vec<Prediction>,
+    golden: Vec<Golden>,
+}
+
+/// Texts of each class by which a consumer tests a checkpoint before it serves.
+const CERTAIN_PER_CLASS: usize = 3;
+
+impl Comparison {
+    /// Lets the candidate answer, or the linear baseline where the validation texts speak for it, and the champion.
+    ///
+    /// Which of the two goes on is chosen on texts that the gate does not see, so that its test is of one model alone; only
+    /// where the gate finds the network beaten by the baseline does it look at the baseline too.
+    pub fn run(&self, fitted: &Fitted, champion: Option<&Champion>) -> Result<Compared> {
+        let candidate = self.answer(&fitted.candidate)?;
+        let baseline = fitted.baseline.as_deref().map(|baseline| self.answer(baseline)).transpose()?;
+        let champion = champion.map(|champion| self.answer(&champion.directory)).transpose()?;
+        let champion = champion.as_ref();
+        let Some(baseline) = baseline else { return Ok(self.judge(candidate, None, champion)) };
+        if baseline.valid > candidate.valid {
+            return Ok(self.judge_linear(baseline, &candidate, champion));
+        }
+        let of_network = self.judge(candidate, Some(&baseline), champion);
+        if of_network.verdict.accepted || !of_network.verdict.evidence.beaten_by_baseline() {
+            return Ok(of_network);
+        }
+        let of_linear = self.judge(baseline, None, champion);
+        Ok(if of_linear.verdict.accepted { of_linear } else { of_network })
+    }
+
+    fn judge_linear(&self, linear: Answered, network: &Answered, champion: Option<&Answered>) -> Compared {
+        let texts = self.dataset.dataset.valid.len();
+        let (ours, theirs) = (linear.valid, network.valid);
+        let mut compared = self.judge(linear, None, champion);
+        compared.verdict.reason = format!(
+            "{} (the linear model; it has {ours} of {texts} validation texts right, the network {theirs})",
+            compared.verdict.reason
+        );
+        compared
+    }
+
+    fn judge(&self, model: Answered, baseline: Option<&Answered>, champion: Option<&Answered>) -> Compared {
+        let certain = self.certain(&model);
+        let case = Case {
+            classes: self.dataset.dataset.labels.clone(),
+            candidate_classes: model.labels.clone(),
+            truth: self.dataset.held_out.iter().map(|example| example.label).collect(),
+            candidate: model.answers,
+            champion: champion.map(|champion| champion.answers.clone()),
+            baseline: baseline.filter(|_| model.kind != ModelKind::Linear).map(|baseline| baseline.answers.clone()),
+            golden: model.golden,
+        };
+        Compared { verdict: judge(&case, &self.policy), directory: model.directory, labels: model.labels, certain }
+    }
+
+    fn answer(&self, directory: &Path) -> Result<Answered> {
+        let device = self.device.open().with_context(|| format!("device {}", self.device))?;
+        let model = Classifier::open(directory, &device)?;
+        model.canary()?;
+        let classify = |texts: &[&str]| model.classify(texts);
+        let class = |prediction: &Prediction| {
+            let name = model.labels().name(prediction.best().0);
+            self.dataset.dataset.labels.iter().position(|class| class == name)
+        };
+        let right = |(prediction, example): &(Prediction, &Example)| class(prediction) == Some(example.label);
+
+        let valid = &self.dataset.dataset.valid;
+        let valid = classify(&texts(valid))?.into_iter().zip(valid).filter(right).count();
+        let started = Instant::now();
+        let predictions = classify(&texts(&self.dataset.held_out))?;
+        let milliseconds = started.elapsed().as_secs_f64() * 1e3;
+        let golden = classify(&self.golden.iter().map(|row| row.text.as_str()).collect::<Vec<_>>())?;
+        let golden = self.golden.iter().zip(golden).map(|(row, prediction)| Golden {
+            text: row.text.clone(),
+            label: row.label.trim().to_owned(),
+            answer: model.labels().name(prediction.best().0).to_owned(),
+        });
+        Ok(Answered {
+            directory: directory.to_owned(),
+            kind: model.kind(),
+            labels: model.labels().names().to_vec(),
+            valid,
+            answers: Answers {
+                classes: predictions.iter().map(class).collect(),
+                milliseconds_per_text: milliseconds / predictions.len().max(1) as f64,
+            },
+            predictions,
+            golden: golden.collect(),
+        })
+    }
+
+    /// The texts of each class that the model has right with the highest score; of equal ones the earlier.
+    fn certain(&self, model: &Answered) -> Vec<Example> {
+        let mut certain = Vec::new();
+        for class in 0..self.dataset.dataset.labels.len() {
+            let answers = self.dataset.held_out.iter().zip(&model.answers.classes).zip(&model.predictions);
+            let mut right: Vec<(f32, &Example)> = answers
+                .filter(|((example, answer), _)| example.label == class && **answer == Some(class))
+                .map(|((example, _), prediction)| (prediction.best().1, example))
+                .collect();
+            right.sort_by(|one, other| other.0.total_cmp(&one.0));
+            certain.extend(right.into_iter().take(CERTAIN_PER_CLASS).map(|(_, example)| example.clone()));
+        }
+        certain
+    }
+}
+
+fn texts(examples: &[Example]) -> Vec<&str> {
+    examples.iter().map(|example| example.text.as_str()).collect()
+}

@@ -1,0 +1,310 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use chrono_tz::Tz;
+use classifier::DeviceChoice;
+use serde::{Deserialize, Serialize};
+
+use super::triggers::{Schedule, Triggers};
+use crate::gate::Policy;
+use crate::labeled::Split;
+use crate::settings::{Base, Settings};
+
+/// Everything that can be set. Each flag has an environment variable; secrets belong there or in a file, not on the command line.
+#[derive(Clone, clap::Parser)]
+#[command(name = "trainer", version, about = "labelstream's trainer: labels into a better champion", long_about = None)]
+pub struct Config {
+    /// Postgres database, postgres://user:password@host:port/database
+    #[arg(long, env = "LABELSTREAM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: String,
+
+    /// Checkpoint store: a file:// URL, or with the feature `s3` an s3:// URL
+    #[arg(long, env = "LABELSTREAM_CHECKPOINTS", value_name = "URL")]
+    pub checkpoints: String,
+
+    /// Checkpoint directory to fine-tune from, or `new`, `new-linear`, `new-bert`: from the labels alone
+    #[arg(long, env = "LABELSTREAM_BASE", default_value = "new", value_name = "DIR")]
+    pub base: Base,
+
+    /// What a round starts from: the champion (its base, where there is none or it is linear), or always the base
+    #[arg(long, env = "LABELSTREAM_FROM", value_enum, default_value_t = From::Champion)]
+    pub from: From,
+
+    /// Classes of a new base, separated by commas: needed to learn classes that the champion does not have
+    #[arg(long, env = "LABELSTREAM_LABELS", value_delimiter = ',')]
+    pub labels: Option<Vec<String>>,
+
+    /// New labels that start a round; 0: no number of them does
+    #[arg(long, env = "LABELSTREAM_MIN_NEW_LABELS", default_value_t = 100)]
+    pub min_new_labels: i64,
+
+    /// Cron expression at which a round starts if there is a new label: minute, hour, day, month, day of the week
+    #[arg(long, env = "LABELSTREAM_SCHEDULE", value_name = "CRON")]
+    pub schedule: Option<Schedule>,
+
+    /// The schedule's time zone, such as Asia/Shanghai
+    #[arg(long, env = "LABELSTREAM_TIME_ZONE", default_value = "UTC")]
+    pub time_zone: Tz,
+
+    /// Do one round if there is a new label, and end: for cron and Kubernetes CronJobs
+    #[arg(long, env = "LABELSTREAM_ONCE")]
+    pub once: bool,
+
+    /// Seconds without a round of its own accord after one that failed
+    #[arg(long, env = "LABELSTREAM_RETRY_AFTER", default_value = "600", value_parser = seconds, value_name = "SECONDS")]
+    pub retry_after: Duration,
+
+    /// Share of the labeled texts that is held out to compare models, by a hash of the text
+    #[arg(long, env = "LABELSTREAM_HELD_OUT", default_value_t = 0.2)]
+    pub held_out: f64,
+
+    /// Share of the other texts that chooses the best step of a training
+    #[arg(long, env = "LABELSTREAM_VALID", default_value_t = 0.1)]
+    pub valid: f64,
+
+    /// Labeled texts that a class must have before a model learns it
+    #[arg(long, env = "LABELSTREAM_MIN_PER_CLASS", default_value_t = 20)]
+    pub min_per_class: usize,
+
+    /// Held-out texts without which the gate lets nothing pass
+    #[arg(long, env = "LABELSTREAM_MIN_HELD_OUT", default_value_t = Policy::default().min_held_out)]
+    pub min_held_out: usize,
+
+    /// Held-out texts that every class must have
+    #[arg(long, env = "LABELSTREAM_MIN_HELD_OUT_PER_CLASS", default_value_t = Policy::default().min_held_out_per_class)]
+    pub min_held_out_per_class: usize,
+
+    /// Probability with which a candidate that is no better than the champion may pass by luck
+    #[arg(long, env = "LABELSTREAM_SIGNIFICANCE", default_value_t = Policy::default().significance)]
+    pub significance: f64,
+
+    /// Let pass what is shown to be less than this share of the texts worse than the champion, too
+    #[arg(long, env = "LABELSTREAM_MARGIN")]
+    pub margin: Option<f64>,
+
+    /// Share of each class that a candidate must find
+    #[arg(long, env = "LABELSTREAM_MIN_RECALL", default_value_t = Policy::default().min_recall)]
+    pub min_recall: f64,
+
+    /// The same for one class, CLASS=SHARE; may be given several times
+    #[arg(long, env = "LABELSTREAM_CLASS_RECALL", value_delimiter = ',', value_name = "CLASS=SHARE")]
+    pub class_recall: Vec<ClassRecall>,
+
+    /// Milliseconds that a text may take a candidate, in batches on this machine
+    #[arg(long, env = "LABELSTREAM_MAX_TEXT_MS", default_value_t = Policy::default().max_milliseconds_per_text)]
+    pub max_text_ms: f64,
+
+    /// A CSV file (text, label) of golden texts: every champion must get them right
+    #[arg(long, env = "LABELSTREAM_GOLDEN", value_name = "FILE")]
+    pub golden: Option<PathBuf>,
+
+    /// How often every training text is seen [default: 4 for a new model, else 3]
+    #[arg(long, env = "LABELSTREAM_EPOCHS")]
+    pub epochs: Option<usize>,
+
+    /// Texts a gradient is computed from at once [default: 32]
+    #[arg(long, env = "LABELSTREAM_BATCH_SIZE")]
+    pub batch_size: Option<usize>,
+
+    /// Peak of the learning rate [default: 3e-4 for a new model, else 5e-5]
+    #[arg(long, env = "LABELSTREAM_LEARNING_RATE")]
+    pub learning_rate: Option<f64>,
+
+    /// Tokens a text is truncated to [default: 128]
+    #[arg(long, env = "LABELSTREAM_MAX_LENGTH")]
+    pub max_length: Option<usize>,
+
+    /// Decides the order of texts, the dropout and new weights [default: 42]
+    #[arg(long, env = "LABELSTREAM_SEED")]
+    pub seed: Option<u64>,
+
+    /// Training steps between two writings of the state from which a killed round resumes
+    #[arg(long, env = "LABELSTREAM_SAVE_STEPS", default_value_t = 200)]
+    pub save_steps: usize,
+
+    /// Threads a batch is spread over on the CPU [default: one a core]
+    #[arg(long, env = "LABELSTREAM_THREADS")]
+    pub threads: Option<usize>,
+
+    /// Niceness of the training threads, 0 to 19: how much they yield to others, such as a consumer on the same machine
+    #[arg(long, env = "LABELSTREAM_NICENESS", default_value_t = 10, value_parser = clap::value_parser!(i32).range(0..=19))]
+    pub niceness: i32,
+
+    /// Where models run: auto, cpu, cuda or cuda:N
+    #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
+
+    /// Champions before this one whose checkpoints are kept
+    #[arg(long, env = "LABELSTREAM_KEEP_CHECKPOINTS", default_value_t = 5)]
+    pub keep_checkpoints: u32,
+
+    /// Seconds after its registration, and after a consumer's last sign of it, in which no checkpoint is deleted
+    #[arg(long, env = "LABELSTREAM_KEEP_FOR", default_value = "3600", value_parser = seconds, value_name = "SECONDS")]
+    pub keep_for: Duration,
+
+    /// Directory for the state of a running round and for fetched checkpoints: a round resumes there after a crash [default: a
+    /// directory for temporary files]
+    #[arg(long, env = "LABELSTREAM_WORK", value_name = "DIRECTORY")]
+    pub work: Option<PathBuf>,
+
+    /// Seconds after which another trainer takes over the round of one that gives no sign of life
+    #[arg(long, env = "LABELSTREAM_LEASE", default_value = "60", value_parser = seconds, value_name = "SECONDS")]
+    pub lease: Duration,
+
+    /// Seconds between two looks at the labels
+    #[arg(long, env = "LABELSTREAM_POLL", default_value = "2", value_parser = seconds, value_name = "SECONDS")]
+    pub poll: Duration,
+
+    /// Address of health, metrics and labels
+    #[arg(long, env = "LABELSTREAM_HTTP", default_value = "127.0.0.1:9101", value_name = "ADDRESS")]
+    pub http: SocketAddr,
+
+    /// A file that holds the token that POST /labels asks for; or set LABELSTREAM_TOKEN
+    #[arg(long, env = "LABELSTREAM_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// The token that the environment holds; see [`Config::take_token`]
+    #[arg(skip)]
+    pub token: Option<String>,
+}
+
+/// What a round starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum From {
+    /// The version that serves.
+    Champion,
+    /// The base.
+    Base,
+}
+
+/// A class and the share of it that a candidate must find.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassRecall {
+    /// Its name.
+    pub class: String,
+    /// The share.
+    pub share: f64,
+}
+
+impl FromStr for ClassRecall {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (class, share) = text.rsplit_once('=').ok_or("expected CLASS=SHARE")?;
+        let share = share.trim().parse::<f64>().map_err(|error| error.to_string())?;
+        Ok(Self { class: class.trim().to_owned(), share })
+    }
+}
+
+impl Config {
+    /// Takes the token of POST /labels out of an environment: `LABELSTREAM_TOKEN`.
+    pub fn take_token(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
+        let token = environment.into_iter().find(|(name, _)| name == "LABELSTREAM_TOKEN").map(|(_, token)| token);
+        self.token = token.or(self.token.take());
+    }
+
+    /// What is wrong with the settings, before anything is waited for.
+    pub(crate) fn check(&self) -> Result<()> {
+        let shares = [
+            ("held-out", self.held_out),
+            ("valid", self.valid),
+            ("significance", self.significance),
+            ("margin", self.margin.unwrap_or(0.0)),
+            ("min-recall", self.min_recall),
+        ];
+        for (name, share) in shares {
+            ensure!((0.0..1.0).contains(&share), "{name} must be at least 0 and below 1");
+        }
+        ensure!(self.held_out > 0.0, "held-out must be above 0: without held-out texts the gate lets nothing pass");
+        ensure!(!self.lease.is_zero() && !self.poll.is_zero(), "lease and poll must be above 0");
+        if let Base::Checkpoint(directory) = &self.base {
+            ensure!(directory.is_dir(), "the base {} is no directory", directory.display());
+        }
+        self.settings(&self.base).check()
+    }
+
+    /// The token, from its file or the environment; an empty one is an error, not an open door.
+    pub(crate) fn read_token(&self) -> Result<Option<String>> {
+        let token = match &self.token_file {
+            Some(file) => {
+                Some(std::fs::read_to_string(file).with_context(|| format!("the token file {}", file.display()))?)
+            }
+            None => self.token.clone(),
+        };
+        let token = token.map(|token| token.trim().to_owned());
+        ensure!(token.as_deref() != Some(""), "the token of POST /labels is empty");
+        Ok(token)
+    }
+
+    /// When rounds are due.
+    pub(crate) fn triggers(&self) -> Triggers {
+        Triggers {
+            min_new_labels: (self.min_new_labels > 0).then_some(self.min_new_labels),
+            schedule: self.schedule.clone(),
+            time_zone: self.time_zone,
+            retry_after: self.retry_after,
+        }
+    }
+
+    /// How labels become a dataset.
+    pub(crate) fn split(&self) -> Split {
+        Split { held_out: self.held_out, valid: self.valid, min_per_class: self.min_per_class }
+    }
+
+    /// What the gate asks for.
+    pub(crate) fn policy(&self) -> Policy {
+        let floors = self.class_recall.iter().map(|floor| (floor.class.clone(), floor.share));
+        Policy {
+            min_held_out: self.min_held_out,
+            min_held_out_per_class: self.min_held_out_per_class,
+            significance: self.significance,
+            margin: self.margin,
+            min_recall: self.min_recall,
+            recall_floors: floors.collect::<BTreeMap<_, _>>(),
+            max_milliseconds_per_text: self.max_text_ms,
+        }
+    }
+
+    /// The hyper-parameters of a training from this base.
+    pub(crate) fn settings(&self, base: &Base) -> Settings {
+        let usual = Settings::for_base(base);
+        Settings {
+            epochs: self.epochs.unwrap_or(usual.epochs),
+            batch_size: self.batch_size.unwrap_or(usual.batch_size),
+            learning_rate: self.learning_rate.unwrap_or(usual.learning_rate),
+            max_length: self.max_length.unwrap_or(usual.max_length),
+            seed: self.seed.unwrap_or(usual.seed),
+            threads: self.threads.unwrap_or(usual.threads),
+            device: self.device,
+            // Nobody looks at the checkpoints on the way.
+            save_limit: 0,
+            save_steps: Some(self.save_steps),
+            ..usual
+        }
+    }
+
+    /// Where a round keeps its state.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.work.clone().unwrap_or_else(|| std::env::temp_dir().join("labelstream-trainer"))
+    }
+
+    /// Where fetched checkpoints are kept.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.work().join("checkpoints")
+    }
+
+    /// The golden texts, if there are any.
+    pub(crate) fn golden(&self) -> Option<&Path> {
+        self.golden.as_deref()
+    }
+}
+
+fn seconds(seconds: &str) -> Result<Duration, String> {
+    let seconds = seconds.parse::<f64>().map_err(|error| error.to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}

@@ -1,0 +1,167 @@
+//! Labels from people's tools, health, and metrics.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use store::{NewLabel, Store, StoreError};
+
+use super::metrics::{ByCode, Metrics};
+
+/// Bytes of one request: some thousand labels.
+const MAX_BODY_BYTES: usize = 1 << 20;
+
+#[derive(Clone)]
+pub(super) struct Service {
+    /// The digest of the token: comparing digests tells nobody how far a guess was right.
+    token: Option<[u8; 32]>,
+    /// There once Postgres has answered for the first time.
+    pub store: Arc<OnceLock<Store>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Service {
+    pub fn new(token: Option<String>, metrics: Arc<Metrics>) -> Self {
+        Self { token: token.map(|token| Sha256::digest(token).into()), store: Arc::default(), metrics }
+    }
+}
+
+/// The routes.
+pub(super) fn router(service: Service) -> Router {
+    Router::new()
+        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/labels", post(labels))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(service)
+}
+
+async fn ready(State(service): State<Service>) -> Response {
+    let problem = service.metrics.problem();
+    let status = if problem.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "database": problem.unwrap_or_else(|| "ok".to_owned()) }))).into_response()
+}
+
+async fn metrics(State(service): State<Service>) -> Response {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], service.metrics.encode()).into_response()
+}
+
+/// A label as a tool sends it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    review_id: Option<String>,
+    text: Option<String>,
+    label: String,
+    labeled_by: Option<String>,
+}
+
+/// A request with the right token; extracted before the body is read.
+struct Authorized;
+
+impl FromRequestParts<Service> for Authorized {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Response> {
+        let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = given.and_then(|value| value.strip_prefix("Bearer ")).map(|token| Sha256::digest(token.trim()));
+        match (service.token, given) {
+            (Some(token), Some(given)) if given[..] == token => Ok(Self),
+            (None, _) => Err(unauthorized(service, "this trainer was started without a token for labels")),
+            _ => Err(unauthorized(service, "a bearer token is needed, and the right one")),
+        }
+    }
+}
+
+fn unauthorized(service: &Service, error: &str) -> Response {
+    service.metrics.label_requests.get_or_create(&ByCode { code: StatusCode::UNAUTHORIZED.as_u16() }).inc();
+    let body = json!({ "error": error, "error_type": "unauthorized" });
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], Json(body)).into_response()
+}
+
+async fn labels(
+    _: Authorized,
+    State(service): State<Service>,
+    labels: Result<Json<Vec<Sent>>, JsonRejection>,
+) -> Response {
+    let response = match labels {
+        Ok(Json(labels)) => add(&service, labels).await,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            refuse(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("more than {MAX_BODY_BYTES} bytes"))
+        }
+        Err(rejection) => refuse(StatusCode::UNPROCESSABLE_ENTITY, "validation", rejection.body_text()),
+    };
+    service.metrics.label_requests.get_or_create(&ByCode { code: response.status().as_u16() }).inc();
+    response
+}
+
+/// All of them, or none.
+async fn add(service: &Service, labels: Vec<Sent>) -> Response {
+    let invalid = |error: &str| refuse(StatusCode::UNPROCESSABLE_ENTITY, "validation", error);
+    let texts = |label: &Sent| [label.review_id.clone(), label.text.clone(), label.labeled_by.clone()];
+    if labels.iter().flat_map(texts).flatten().any(|text| text.contains('\0')) {
+        return invalid("Postgres holds no NUL");
+    }
+    if labels.iter().any(|label| label.text.as_deref().is_some_and(|text| text.trim().is_empty())) {
+        return invalid("a text must not be empty");
+    }
+    let Some(store) = service.store.get() else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not connected to Postgres yet");
+    };
+    let labels: Vec<NewLabel> = labels.into_iter().map(new_label).collect();
+    match store.add_labels(&labels).await {
+        Ok(added) => {
+            service.metrics.labels_received.inc_by(added);
+            Json(json!({ "added": added })).into_response()
+        }
+        Err(error) => refused(&error),
+    }
+}
+
+fn new_label(sent: Sent) -> NewLabel {
+    NewLabel {
+        review_id: sent.review_id,
+        text: sent.text,
+        label: sent.label,
+        labeled_by: Some(sent.labeled_by.unwrap_or_else(|| "http".to_owned())),
+        labeled_at: None,
+        source: "http".to_owned(),
+    }
+}
+
+fn refused(error: &StoreError) -> Response {
+    let unprocessable = StatusCode::UNPROCESSABLE_ENTITY;
+    match error {
+        StoreError::UnknownLabel { label, known } => {
+            let body = json!({
+                "error": error.to_string(), "error_type": "unknown_label", "label": label, "known_labels": known,
+            });
+            (unprocessable, Json(body)).into_response()
+        }
+        StoreError::NoSuchReview(_) | StoreError::BadLabel(_) => refuse(unprocessable, "validation", error),
+        error if error.is_transient() => refuse(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error),
+        error => {
+            tracing::error!(%error, "labels could not be added");
+            refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "failed",
+                "the labels could not be added; the trainer's log says why",
+            )
+        }
+    }
+}
+
+fn refuse(status: StatusCode, error_type: &str, error: impl ToString) -> Response {
+    let body: Value = json!({ "error": error.to_string(), "error_type": error_type });
+    (status, Json(body)).into_response()
+}

@@ -1,0 +1,72 @@
+//! The right to work on a round, kept for as long as the work goes on.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use store::{Outcome, RoundLease, Store};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// How often progress is written, at least: people look at it.
+const REPORT: Duration = Duration::from_secs(2);
+
+/// How far a round is, from whichever thread works on it to the row that people look at.
+#[derive(Clone)]
+pub(super) struct Reporter(watch::Sender<Value>);
+
+impl Reporter {
+    /// A part of the round begins.
+    pub fn phase(&self, phase: &str) {
+        tracing::info!("round: {phase}");
+        self.0.send_replace(json!({ "phase": phase }));
+    }
+
+    /// A part of the round that has steps is so far.
+    pub fn step(&self, phase: &str, step: usize, steps: usize, loss: f64) {
+        self.0.send_replace(json!({ "phase": phase, "step": step, "steps": steps, "loss": loss }));
+    }
+
+    /// The last word, as the row holds it.
+    pub fn last(&self) -> Value {
+        self.0.borrow().clone()
+    }
+}
+
+/// Extends the lease while it lives, on a task of its own.
+pub(super) struct Keeper {
+    /// What the round says of itself.
+    pub reporter: Reporter,
+    /// Cancelled when somebody else has taken the round over.
+    pub lost: CancellationToken,
+    _ends_with_it: DropGuard,
+}
+
+impl Keeper {
+    pub fn start(store: Store, lease: RoundLease, length: Duration) -> Self {
+        let (sender, progress) = watch::channel(json!({ "phase": "beginning" }));
+        let (lost, end) = (CancellationToken::new(), CancellationToken::new());
+        let keep = keep(store, lease, length, progress, lost.clone());
+        let ended = end.clone();
+        tokio::spawn(async move { ended.run_until_cancelled(keep).await });
+        Self { reporter: Reporter(sender), lost, _ends_with_it: end.drop_guard() }
+    }
+}
+
+/// While Postgres is away the work goes on: if somebody else takes the round over meanwhile, its epoch fences what is written.
+async fn keep(
+    store: Store,
+    lease: RoundLease,
+    length: Duration,
+    mut progress: watch::Receiver<Value>,
+    lost: CancellationToken,
+) {
+    loop {
+        let told = progress.borrow_and_update().clone();
+        match store.extend_lease(&lease, length, &told).await {
+            Ok(Outcome::Written) => {}
+            Ok(Outcome::Fenced) => return lost.cancel(),
+            Err(error) => tracing::warn!(%error, round = lease.round, "the lease could not be extended"),
+        }
+        tokio::time::sleep(REPORT.min(length / 3)).await;
+    }
+}

@@ -1,0 +1,97 @@
+//! What the trainer counts, for Prometheus.
+
+use std::sync::Mutex;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Every metric, by the name it has after `labelstream_`; counters end in `_total` outside.
+pub(super) struct Metrics {
+    registry: Registry,
+    pub rounds: Family<ByVerdict, Counter>,
+    pub round_running: Gauge,
+    pub round_step: Gauge,
+    pub round_steps: Gauge,
+    pub new_labels: Gauge,
+    pub champion_version: Gauge,
+    pub labels_received: Counter,
+    pub label_requests: Family<ByCode, Counter>,
+    pub checkpoints_collected: Counter,
+    pub database_up: Gauge,
+    /// Why Postgres cannot be used, if it cannot.
+    database: Mutex<Option<String>>,
+}
+
+/// The label set `{verdict="..."}`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(super) struct ByVerdict {
+    pub verdict: &'static str,
+}
+
+/// The label set `{code="..."}`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(super) struct ByCode {
+    pub code: u16,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("labelstream"),
+            rounds: Family::default(),
+            round_running: Gauge::default(),
+            round_step: Gauge::default(),
+            round_steps: Gauge::default(),
+            new_labels: Gauge::default(),
+            champion_version: Gauge::default(),
+            labels_received: Counter::default(),
+            label_requests: Family::default(),
+            checkpoints_collected: Counter::default(),
+            database_up: Gauge::default(),
+            database: Mutex::new(Some("not connected yet".to_owned())),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let to = &mut self.registry;
+        to.register("rounds", "Rounds of this trainer by verdict", self.rounds.clone());
+        to.register("round_running", "1 while a round runs here", self.round_running.clone());
+        to.register("round_step", "Training steps of the running round so far", self.round_step.clone());
+        to.register("round_steps", "Training steps of the running round", self.round_steps.clone());
+        to.register("new_labels", "Labels that no round has seen", self.new_labels.clone());
+        to.register("champion_version", "The version that serves, as the registry says", self.champion_version.clone());
+        to.register("labels_received", "Labels taken by POST /labels", self.labels_received.clone());
+        to.register("label_requests", "Requests to /labels by status code", self.label_requests.clone());
+        to.register("checkpoints_collected", "Checkpoints deleted from the store", self.checkpoints_collected.clone());
+        to.register("database_up", "1 while Postgres answers", self.database_up.clone());
+    }
+
+    /// Postgres answers.
+    pub fn database_works(&self) {
+        self.database_up.set(1);
+        *self.database.lock().expect("no holder panics") = None;
+    }
+
+    /// Postgres does not answer; true if it did before.
+    pub fn database_fails(&self, problem: String) -> bool {
+        self.database_up.set(0);
+        self.database.lock().expect("no holder panics").replace(problem).is_none()
+    }
+
+    /// What is wrong, if anything is: `None` means ready.
+    pub fn problem(&self) -> Option<String> {
+        self.database.lock().expect("no holder panics").clone()
+    }
+
+    /// Everything in the text format of OpenMetrics.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("a string takes any text");
+        text
+    }
+}

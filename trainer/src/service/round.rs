@@ -1,0 +1,359 @@
+//! One round, from top to bottom: begun, trained, compared, judged, published, concluded.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use classifier::{Classifier, Device, ModelKind};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use store::checkpoints::CheckpointStore;
+use store::{
+    Begun, Concluded, Conclusion, Label, NewModel, NewRound, Outcome, Round, RoundLease, Store, Trigger, Version,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::champion::Champion;
+use super::comparison::{Compared, Comparison};
+use super::config::{Config, From};
+use super::fitting::{Fitted, Fitting};
+use super::lease::Keeper;
+use super::metrics::Metrics;
+use super::publish::assemble;
+use super::thread::on_thread;
+use super::waiting::patiently;
+use crate::dataset::{Columns, Row, read_csv};
+use crate::labeled::{Classes, Labeled, RoundDataset, round_dataset};
+use crate::settings::Base;
+
+/// A round that has killed so many trainers is given up.
+const MOST_OWNERS: i64 = 5;
+/// Labels read at once.
+const LABELS: u32 = 10_000;
+/// Times that a candidate is compared anew because somebody changed the champion meanwhile.
+const MOST_COMPARISONS: usize = 5;
+
+/// What rounds need, for as long as the service runs.
+#[derive(Clone)]
+pub(super) struct Rounds {
+    pub config: Arc<Config>,
+    pub store: Store,
+    pub checkpoints: CheckpointStore,
+    pub metrics: Arc<Metrics>,
+    pub shutdown: CancellationToken,
+}
+
+/// How a round ended, as far as this trainer is concerned.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Ended {
+    /// The candidate serves.
+    Promoted(Version),
+    /// The candidate is on record as rejected.
+    Rejected(Version),
+    /// It came to nothing, for this reason.
+    Abandoned(String),
+    /// Another trainer works on this round.
+    Busy(i64),
+    /// Another trainer has taken it over.
+    TakenOver,
+    /// This trainer is to stop; the round goes on wherever it is taken up.
+    Interrupted,
+}
+
+impl Rounds {
+    /// Begins a round, or takes up one that was left lying, and brings it to its end.
+    ///
+    /// # Errors
+    /// A database that refuses. What goes wrong in the round itself abandons the round.
+    pub async fn run(&self, trigger: Trigger) -> Result<Ended> {
+        let new = NewRound { trigger, parameters: self.parameters().await?, owner: owner(), lease: self.config.lease };
+        let (lease, earlier) = match self.store.begin_round(&new).await? {
+            Begun::Busy(round) => return Ok(Ended::Busy(round.round)),
+            Begun::Started(lease) => (lease, None),
+            Begun::Resumed(lease, round) => (lease, Some(round)),
+        };
+        tracing::info!(round = lease.round, owners = lease.epoch, ?trigger, "the round begins");
+        let keeper = Keeper::start(self.store.clone(), lease, self.config.lease);
+        let parameters = earlier.as_ref().map_or(&new.parameters, |round| &round.parameters);
+        let stop = self.stop(&keeper);
+        let work = Work { rounds: self, lease, parameters, earlier: earlier.as_ref(), keeper: &keeper, stop };
+        let done = tokio::select! {
+            done = work.run() => done,
+            () = self.shutdown.cancelled() => Err(anyhow::anyhow!("this trainer is to stop")),
+        };
+        self.metrics.round_step.set(0);
+        self.metrics.round_steps.set(0);
+        let ended = match done {
+            Ok(ended) => ended,
+            Err(_) if self.shutdown.is_cancelled() => {
+                // Whoever comes next need not wait for the lease to run out.
+                let last = keeper.reporter.last();
+                return Ok(match self.store.extend_lease(&lease, std::time::Duration::ZERO, &last).await? {
+                    Outcome::Written => Ended::Interrupted,
+                    Outcome::Fenced => Ended::TakenOver,
+                });
+            }
+            Err(_) if keeper.lost.is_cancelled() => Ended::TakenOver,
+            Err(error) => self.abandon(&lease, &error).await?,
+        };
+        forget(&self.rounds_directory(), None);
+        Ok(ended)
+    }
+
+    async fn abandon(&self, lease: &RoundLease, error: &anyhow::Error) -> Result<Ended> {
+        let reason = format!("{error:#}");
+        let abandon = async || self.store.abandon_round(lease, &reason).await;
+        Ok(match patiently("Postgres notes that the round failed", &self.shutdown, abandon).await? {
+            Outcome::Written => Ended::Abandoned(reason),
+            Outcome::Fenced => Ended::TakenOver,
+        })
+    }
+
+    /// Ends what waits and what trains, when the round is another's or the service ends.
+    fn stop(&self, keeper: &Keeper) -> CancellationToken {
+        let (stop, shutdown, lost) = (CancellationToken::new(), self.shutdown.clone(), keeper.lost.clone());
+        let stopping = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = lost.cancelled() => {}
+            }
+            stopping.cancel();
+        });
+        stop
+    }
+
+    /// What the round is run with, for the record and for whoever takes it up.
+    async fn parameters(&self) -> Result<Value> {
+        let config = &self.config;
+        let asked = self.store.open_request().await?.map_or(Value::Null, |request| request.parameters);
+        let from = asked.get("from").cloned().unwrap_or_else(|| json!(config.from));
+        Ok(json!({
+            "from": from,
+            "base": config.base.to_string(),
+            "labels": config.labels,
+            "split": config.split(),
+            "policy": config.policy(),
+            "settings": config.settings(&config.base),
+        }))
+    }
+
+    fn rounds_directory(&self) -> PathBuf {
+        self.config.work().join("rounds")
+    }
+}
+
+/// The work on one round.
+struct Work<'a> {
+    rounds: &'a Rounds,
+    lease: RoundLease,
+    parameters: &'a Value,
+    /// The round as its former owner left it.
+    earlier: Option<&'a Round>,
+    keeper: &'a Keeper,
+    stop: CancellationToken,
+}
+
+impl Work<'_> {
+    async fn run(&self) -> Result<Ended> {
+        let owners = self.lease.epoch;
+        ensure!(owners <= MOST_OWNERS, "given up: {} trainers ended in the middle of it", owners - 1);
+        let champion = self.champion().await?;
+        let dataset = self.dataset(champion.as_ref()).await?;
+        let base = self.base(champion.as_ref(), &dataset)?;
+        let directory = self.directory(&dataset, &base, champion.as_ref())?;
+        let fitted = self.fit(base, &dataset, &directory).await?;
+        self.conclude(&dataset, &fitted, champion, &directory).await
+    }
+
+    async fn champion(&self) -> Result<Option<Champion>> {
+        let Rounds { config, store, checkpoints, .. } = self.rounds;
+        self.keeper.reporter.phase("fetching the champion");
+        Champion::fetch(store, checkpoints, &config.cache(), &self.stop).await
+    }
+
+    /// The labels as a dataset; of a round that is taken up, those that its former owner saw.
+    async fn dataset(&self, champion: Option<&Champion>) -> Result<RoundDataset> {
+        let Rounds { config, store, .. } = self.rounds;
+        self.keeper.reporter.phase("reading labels");
+        let mut labels: Vec<Label> = Vec::new();
+        loop {
+            let last = labels.last().map_or(0, |label| label.id);
+            let read = async || store.labels_after(last, LABELS).await;
+            let page = patiently("Postgres gives the labels", &self.stop, read).await?;
+            if page.is_empty() {
+                break;
+            }
+            labels.extend(page);
+        }
+        if let Some(seen) = self.earlier.and_then(|round| round.labels_seen) {
+            labels.truncate(usize::try_from(seen).unwrap_or(usize::MAX));
+        }
+        let labels_seen = labels.len() as i64;
+        let (split, wanted, known) =
+            (config.split(), config.labels.clone(), champion.map(|champion| champion.labels.clone()));
+        let dataset = on_thread(config.niceness, move || {
+            let labels: Vec<Labeled> = labels.into_iter().map(labeled).collect();
+            round_dataset(&labels, Classes { champion: known.as_deref(), wanted: wanted.as_deref() }, &split)
+        });
+        let dataset = dataset.await?;
+        tracing::info!(counts = ?dataset.counts, fingerprint = dataset.fingerprint, "the dataset of the round");
+        let version = champion.map(|champion| champion.version);
+        let record = async || store.record_dataset(&self.lease, &dataset.fingerprint, labels_seen, version).await;
+        match patiently("Postgres notes the dataset", &self.stop, record).await? {
+            Outcome::Written => Ok(dataset),
+            Outcome::Fenced => self.fenced(),
+        }
+    }
+
+    fn fenced<T>(&self) -> Result<T> {
+        self.keeper.lost.cancel();
+        bail!("another trainer has taken the round over")
+    }
+
+    /// What the training starts from. A linear champion cannot be trained further, and other classes need a new base: never does
+    /// the set of labels change because somebody used another one.
+    fn base(&self, champion: Option<&Champion>, dataset: &RoundDataset) -> Result<Base> {
+        let config = &self.rounds.config;
+        let from = serde_json::from_value(self.parameters["from"].clone()).unwrap_or(config.from);
+        let Some(champion) = champion.filter(|_| from == From::Champion) else { return Ok(config.base.clone()) };
+        if Classifier::open(&champion.directory, &Device::Cpu)?.kind() == ModelKind::Linear {
+            return Ok(config.base.clone());
+        }
+        let classes = &dataset.dataset.labels;
+        ensure!(
+            classes.len() == champion.labels.len() && classes.iter().all(|class| champion.labels.contains(class)),
+            "the classes {} are not those of the champion ({}): they need a new base, --from base",
+            classes.join(", "),
+            champion.labels.join(", ")
+        );
+        Ok(Base::Checkpoint(champion.directory.clone()))
+    }
+
+    /// Where the round keeps its state: another place for anything that would make the training another one.
+    fn directory(&self, dataset: &RoundDataset, base: &Base, champion: Option<&Champion>) -> Result<PathBuf> {
+        let rounds = self.rounds.rounds_directory();
+        let settings = serde_json::to_string(&self.rounds.config.settings(base))?;
+        let champion = champion.map(|champion| champion.version);
+        let what = format!("{}\n{base}\n{champion:?}\n{settings}", dataset.fingerprint);
+        let digest: String = Sha256::digest(what).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("{}-{digest}", self.lease.round);
+        forget(&rounds, Some(&name));
+        Ok(rounds.join(name))
+    }
+
+    async fn fit(&self, base: Base, dataset: &RoundDataset, directory: &Path) -> Result<Fitted> {
+        let Rounds { config, metrics, .. } = self.rounds;
+        let fitting = Fitting {
+            settings: config.settings(&base),
+            base,
+            dataset: dataset.dataset.clone(),
+            directory: directory.to_owned(),
+            reporter: self.keeper.reporter.clone(),
+            metrics: metrics.clone(),
+            stop: self.stop.clone(),
+        };
+        on_thread(config.niceness, move || fitting.run()).await
+    }
+
+    /// Compares, judges, publishes and concludes; once more where somebody has changed the champion meanwhile.
+    async fn conclude(
+        &self,
+        dataset: &RoundDataset,
+        fitted: &Fitted,
+        mut champion: Option<Champion>,
+        directory: &Path,
+    ) -> Result<Ended> {
+        let parent = champion.as_ref().map(|champion| champion.version);
+        for _ in 0..MOST_COMPARISONS {
+            let compared = self.compare(dataset, fitted, champion.clone()).await?;
+            let model = self.publish(dataset, &compared, directory, parent).await?;
+            let conclusion = conclusion(compared, model, champion.as_ref());
+            let conclude = async || self.rounds.store.conclude_round(&self.lease, &conclusion).await;
+            match patiently("Postgres takes the verdict", &self.stop, conclude).await? {
+                Concluded::Promoted(version) => return Ok(Ended::Promoted(version)),
+                Concluded::Rejected(version) => return Ok(Ended::Rejected(version)),
+                Concluded::Fenced => return self.fenced(),
+                Concluded::ChampionChanged { .. } => champion = self.champion().await?,
+            }
+        }
+        bail!("the champion was changed {MOST_COMPARISONS} times while the candidate was compared with it")
+    }
+
+    async fn compare(&self, dataset: &RoundDataset, fitted: &Fitted, champion: Option<Champion>) -> Result<Compared> {
+        let config = &self.rounds.config;
+        self.keeper.reporter.phase("comparing");
+        let comparison = Comparison {
+            dataset: dataset.clone(),
+            golden: golden(config.golden())?,
+            policy: config.policy(),
+            device: config.device,
+        };
+        let fitted = fitted.clone();
+        let compared = on_thread(config.niceness, move || comparison.run(&fitted, champion.as_ref())).await?;
+        let verdict = &compared.verdict;
+        tracing::info!(accepted = verdict.accepted, reason = verdict.reason, "the gate has spoken");
+        Ok(compared)
+    }
+
+    /// The files first: a version that is registered is complete.
+    async fn publish(
+        &self,
+        dataset: &RoundDataset,
+        compared: &Compared,
+        directory: &Path,
+        parent: Option<Version>,
+    ) -> Result<NewModel> {
+        self.keeper.reporter.phase("publishing");
+        let assembled = assemble(self.lease.round, dataset, compared, directory)?;
+        let publish = async || self.rounds.checkpoints.publish(&assembled).await;
+        let uri = patiently("the checkpoint store takes the candidate", &self.stop, publish).await?;
+        Ok(NewModel {
+            uri,
+            manifest_sha256: classifier::checkpoint::Manifest::sha256(&assembled)?,
+            labels: compared.labels.clone(),
+            metrics: json!(compared.verdict.evidence.candidate),
+            parent,
+            round: Some(self.lease.round),
+        })
+    }
+}
+
+fn conclusion(compared: Compared, model: NewModel, champion: Option<&Champion>) -> Conclusion {
+    let verdict = compared.verdict;
+    let metrics = |evaluation: &Option<crate::Evaluation>| evaluation.as_ref().map(|evaluation| json!(evaluation));
+    Conclusion {
+        model,
+        accepted: verdict.accepted,
+        reason: verdict.reason,
+        evidence: json!(verdict.evidence),
+        champion_metrics: metrics(&verdict.evidence.champion),
+        candidate_metrics: json!(verdict.evidence.candidate),
+        baseline_metrics: metrics(&verdict.evidence.baseline),
+        expected_champion: champion.map(|champion| champion.version),
+    }
+}
+
+fn golden(file: Option<&Path>) -> Result<Vec<Row>> {
+    file.map_or(Ok(Vec::new()), |file| read_csv(file, &Columns::default()).context("the golden texts"))
+}
+
+fn labeled(label: Label) -> Labeled {
+    let Label { id, review_id, text, label, labeled_at, .. } = label;
+    Labeled { id, review_id, text, label, labeled_at }
+}
+
+/// Removes the state of other rounds. What cannot be removed now is removed after the next round.
+fn forget(rounds: &Path, all_but: Option<&str>) {
+    for entry in std::fs::read_dir(rounds).into_iter().flatten().flatten() {
+        if all_but.is_none_or(|kept| entry.file_name() != kept) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Who works on a round, for people.
+fn owner() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    format!("{}/{}", host.as_deref().unwrap_or("unknown").trim(), std::process::id())
+}

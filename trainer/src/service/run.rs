@@ -1,0 +1,206 @@
+//! The order in which things start and end, and the loop that looks for what is due.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use chrono::{DateTime, Utc};
+use store::checkpoints::CheckpointStore;
+use store::{Round, Store, StoreError, Trigger, Verdict};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::collect::collect;
+use super::config::Config;
+use super::http::{self, Service};
+use super::metrics::{ByVerdict, Metrics};
+use super::round::{Ended, Rounds};
+use super::triggers::Waiting;
+use super::waiting::patiently;
+
+/// Connections to Postgres: the loop, the lease, requests.
+const CONNECTIONS: u32 = 4;
+
+/// Trains until `shutdown` is cancelled; with `--once`, one round.
+///
+/// # Errors
+/// What cannot be mended by waiting: a refused login, a schema that is not migrated, an impossible setting; with `--once` a
+/// round that failed, too.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
+    // What is wrong with the settings is said before anything is waited for.
+    config.check()?;
+    let token = config.read_token()?;
+    let checkpoints = CheckpointStore::open(&config.checkpoints)?;
+    let metrics = Arc::new(Metrics::new());
+    if config.once {
+        let trainer = Trainer::start(config, checkpoints, metrics, shutdown.clone());
+        return match shutdown.run_until_cancelled(trainer).await {
+            Some(trainer) => trainer?.once().await,
+            None => Ok(()),
+        };
+    }
+    let listener = TcpListener::bind(config.http).await.with_context(|| format!("cannot listen on {}", config.http))?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, labels = token.is_some(), "http: /health/live, /health/ready, /metrics, /labels");
+    let service = Service::new(token, metrics.clone());
+    let store = service.store.clone();
+    let work = async {
+        let trainer = Trainer::start(config, checkpoints, metrics, shutdown.clone());
+        let Some(trainer) = shutdown.run_until_cancelled(trainer).await else { return Ok(()) };
+        let trainer = trainer?;
+        // Requests for labels have waited for this.
+        let _ = store.set(trainer.rounds.store.clone());
+        trainer.serve().await
+    };
+    tokio::select! {
+        ended = axum::serve(listener, http::router(service)).into_future() => ended.context("http ended"),
+        ended = work => ended,
+    }
+}
+
+struct Trainer {
+    rounds: Rounds,
+    /// Up to when the schedule has been looked at without a round.
+    looked_at: Option<DateTime<Utc>>,
+}
+
+impl Trainer {
+    async fn start(
+        config: Config,
+        checkpoints: CheckpointStore,
+        metrics: Arc<Metrics>,
+        shutdown: CancellationToken,
+    ) -> Result<Self> {
+        let connect = async || Store::connect(&config.database_url, CONNECTIONS).await;
+        let store = patiently("Postgres answers", &shutdown, connect).await?;
+        patiently("Postgres answers", &shutdown, async || store.check_schema().await).await?;
+        metrics.database_works();
+        tracing::info!("connected to Postgres");
+        let rounds = Rounds { config: Arc::new(config), store, checkpoints, metrics, shutdown };
+        Ok(Self { rounds, looked_at: None })
+    }
+
+    /// One round, if there is a reason for one.
+    async fn once(self) -> Result<()> {
+        let store = &self.rounds.store;
+        let unfinished = store.last_round().await?.is_some_and(|round| round.verdict.is_none());
+        let trigger = match (store.open_request().await?.is_some(), store.new_labels().await?) {
+            (true, _) => Trigger::Command,
+            (false, 1..) => Trigger::Once,
+            _ if unfinished => Trigger::Once,
+            _ => {
+                tracing::info!("no label is new: nothing to do");
+                return Ok(());
+            }
+        };
+        match self.round(trigger).await? {
+            Ended::Abandoned(reason) => bail!("the round failed: {reason}"),
+            Ended::TakenOver => bail!("another trainer has taken the round over"),
+            _ => Ok(()),
+        }
+    }
+
+    async fn serve(mut self) -> Result<()> {
+        let Rounds { shutdown, metrics, config, .. } = self.rounds.clone();
+        while !shutdown.is_cancelled() {
+            match self.step(Utc::now()).await {
+                Ok(()) => metrics.database_works(),
+                Err(error) if is_transient(&error) => {
+                    if metrics.database_fails(format!("{error:#}")) {
+                        tracing::warn!(error = format!("{error:#}"), "Postgres does not answer");
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            shutdown.run_until_cancelled(tokio::time::sleep(config.poll)).await;
+        }
+        Ok(())
+    }
+
+    /// Looks at what waits, and does the round that is due.
+    async fn step(&mut self, now: DateTime<Utc>) -> Result<()> {
+        let last = self.rounds.store.last_round().await?;
+        if let Some(left) = last.as_ref().filter(|round| is_left_lying(round, now)) {
+            let trigger = left.trigger;
+            return self.round(trigger).await.map(drop);
+        }
+        if last.as_ref().is_some_and(|round| round.verdict.is_none()) {
+            return Ok(());
+        }
+        let waiting = self.waiting(last.as_ref(), now).await?;
+        match self.rounds.config.triggers().due(now, &waiting) {
+            Some(trigger) => self.round(trigger).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    async fn waiting(&mut self, last: Option<&Round>, now: DateTime<Utc>) -> Result<Waiting> {
+        let Rounds { store, metrics, .. } = &self.rounds;
+        let new_labels = store.new_labels().await?;
+        metrics.new_labels.set(new_labels);
+        metrics.champion_version.set(store.champion().await?.map_or(0, |champion| champion.version.0));
+        // Times that passed while there was nothing new are over; times that passed while no trainer ran are not.
+        let begun = last.map(|round| round.started_at);
+        let since = self.looked_at.max(begun).unwrap_or(now);
+        if new_labels == 0 || self.looked_at.is_none() && begun.is_none() {
+            self.looked_at = Some(now);
+        }
+        Ok(Waiting {
+            new_labels,
+            requested: store.open_request().await?.is_some(),
+            since,
+            failed_at: last
+                .filter(|round| round.verdict == Some(Verdict::Abandoned))
+                .and_then(|round| round.finished_at),
+        })
+    }
+
+    async fn round(&self, trigger: Trigger) -> Result<Ended> {
+        let Rounds { metrics, config, store, checkpoints, .. } = &self.rounds;
+        metrics.round_running.set(1);
+        let ended = self.rounds.run(trigger).await;
+        metrics.round_running.set(0);
+        let ended = ended?;
+        let verdict = match &ended {
+            Ended::Promoted(version) => {
+                tracing::info!(version = version.0, "a new champion");
+                Some("accepted")
+            }
+            Ended::Rejected(version) => {
+                tracing::info!(version = version.0, "the candidate is rejected");
+                Some("rejected")
+            }
+            Ended::Abandoned(reason) => {
+                tracing::error!(reason, "the round failed");
+                Some("abandoned")
+            }
+            Ended::TakenOver => {
+                tracing::warn!("another trainer has taken the round over: this one gives it up");
+                None
+            }
+            Ended::Busy(round) => {
+                tracing::info!(round, "another trainer works on a round");
+                None
+            }
+            Ended::Interrupted => {
+                tracing::info!("the round was interrupted; it goes on where it stood");
+                None
+            }
+        };
+        let Some(verdict) = verdict else { return Ok(ended) };
+        metrics.rounds.get_or_create(&ByVerdict { verdict }).inc();
+        match collect(store, checkpoints, &config.cache(), config.keep_checkpoints, config.keep_for).await {
+            Ok(deleted) => drop(metrics.checkpoints_collected.inc_by(deleted)),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "old checkpoints were not looked through"),
+        }
+        Ok(ended)
+    }
+}
+
+/// Whether the round's trainer has given no sign of life for longer than its lease.
+fn is_left_lying(round: &Round, now: DateTime<Utc>) -> bool {
+    round.verdict.is_none() && round.lease_until.is_none_or(|until| until < now)
+}
+
+fn is_transient(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<StoreError>().is_some_and(StoreError::is_transient)
+}
