@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use classifier::checkpoint::Manifest;
 use classifier::{Classifier, DeviceChoice};
 use store::Model;
@@ -15,7 +15,7 @@ pub async fn fetch(checkpoints: &CheckpointStore, model: &Model, cache: &Path) -
     if verify(&directory, model).is_ok() {
         return Ok(directory);
     }
-    tokio::fs::remove_dir_all(&directory).await.with_context(|| directory.display().to_string())?;
+    checkpoints.forget(&model.uri, cache).await?;
     let directory = checkpoints.fetch(&model.uri, cache).await?;
     verify(&directory, model)?;
     Ok(directory)

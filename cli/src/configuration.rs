@@ -1,13 +1,26 @@
-//! The README's table of the consumer's flags, made from the program itself.
+//! The README's tables of the services' flags, made from the programs themselves.
 
 use std::fmt::Write;
 
 use clap::{ArgAction, CommandFactory};
 
+/// A service that has flags of its own.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Service {
+    /// Reviews from Kafka, labels into Postgres.
+    Consumer,
+    /// Labels into a better champion.
+    Trainer,
+}
+
 /// A Markdown table: one row a flag, in the order of `--help`.
-pub fn table() -> String {
+pub fn table(service: Service) -> String {
+    let command = match service {
+        Service::Consumer => consumer::Config::command(),
+        Service::Trainer => trainer::service::Config::command(),
+    };
     let mut table = String::from("| flag | environment | default | meaning |\n|---|---|---|---|\n");
-    for flag in consumer::Config::command().get_arguments() {
+    for flag in command.get_arguments() {
         let (Some(long), Some(help)) = (flag.get_long(), flag.get_help()) else {
             continue;
         };
@@ -39,7 +52,7 @@ mod tests {
         let (table, _) = after.split_once("<!-- /configuration -->").expect("the README marks where the table ends");
         assert_eq!(
             table.trim(),
-            super::table().trim(),
+            super::table(super::Service::Consumer).trim(),
             "put what `labelstream configuration` prints between the marks"
         );
     }

@@ -92,9 +92,13 @@ enum Command {
     /// Measure the engine or the whole stream.
     #[command(subcommand)]
     Bench(bench::Command),
-    /// Print the README's table of the consumer's flags.
+    /// Print the README's table of a service's flags.
     #[command(hide = true)]
-    Configuration,
+    Configuration {
+        /// Whose flags.
+        #[arg(value_enum, default_value_t = configuration::Service::Consumer)]
+        service: configuration::Service,
+    },
 }
 
 fn main() -> ExitCode {
@@ -169,7 +173,7 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Resu
         Command::Doctor(arguments) => return doctor::run(arguments).await,
         Command::Migrate(arguments) => migrate::run(arguments).await?,
         Command::Bench(command) => bench::run(command).await?,
-        Command::Configuration => print!("{}", configuration::table()),
+        Command::Configuration { service } => print!("{}", configuration::table(service)),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -112,7 +112,8 @@ pub fn registered(url: &str, checkpoints: &Path, seed: u64, flags: &[&str]) -> i
     json(&registered)["version"].as_i64().unwrap()
 }
 
-fn save_tiny_model(directory: &Path, seed: u64) {
+/// Writes it as a checkpoint directory.
+pub fn save_tiny_model(directory: &Path, seed: u64) {
     let tokenizer = Tokenizer::from_characters(&["很快，好吃。太慢了不来"], 100);
     let mut config = ModelConfig::small(tokenizer.vocab_size(), Labels::new(["好评", "差评"]));
     config.hidden_size = 32;

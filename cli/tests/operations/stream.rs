@@ -1,7 +1,7 @@
 //! Publishing, dead letters, lag, and what a person is told when something is missing.
 
 use std::io::Write;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -103,45 +103,6 @@ fn a_csv_is_published_and_status_tells_the_lag_or_why_it_cannot() {
     assert_eq!((&without["lag"], without["partitions"][0]["position"].as_i64()), (&Value::Null, Some(2)));
     let down = succeed(&["status", "--database-url", &url, "--brokers", "127.0.0.1:1"]);
     assert!(down.contains("lag: unknown (no Kafka broker answered at 127.0.0.1:1"), "{down}");
-}
-
-#[test]
-fn doctor_names_each_thing_that_is_missing_and_what_to_do() {
-    let url = POSTGRES.create_database("doctor").unwrap();
-    let doctor = [
-        "doctor",
-        "--json",
-        "--topic",
-        "examined",
-        "--device",
-        "cpu",
-        "--brokers",
-        KAFKA.brokers(),
-        "--database-url",
-        &url,
-    ];
-    let outcome = |output: &Output, check: &str| {
-        let findings = json(std::str::from_utf8(&output.stdout).unwrap());
-        let finding = findings.as_array().unwrap().iter().find(|finding| finding["check"] == check).unwrap().clone();
-        (finding["outcome"].as_str().unwrap().to_owned(), finding["advice"].as_str().unwrap_or_default().to_owned())
-    };
-
-    let ill = run(&doctor);
-    assert_eq!(ill.status.code(), Some(1));
-    assert_eq!(outcome(&ill, "brokers").0, "ok");
-    assert_eq!(outcome(&ill, "database").0, "ok");
-    let (topic, advice) = outcome(&ill, "topic");
-    assert!(topic == "fail" && advice.contains("--create-topic"), "{topic}: {advice}");
-    assert_eq!(outcome(&ill, "migrations"), ("fail".into(), "run `labelstream migrate`".into()));
-
-    succeed(&["migrate", "--database-url", &url]);
-    KAFKA.create_topic("examined", 2).unwrap();
-    let well = run(&doctor);
-    assert!(well.status.success(), "{}", String::from_utf8_lossy(&well.stdout));
-    assert_eq!(outcome(&well, "migrations").0, "ok");
-    assert_eq!(outcome(&well, "topic").0, "ok");
-    assert_eq!(outcome(&well, "device").0, "ok");
-    assert_eq!(outcome(&well, "champion").0, "warn");
 }
 
 #[test]
