@@ -59,8 +59,7 @@ pub(super) fn learn<T: AsRef<str> + Sync>(texts: &[T], limit: usize) -> Option<T
 /// so that the same texts give the same vocabulary.
 fn in_fixed_order(model: &Unigram) -> Option<Unigram> {
     let rounded = |score: f64| (score * 1e6).round() / 1e6;
-    let mut entries: Vec<(String, f64)> =
-        model.iter().map(|(piece, score)| (piece.clone(), rounded(*score))).collect();
+    let mut entries: Vec<(String, f64)> = model.iter().map(|(piece, score)| (piece.clone(), rounded(*score))).collect();
     if entries.len() < model.get_vocab_size() || entries.len() <= SPECIAL.len() {
         return None;
     }
