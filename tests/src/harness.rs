@@ -7,7 +7,7 @@ mod records;
 mod site;
 
 pub use model::{TINY_LABELS, save_tiny_model};
-pub use process::Consumer;
+pub use process::Service;
 pub use programs::labelstream;
 pub use records::{Expect, Message, Sent, Topic};
 pub use site::Site;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Consumer, Message, Site, until_within};
+use crate::harness::{Message, Service, Site, until_within};
 
 const RECORDS: usize = 20_000;
 const KILLS: usize = 50;
@@ -20,7 +20,7 @@ async fn fifty_kills_while_consumers_come_and_go_lose_nothing_and_double_nothing
     let site = Site::new("kills", 4).await;
     let sent = site.open_topic().publish(&Message::mixed(RECORDS)).await;
     let mut random = Random::new(20_261_122);
-    let mut consumers: [Consumer; 2] = ["one", "two"].map(|name| site.consumer(name, &FLAGS));
+    let mut consumers: [Service; 2] = ["one", "two"].map(|name| site.consumer(name, &FLAGS));
 
     for kill in 0..KILLS {
         let from = site.done().await;

@@ -6,6 +6,7 @@ mod bad_records;
 mod gaps;
 mod http;
 mod kills;
+mod learning;
 mod outages;
 mod startup;
 mod stream;

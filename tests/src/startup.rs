@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Consumer, Message, Site, kafka, labelstream, postgres, until};
+use crate::harness::{Message, Service, Site, kafka, labelstream, postgres, until};
 
 /// A password of Kafka's that must never be printed.
 const KAFKA_SECRET: &str = "sw0rdf1sh";
@@ -18,7 +18,7 @@ fn check_that_no_secret_is_told(site: &Site, output: &str) {
 }
 
 /// Waits for exit code 1 and returns the one line that says why.
-async fn refusal(site: &Site, mut consumer: Consumer) -> String {
+async fn refusal(site: &Site, mut consumer: Service) -> String {
     assert_eq!(consumer.exit_code().await, Some(1), "{}", consumer.log());
     let log = consumer.log();
     check_that_no_secret_is_told(site, &log);
@@ -132,7 +132,7 @@ async fn a_champion_whose_checkpoint_is_gone_or_damaged_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_usage_ends_with_code_2() {
     let log = tempfile::TempDir::new().expect("a directory can be made");
-    let mut consumer = Consumer::start(&["--no-such-flag".to_owned()], log.path().join("log"));
+    let mut consumer = Service::start("consumer", &["--no-such-flag".to_owned()], log.path().join("log"));
     assert_eq!(consumer.exit_code().await, Some(2), "{}", consumer.log());
     assert_eq!(labelstream(&["no-such-command"]).status.code(), Some(2));
 }

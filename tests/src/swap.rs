@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::query_as;
 use tokio::sync::watch;
 
-use crate::harness::{Consumer, Message, Sent, Site, Topic, labelstream, save_tiny_model, until};
+use crate::harness::{Message, Sent, Service, Site, Topic, labelstream, save_tiny_model, until};
 
 /// What `labelstream models` does with these words; it must succeed.
 fn models(site: &Site, words: &[&str]) {
@@ -28,7 +28,7 @@ async fn publish_steadily(topic: Topic, mut stop: watch::Receiver<bool>) -> Vec<
     }
 }
 
-async fn until_it_serves(consumers: &[Consumer], version: i64) {
+async fn until_it_serves(consumers: &[Service], version: i64) {
     until(&format!("version {version} everywhere"), async || {
         consumers.iter().all(|consumer| consumer.metric("labelstream_model_version") == version as f64)
     })

@@ -1,4 +1,4 @@
-//! A consumer process.
+//! A service as a process.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -12,27 +12,28 @@ use serde_json::Value;
 use super::programs::program;
 use super::until;
 
-/// A running `consumer`. Dropping it kills it.
-pub struct Consumer {
+/// A running `consumer` or `trainer`. Dropping it kills it.
+pub struct Service {
+    name: &'static str,
     child: Child,
     log: PathBuf,
     http: String,
 }
 
-impl Consumer {
-    /// Starts the program with these arguments; its output goes to `log`.
-    pub fn start(arguments: &[String], log: PathBuf) -> Self {
+impl Service {
+    /// Starts the program of this name with these arguments; its output goes to `log`.
+    pub fn start(name: &'static str, arguments: &[String], log: PathBuf) -> Self {
         let port = stack::free_port().expect("a port is free");
         let output = File::options().create(true).append(true).open(&log).expect("the log can be written");
-        let child = program("consumer")
+        let child = program(name)
             .args(arguments)
             .args(["--http", &format!("127.0.0.1:{port}")])
             .stdout(output.try_clone().expect("a file can be shared"))
             .stderr(output)
             .stdin(Stdio::null())
             .spawn()
-            .expect("the consumer can be run");
-        Self { child, log, http: format!("http://127.0.0.1:{port}") }
+            .expect("the service can be run");
+        Self { name, child, log, http: format!("http://127.0.0.1:{port}") }
     }
 
     /// Everything it has printed.
@@ -42,7 +43,7 @@ impl Consumer {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("the consumer can be signalled");
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("the service can be signalled");
     }
 
     /// SIGKILL, and waits for the end.
@@ -60,7 +61,7 @@ impl Consumer {
     /// Waits for its end and returns the exit code; `None` where a signal ended it.
     pub async fn exit_code(&mut self) -> Option<i32> {
         let mut status = None;
-        until("the consumer's end", async || {
+        until(&format!("the {}'s end", self.name), async || {
             status = self.ended();
             status.is_some()
         })
@@ -70,8 +71,8 @@ impl Consumer {
 
     /// Waits until it says that it serves.
     pub async fn until_ready(&mut self) {
-        until("a ready consumer", async || {
-            assert!(self.ended().is_none(), "the consumer ended:\n{}", self.log());
+        until(&format!("a ready {}", self.name), async || {
+            assert!(self.ended().is_none(), "the {} ended:\n{}", self.name, self.log());
             self.get("/health/ready").0 == 200
         })
         .await;
@@ -79,7 +80,7 @@ impl Consumer {
 
     /// Waits until its output contains `text`.
     pub async fn until_it_says(&mut self, text: &str) {
-        until(&format!("a consumer that says {text:?}"), async || self.log().contains(text)).await;
+        until(&format!("a {} that says {text:?}", self.name), async || self.log().contains(text)).await;
     }
 
     /// Status and body of a page; status 0 where nobody answers.
@@ -118,11 +119,11 @@ impl Consumer {
     }
 }
 
-impl Drop for Consumer {
+impl Drop for Service {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            eprintln!("--- the consumer's log ---\n{}", self.log());
+            eprintln!("--- the log of the {} ---\n{}", self.name, self.log());
         }
     }
 }

@@ -14,7 +14,7 @@ use store::{NewModel, Store, Version};
 use tempfile::TempDir;
 
 use super::model::{TINY_LABELS, save_tiny_model};
-use super::{Consumer, Expect, Sent, Topic, kafka, postgres, until};
+use super::{Expect, Sent, Service, Topic, kafka, postgres, until};
 
 /// Where one test runs.
 pub struct Site {
@@ -124,11 +124,26 @@ impl Site {
     }
 
     /// Starts a consumer; `name` names its log.
-    pub fn consumer(&self, name: &str, more: &[(&str, &str)]) -> Consumer {
+    pub fn consumer(&self, name: &str, more: &[(&str, &str)]) -> Service {
         // A member that was killed holds its partitions until its session ends.
         let short_sessions = [("-X", "session.timeout.ms=1000"), ("-X", "heartbeat.interval.ms=200")];
         let flags: Vec<_> = short_sessions.iter().chain(more).copied().collect();
-        Consumer::start(&self.flags(&flags), self.files.path().join(format!("{name}.log")))
+        Service::start("consumer", &self.flags(&flags), self.files.path().join(format!("{name}.log")))
+    }
+
+    /// Starts a trainer that looks often; `name` names its log.
+    pub fn trainer(&self, name: &str, more: &[(&str, &str)]) -> Service {
+        let checkpoints = self.checkpoints();
+        let work = self.files.path().join("work").display().to_string();
+        let usual = [
+            ("--database-url", self.database.as_str()),
+            ("--checkpoints", &checkpoints),
+            ("--work", &work),
+            ("--device", "cpu"),
+            ("--poll", "0.1"),
+        ];
+        let flags = usual.iter().chain(more).flat_map(|(flag, value)| [flag.to_string(), value.to_string()]);
+        Service::start("trainer", &flags.collect::<Vec<_>>(), self.files.path().join(format!("{name}.log")))
     }
 
     /// One number from the database; `None` while it does not answer.

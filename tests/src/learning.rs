@@ -1,0 +1,98 @@
+//! The whole loop: people label what the stream has shown, the trainer makes a better model of it, and the stream takes it over.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::query_as;
+use tokio::sync::watch;
+
+use crate::harness::{Message, Sent, Site, TINY_LABELS, Topic, until};
+
+/// The project's own reviews: their texts, and what people would say of them.
+fn reviews() -> Vec<(String, &'static str)> {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/demo/reviews.csv");
+    let mut reader = csv::Reader::from_path(file).expect("the demo's reviews are there");
+    let rows = reader.deserialize().map(|row| row.expect("a label and a text"));
+    rows.map(|(label, text): (String, String)| (text, TINY_LABELS[usize::from(label == "好评")])).collect()
+}
+
+/// Publishes the reviews in their order, over and over, twenty every 50 ms, until it is told to stop; returns all records.
+async fn publish_steadily(topic: Topic, mut stop: watch::Receiver<bool>) -> Vec<Sent> {
+    let reviews = reviews();
+    let mut clock = tokio::time::interval(Duration::from_millis(50));
+    let mut sent: Vec<Sent> = Vec::new();
+    loop {
+        tokio::select! {
+            _ = stop.changed() => return sent,
+            _ = clock.tick() => {
+                let numbers = sent.len()..sent.len() + 20;
+                let text = |number: usize| &reviews[number % reviews.len()].0;
+                let messages: Vec<Message> =
+                    numbers.map(|number| Message::review(&format!("r-{number}"), text(number))).collect();
+                sent.extend(topic.publish(&messages).await);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_labels_become_a_better_champion_under_the_running_stream() {
+    let site = Site::new("learning", 3).await;
+    let mut consumer = site.consumer("consumer", &[]);
+    consumer.until_ready().await;
+    let rules = [("--base", "new-linear"), ("--min-new-labels", "300"), ("--min-held-out", "40")];
+    let mut trainer = site.trainer("trainer", &rules);
+    trainer.until_ready().await;
+    let (stop, stopped) = watch::channel(false);
+    let steady = tokio::spawn(publish_steadily(site.open_topic(), stopped));
+    let labeled = "select count(*) from predictions where review_id in (select 'r-' || n from generate_series(0, 299) as n)";
+    until("predictions of what is to be labeled", async || site.number(labeled).await == Some(300)).await;
+
+    let people: Vec<&str> = reviews().iter().take(300).map(|(_, label)| *label).collect();
+    sqlx::query(
+        "insert into labels (review_id, label) select 'r-' || (place - 1), label
+        from unnest($1::text[]) with ordinality as said (label, place)",
+    )
+    .bind(people)
+    .execute(&site.pool)
+    .await
+    .expect("plain SQL labels reviews by their ids alone");
+    until("the better model serves", async || consumer.metric("labelstream_model_version") == 2.0).await;
+    let seen = site.done().await;
+    until("some records by the new version", async || site.done().await > seen + 500).await;
+    stop.send(true).expect("the publisher listens");
+    let sent = steady.await.expect("the publisher does not panic");
+    site.until_done(&sent).await;
+    site.check_every_record(&sent).await;
+
+    let changes: Vec<(i32, i64, i64)> = query_as(
+        "select partition, count(*) filter (where version <> before), max(version)
+        from (select partition, version, lag(version) over (partition by partition order by kafka_offset) as before
+            from predictions) as predictions
+        group by partition order by partition",
+    )
+    .fetch_all(&site.pool)
+    .await
+    .expect("the database answers");
+    assert_eq!(changes, [(0, 1, 2), (1, 1, 2), (2, 1, 2)], "every prediction after the swap names the new version");
+    let mixed = "select count(*) from (
+        select from predictions group by partition, classified_at having count(distinct version) > 1) as transactions";
+    assert_eq!(site.number(mixed).await, Some(0), "no transaction names two versions");
+
+    type Round = (String, String, i64, Option<i64>, Value, Value, Option<Value>);
+    let rounds: Vec<Round> = query_as(
+        "select trigger, verdict, candidate, champion, candidate_metrics, champion_metrics, evidence from rounds",
+    )
+    .fetch_all(&site.pool)
+    .await
+    .expect("the database answers");
+    let [(trigger, verdict, candidate, champion, better, worse, evidence)] = &rounds[..] else {
+        panic!("one round, not {rounds:?}");
+    };
+    assert_eq!((trigger.as_str(), verdict.as_str(), *candidate, *champion), ("new labels", "accepted", 2, Some(1)));
+    let accuracy = |metrics: &Value| metrics["accuracy"].as_f64().expect("an accuracy");
+    assert!(accuracy(better) > accuracy(worse), "{better} against {worse}");
+    assert!(evidence.is_some(), "the verdict comes with its numbers");
+    let why = "select count(*) from deployments where version = 2 and why like '%round 1%'";
+    assert_eq!(site.number(why).await, Some(1), "it is on record why the champion changed");
+}
