@@ -14,7 +14,7 @@ program=${LABELSTREAM:-target/release/labelstream}
 here=$(dirname "$0")
 
 case $task in
-new) length=128 flags=(--base new) ;;
+new) length=128 flags=(--base new-bert) ;;
 fine-tune)
     length=64 flags=(--base "$encoder" --epochs 3 --batch-size 32 --learning-rate 5e-5 --weight-decay 0.01 --warmup-ratio 0.1
         --max-grad-norm 1.0)

@@ -3,7 +3,7 @@
 
 usage: training.py train_data.csv [--base DIRECTORY] [--steps 40] [--threads 2] [--max-length 128]
 
-Without a base: 4 layers of 256 over single characters, as `labelstream train --base new`. Batches of 32 of similar length,
+Without a base: 4 layers of 256 over single characters, as `labelstream train --base new-bert`. Batches of 32 of similar length,
 padded to their longest text, AdamW, clipping at 1. Prints wall-clock and processor time, the latter for machines that
 are busy with other things.
 """

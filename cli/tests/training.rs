@@ -348,3 +348,29 @@ fn wrong_usage_exits_with_2() {
         assert_eq!(labelstream(arguments).output().unwrap().status.code(), Some(2), "{arguments:?}");
     }
 }
+
+/// The project's own reviews through `prepare`, `train` as it is by default, `evaluate` and `classify`.
+#[test]
+fn without_a_base_a_linear_model_learns_the_reviews_of_the_demo() {
+    let reviews = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/reviews.csv");
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (data, out) = (path("data"), path("out"));
+    succeed(labelstream(&["prepare", reviews, "--out", &data]));
+    let training = succeed(labelstream(&["train", "--data", &data, "--out", &out, "--json"]));
+    let summary: Value = serde_json::from_slice(&training.stdout).unwrap();
+    assert_eq!(summary["kind"], "labelstream-linear", "{summary}");
+    assert!(summary["reason"].as_str().unwrap().contains("no network was trained"), "{summary}");
+
+    let test = path("data/test_data.csv");
+    let figures = succeed(labelstream(&["evaluate", "--checkpoint", &out, "--data", &test, "--json"]));
+    let figures: Value = serde_json::from_slice(&figures.stdout).unwrap();
+    assert!(figures["accuracy"].as_f64().unwrap() > 0.92, "{figures}");
+    let answers = ["好吃，送得很快，下次还来", "太难吃了，等了两个小时，退款"];
+    let answers = succeed(labelstream(&["classify", "--checkpoint", &out, "--text", answers[0], "--text", answers[1]]));
+    let labels: Vec<Value> = json_lines(&answers).iter().map(|line| line["label"].clone()).collect();
+    assert_eq!(labels, ["好评", "差评"]);
+
+    let error = fail(labelstream(&["train", "--data", &data, "--base", &out, "--out", &path("next")]));
+    assert!(error.contains("labelstream-linear") && error.contains("new-bert"), "{error}");
+}

@@ -20,12 +20,16 @@ use crate::linear::{self, LinearSettings, LinearSummary, fit_linear};
 use crate::metrics::Evaluation;
 use crate::settings::{Base, Settings};
 
-/// Training texts below which a network from random weights is not tried: with twice as many, and ten minutes, it still is
-/// behind the linear model (`bench/results/2026-11-22-budgets.md`).
-const ENOUGH_TO_LEARN: usize = 5_000;
+/// How many texts there must be before a network is tried.
+struct Enough {
+    /// Training texts; a network from random weights that has fewer is behind a linear model by points.
+    to_learn: usize,
+    /// Validation texts; of fewer only a giant lead would be evidence.
+    to_compare: usize,
+}
 
-/// Validation texts below which only a giant lead would be evidence.
-const ENOUGH_TO_COMPARE: usize = 200;
+/// With twice as many to learn from, and minutes, a network still is no better (`bench/results/2026-11-22-budgets.md`).
+const ENOUGH: Enough = Enough { to_learn: 5_000, to_compare: 200 };
 
 /// How probable a lead like the network's may be by chance alone.
 const CHANCE: f64 = 0.05;
@@ -98,7 +102,7 @@ impl Trained {
 /// As [`fit`] and [`fit_linear`].
 pub fn train(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut Watch) -> Result<Trained> {
     match base {
-        Base::New => Ok(Trained::Fresh(fresh(settings, dataset, out, progress)?)),
+        Base::New => Ok(Trained::Fresh(fresh(settings, dataset, &ENOUGH, out, progress)?)),
         Base::NewLinear => {
             let settings = LinearSettings { threads: settings.threads };
             Ok(Trained::Linear(fit_linear(&settings, dataset, out)?))
@@ -109,7 +113,13 @@ pub fn train(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, pr
     }
 }
 
-fn fresh(settings: &Settings, dataset: &Dataset, out: &Path, progress: &mut Watch) -> Result<FreshSummary> {
+fn fresh(
+    settings: &Settings,
+    dataset: &Dataset,
+    enough: &Enough,
+    out: &Path,
+    progress: &mut Watch,
+) -> Result<FreshSummary> {
     settings.check()?;
     ensure!(!out.exists(), "{}: exists already; give another --out, or remove it", out.display());
     let started = Instant::now();
@@ -118,7 +128,7 @@ fn fresh(settings: &Settings, dataset: &Dataset, out: &Path, progress: &mut Watc
     let linear = Classifier::linear(model.clone());
     let linear_evaluation = (!dataset.valid.is_empty()).then(|| evaluate(&linear, &dataset.valid)).transpose()?;
 
-    let verdict = match too_little(dataset) {
+    let verdict = match too_little(dataset, enough) {
         Some(reason) => Verdict { network: None, is_better: false, reason },
         None => {
             let directory = network(settings, dataset, out, progress)?;
@@ -147,17 +157,18 @@ fn fresh(settings: &Settings, dataset: &Dataset, out: &Path, progress: &mut Watc
 }
 
 /// Why a network is not worth trying.
-fn too_little(dataset: &Dataset) -> Option<String> {
+fn too_little(dataset: &Dataset, enough: &Enough) -> Option<String> {
+    let Enough { to_learn, to_compare } = enough;
     let (train, valid) = (dataset.train.len(), dataset.valid.len());
-    if train < ENOUGH_TO_LEARN {
+    if train < *to_learn {
         Some(format!(
             "no network was trained: {train} training texts are too few for one from random weights, which is behind a linear \
-             model below {ENOUGH_TO_LEARN}; `new-bert` trains one all the same"
+             model below {to_learn}; `new-bert` trains one all the same"
         ))
-    } else if valid < ENOUGH_TO_COMPARE {
+    } else if valid < *to_compare {
         Some(format!(
             "no network was trained: {valid} validation texts could not show that it is better than the linear model; \
-             {ENOUGH_TO_COMPARE} could"
+             {to_compare} could"
         ))
     } else {
         None
@@ -216,4 +227,85 @@ fn right(classifier: &Classifier, examples: &[Example]) -> Result<Vec<bool>> {
     let texts: Vec<&str> = examples.iter().map(|example| example.text.as_str()).collect();
     let predictions = classifier.classify(&texts)?;
     Ok(predictions.iter().zip(examples).map(|(prediction, example)| prediction.best().0 == example.label).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use classifier::DeviceChoice;
+
+    use super::*;
+
+    /// Texts of which one character tells the class.
+    fn examples(range: std::ops::Range<usize>) -> Vec<Example> {
+        let example = |index: usize| {
+            let filler: String =
+                "送餐很快味道一般".chars().cycle().skip(index * 5 % 8).take(2 + index * 3 % 11).collect();
+            Example { text: format!("{}{filler}", ["好", "差"][index % 2]), label: index % 2 }
+        };
+        range.map(example).collect()
+    }
+
+    fn dataset() -> Dataset {
+        let labels = ["good", "bad"].map(str::to_owned).to_vec();
+        Dataset { labels, train: examples(0..256), valid: examples(256..300) }
+    }
+
+    fn settings() -> Settings {
+        let usual = Settings::for_base(&Base::New);
+        Settings { epochs: 3, threads: 2, save_limit: 0, device: DeviceChoice::Cpu, ..usual }
+    }
+
+    #[test]
+    fn with_few_labels_the_linear_model_is_taken_and_the_reason_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path().join("out");
+        let watch: &mut Watch = &mut |_| panic!("a network was trained");
+        let trained = train(&settings(), &dataset(), &Base::New, &out, watch).unwrap();
+        let Trained::Fresh(summary) = &trained else { panic!("{trained:?}") };
+        assert_eq!((summary.kind.as_str(), summary.network.is_none()), ("labelstream-linear", true));
+        assert!(summary.reason.contains("256 training texts") && summary.reason.contains("5000"), "{}", summary.reason);
+        assert_eq!(trained.evaluation().unwrap().accuracy, 1.0);
+        assert_eq!(Manifest::sha256(trained.checkpoint()).unwrap(), trained.manifest_sha256());
+
+        let unproven = Dataset { valid: examples(0..10), ..dataset() };
+        let enough = Enough { to_learn: 100, to_compare: 20 };
+        let summary = fresh(&settings(), &unproven, &enough, &directory.path().join("other"), watch).unwrap();
+        assert!(summary.reason.contains("10 validation texts"), "{}", summary.reason);
+    }
+
+    #[test]
+    fn a_network_that_is_no_better_than_the_linear_model_does_not_take_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path().join("out");
+        let enough = Enough { to_learn: 100, to_compare: 20 };
+        let summary = fresh(&settings(), &dataset(), &enough, &out, &mut |_| Ok(())).unwrap();
+        assert_eq!(summary.network.as_ref().unwrap().accuracy, 1.0, "{}", summary.reason);
+        assert_eq!(summary.kind, "labelstream-linear");
+        assert!(
+            summary.reason.contains("not clearly better") && summary.reason.contains("out.bert"),
+            "{}",
+            summary.reason
+        );
+        let kind = |name: &str| Classifier::open(&directory.path().join(name), &Device::Cpu).unwrap().kind();
+        assert_eq!((kind("out"), kind("out.bert")), (ModelKind::Linear, ModelKind::Bert));
+
+        // Against a linear model that has everything wrong, the same network is clearly better.
+        let mut wrong = dataset();
+        wrong.train.iter_mut().for_each(|example| example.label = 1 - example.label);
+        let wrong = Classifier::linear(linear::learn(&LinearSettings::default(), &wrong).unwrap());
+        let verdict = Verdict::of(directory.path().join("out.bert"), &wrong, &settings(), &dataset().valid).unwrap();
+        assert!(verdict.is_better && verdict.reason.contains("clearly better"), "{}", verdict.reason);
+    }
+
+    #[test]
+    fn a_network_that_a_killed_run_has_finished_is_not_trained_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let finished = directory.path().join("out.bert");
+        fit(&settings(), &dataset(), &Base::NewBert, &finished, &mut |_| Ok(())).unwrap();
+        let settings = Settings { state: Some(directory.path().join("state")), ..settings() };
+        let enough = Enough { to_learn: 100, to_compare: 20 };
+        let watch: &mut Watch = &mut |_| panic!("it was trained again");
+        let summary = fresh(&settings, &dataset(), &enough, &directory.path().join("out"), watch).unwrap();
+        assert!(summary.network.is_some());
+    }
 }

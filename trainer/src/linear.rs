@@ -15,14 +15,15 @@ mod vocabulary;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use classifier::linear::{LinearModel, LinearWeights, MAX_UNITS, MODEL_TYPE, NgramRange};
-use classifier::{Classifier, Labels};
+use classifier::{Classifier, Labels, Prediction};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::dataset::{Dataset, Example};
 use crate::evaluate::evaluate;
+use crate::gate::Paired;
 use crate::metrics::Evaluation;
 use crate::parallel;
 use vocabulary::{Text, Vocabulary};
@@ -32,6 +33,12 @@ const RANGE: NgramRange = NgramRange(1, 3);
 
 /// What an error on a training text costs beside the length of the weights: LIBLINEAR's `C`.
 const COST: f64 = 0.3;
+
+/// What it costs where that is clearly better on the folds: where words are units, many of them rare, as in English.
+const DEAR: f64 = 1.0;
+
+/// How probable a lead like that of [`DEAR`] may be by chance alone.
+const CHANCE: f64 = 0.05;
 
 /// Parts of the training texts, each answered by a model that was fitted on the others.
 const FOLDS: usize = 5;
@@ -118,26 +125,19 @@ pub(crate) fn learn(settings: &LinearSettings, dataset: &Dataset) -> Result<Line
     let task = Task { labels: Labels::new(&dataset.labels), examples: &dataset.train };
     let texts = vocabulary::read(&dataset.train);
     if texts.len() < FEW {
-        return sharpened(&task.separate(&texts, &|_| true)?, sharpness::USUAL);
+        return sharpened(&task.separate(&texts, &|_| true, COST)?, sharpness::USUAL);
     }
 
     let folds = folds(&dataset.train, dataset.labels.len());
-    // What a fold leaves out; the last one leaves out nothing and is the model.
-    let jobs = (0..=FOLDS).collect();
-    let mut models =
-        parallel::map(settings.threads, jobs, |_| 1, |fold| task.separate(&texts, &|text| folds[text] != fold))?;
-    let model = models.pop().context("a job without a result is a bug")?;
-    let mut answers = Vec::with_capacity(texts.len());
-    for (fold, model) in models.iter().enumerate() {
-        let left_out: Vec<&Example> =
-            dataset.train.iter().zip(&folds).filter(|(_, of)| **of == fold).map(|(example, _)| example).collect();
-        let texts: Vec<&str> = left_out.iter().map(|example| example.text.as_str()).collect();
-        let predictions = model.classify(&texts, MAX_UNITS)?;
-        answers.extend(
-            predictions.into_iter().zip(left_out).map(|(prediction, example)| (prediction.scores, example.label)),
-        );
-    }
-    sharpened(&model, sharpness::of(&answers))
+    let answers = |cost| task.answers_of_folds(&texts, &folds, cost, settings.threads);
+    let (usual, dear) = (answers(COST)?, answers(DEAR)?);
+    let is_better = Paired::new(&right(&dear), &right(&usual), None).p_better < CHANCE;
+    let (cost, answers) = if is_better { (DEAR, dear) } else { (COST, usual) };
+    sharpened(&task.separate(&texts, &|_| true, cost)?, sharpness::of(&answers))
+}
+
+fn right(answers: &[Answer]) -> Vec<bool> {
+    answers.iter().map(|answer| answer.prediction.best().0 == answer.truth).collect()
 }
 
 /// A fold for each example, so that each has its share of every class.
@@ -157,8 +157,21 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
+    /// Each fold's texts as a model answers them that was fitted on the other folds.
+    fn answers_of_folds(&self, texts: &[Text], folds: &[usize], cost: f64, threads: usize) -> Result<Vec<Answer>> {
+        let of_fold = |fold: usize| {
+            let model = self.separate(texts, &|text| folds[text] != fold, cost)?;
+            let left_out = self.examples.iter().zip(folds).filter(|(_, of)| **of == fold).map(|(example, _)| example);
+            let (texts, truth): (Vec<&str>, Vec<usize>) =
+                left_out.map(|example| (example.text.as_str(), example.label)).unzip();
+            let predictions = model.classify(&texts, MAX_UNITS)?;
+            Ok(predictions.into_iter().zip(truth).map(|(prediction, truth)| Answer { prediction, truth }))
+        };
+        Ok(parallel::map(threads, (0..FOLDS).collect(), |_| 1, of_fold)?.into_iter().flatten().collect())
+    }
+
     /// The model that is fitted on the examples that `is_in` takes by index.
-    fn separate(&self, texts: &[Text], is_in: &dyn Fn(usize) -> bool) -> Result<LinearModel> {
+    fn separate(&self, texts: &[Text], is_in: &dyn Fn(usize) -> bool, cost: f64) -> Result<LinearModel> {
         let (texts, truth): (Vec<&Text>, Vec<usize>) = texts
             .iter()
             .zip(self.examples)
@@ -169,7 +182,7 @@ impl Task<'_> {
         let vocabulary = Vocabulary::of(&texts);
         let rows = vocabulary.rows(&texts);
         let classes = self.labels.len();
-        let costs = costs(&truth, classes);
+        let costs = costs(&truth, classes, cost);
         let one_against_rest = |class: usize| {
             let signs: Vec<f64> = truth.iter().map(|truth| if *truth == class { 1.0 } else { -1.0 }).collect();
             solver::separate(&rows, &signs, &costs)
@@ -195,13 +208,19 @@ impl Task<'_> {
     }
 }
 
+/// What a model says of a text that it was not fitted on, and what is so.
+struct Answer {
+    prediction: Prediction,
+    truth: usize,
+}
+
 /// What an error on each example costs: more in rare classes.
-fn costs(truth: &[usize], classes: usize) -> Vec<f64> {
+fn costs(truth: &[usize], classes: usize, cost: f64) -> Vec<f64> {
     let mut counts = vec![0.0; classes];
     truth.iter().for_each(|class| counts[*class] += 1.0);
     let total = truth.len() as f64;
     let evenness = 1.0 / (1.0 + total / EVEN_AT);
-    truth.iter().map(|class| COST * (total / (classes as f64 * counts[*class])).powf(evenness)).collect()
+    truth.iter().map(|class| cost * (total / (classes as f64 * counts[*class])).powf(evenness)).collect()
 }
 
 /// The same model with its sums multiplied, so that it answers the same with other probabilities.
@@ -209,4 +228,116 @@ fn sharpened(model: &LinearModel, sharpness: f32) -> Result<LinearModel> {
     let mut weights = model.weights().clone();
     weights.weight.iter_mut().chain(&mut weights.bias).for_each(|weight| *weight *= sharpness);
     Ok(LinearModel::new(model.labels().clone(), model.range(), weights)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use classifier::checkpoint::Manifest;
+
+    use super::*;
+
+    /// Texts of which one character tells the class.
+    fn dataset(labels: &[&str], train: usize, valid: usize) -> Dataset {
+        let example = |index: usize| {
+            let label = index % labels.len();
+            let filler: String =
+                "送餐很快味道一般".chars().cycle().skip(index * 5 % 8).take(2 + index * 3 % 11).collect();
+            Example { text: format!("{filler}{}{filler}", ["好", "差", "中"][label]), label }
+        };
+        Dataset {
+            labels: labels.iter().map(ToString::to_string).collect(),
+            train: (0..train).map(example).collect(),
+            valid: (train..train + valid).map(example).collect(),
+        }
+    }
+
+    fn fit(settings: &LinearSettings, dataset: &Dataset) -> (tempfile::TempDir, LinearSummary) {
+        let directory = tempfile::tempdir().unwrap();
+        let summary = fit_linear(settings, dataset, &directory.path().join("out")).unwrap();
+        (directory, summary)
+    }
+
+    #[test]
+    fn what_one_character_decides_is_learned_of_two_classes_and_of_three() {
+        for labels in [&["good", "bad"][..], &["good", "bad", "mixed"]] {
+            let (_directory, summary) = fit(&LinearSettings::default(), &dataset(labels, 120, 60));
+            assert_eq!(summary.evaluation.as_ref().unwrap().accuracy, 1.0, "{summary:?}");
+            let manifest = Manifest::verify(&summary.checkpoint).unwrap();
+            assert_eq!(manifest.extra["metrics"]["accuracy"], 1.0);
+            let classifier = Classifier::open(&summary.checkpoint, &classifier::Device::Cpu).unwrap();
+            let answers = classifier.classify(&["味道好", "味道差"]).unwrap();
+            let names: Vec<&str> = answers.iter().map(|answer| classifier.labels().name(answer.best().0)).collect();
+            assert_eq!(names, ["good", "bad"]);
+        }
+    }
+
+    #[test]
+    fn the_model_is_the_same_on_any_number_of_threads() {
+        let data = dataset(&["good", "bad", "mixed"], 90, 10);
+        let weights = |threads| {
+            let (_directory, summary) = fit(&LinearSettings { threads }, &data);
+            std::fs::read(summary.checkpoint.join("model.safetensors")).unwrap()
+        };
+        assert!(weights(1) == weights(4));
+    }
+
+    #[test]
+    fn a_rare_class_is_answered_where_there_are_few_texts() {
+        let mut data = dataset(&["good", "bad"], 200, 0);
+        // One in ten is bad, and by two characters that others have as well.
+        data.train.retain({
+            let mut bad = 0;
+            move |example| {
+                bad += example.label;
+                example.label == 0 || bad % 9 == 1
+            }
+        });
+        data.valid = data.train.clone();
+        let (_directory, summary) = fit(&LinearSettings::default(), &data);
+        let evaluation = summary.evaluation.unwrap();
+        assert!(evaluation.per_class[1].support < 15 && evaluation.per_class[1].recall == 1.0, "{evaluation}");
+    }
+
+    #[test]
+    fn a_handful_of_texts_and_a_class_without_any_give_a_model_all_the_same() {
+        let (_directory, summary) = fit(&LinearSettings::default(), &dataset(&["good", "bad"], 4, 10));
+        assert_eq!(summary.evaluation.unwrap().accuracy, 1.0);
+        let mut data = dataset(&["good", "bad"], 60, 10);
+        data.labels.push("never".to_owned());
+        let (_directory, summary) = fit(&LinearSettings::default(), &data);
+        let evaluation = summary.evaluation.unwrap();
+        assert_eq!((evaluation.accuracy, evaluation.per_class.len()), (1.0, 3));
+    }
+
+    #[test]
+    fn probabilities_say_how_often_answers_are_right() {
+        let mut data = dataset(&["good", "bad"], 1_000, 1_000);
+        // A fifth of the labels is wrong, by chance.
+        for (index, example) in data.train.iter_mut().chain(&mut data.valid).enumerate() {
+            example.text.push_str(&format!(" {}", index * 7919 % 1_000));
+            if index * 31 % 101 % 5 == 0 {
+                example.label = 1 - example.label;
+            }
+        }
+        let (_directory, summary) = fit(&LinearSettings::default(), &data);
+        let evaluation = summary.evaluation.unwrap();
+        let classifier = Classifier::open(&summary.checkpoint, &classifier::Device::Cpu).unwrap();
+        let texts: Vec<&str> = data.valid.iter().map(|example| example.text.as_str()).collect();
+        let scores = classifier.classify(&texts).unwrap().iter().map(|answer| f64::from(answer.best().1)).sum::<f64>();
+        let mean = scores / texts.len() as f64;
+        assert!((mean - evaluation.accuracy).abs() < 0.05, "says {mean}, is {}", evaluation.accuracy);
+        assert!(evaluation.accuracy < 0.85, "the labels are not wrong enough to tell: {}", evaluation.accuracy);
+    }
+
+    #[test]
+    fn what_is_there_already_is_not_overwritten_and_nothing_cannot_be_learned_from() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = dataset(&["good", "bad"], 30, 0);
+        let error = fit_linear(&LinearSettings::default(), &data, directory.path()).unwrap_err().to_string();
+        assert!(error.contains("exists already"), "{error}");
+        let data = dataset(&["good", "bad"], 0, 5);
+        let error =
+            fit_linear(&LinearSettings::default(), &data, &directory.path().join("out")).unwrap_err().to_string();
+        assert!(error.contains("no text"), "{error}");
+    }
 }

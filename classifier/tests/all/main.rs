@@ -4,6 +4,7 @@
 
 mod damaged;
 mod labels;
+mod linear;
 mod parity;
 mod round_trip;
 mod training;

@@ -4,6 +4,8 @@
 //! fit how often such answers are right (temperature scaling: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural
 //! Networks", ICML 2017), and leaves every answer as it is.
 
+use super::Answer;
+
 /// What it usually comes to: where there are too few texts to find out.
 pub(super) const USUAL: f32 = 5.0;
 
@@ -11,17 +13,16 @@ pub(super) const USUAL: f32 = 5.0;
 const LOWEST: f64 = 0.5;
 const HIGHEST: f64 = 30.0;
 
-/// The factor under which the true classes are most probable, given probabilities and the true class of texts that a model
-/// was not fitted on.
-pub(super) fn of(answers: &[(Vec<f32>, usize)]) -> f32 {
-    let logarithms: Vec<(Vec<f64>, usize)> = answers
-        .iter()
-        .map(|(scores, truth)| {
-            (scores.iter().map(|score| f64::from(score.max(f32::MIN_POSITIVE)).ln()).collect(), *truth)
-        })
-        .collect();
+/// The factor under which the true classes are most probable.
+pub(super) fn of(answers: &[Answer]) -> f32 {
+    let logits = |answer: &Answer| {
+        // Up to a constant, which makes no difference to a softmax.
+        let logits = answer.prediction.scores.iter().map(|score| f64::from(score.max(f32::MIN_POSITIVE)).ln());
+        (logits.collect::<Vec<f64>>(), answer.truth)
+    };
+    let answers: Vec<(Vec<f64>, usize)> = answers.iter().map(logits).collect();
     let loss =
-        |exponent: f64| logarithms.iter().map(|(logits, truth)| surprise(logits, *truth, exponent.exp())).sum::<f64>();
+        |exponent: f64| answers.iter().map(|(logits, truth)| surprise(logits, *truth, exponent.exp())).sum::<f64>();
     least(loss, LOWEST.ln(), HIGHEST.ln()).exp() as f32
 }
 
@@ -48,13 +49,15 @@ fn least(function: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use classifier::Prediction;
+
     use super::*;
 
     /// Answers whose true probability is `sure`, given as the `1/4` power of the odds.
-    fn answers(sure: usize) -> Vec<(Vec<f32>, usize)> {
+    fn answers(sure: usize) -> Vec<Answer> {
         let odds = (sure as f64 / (100 - sure) as f64).powf(0.25);
-        let scores = vec![(1.0 / (1.0 + odds)) as f32, (odds / (1.0 + odds)) as f32];
-        (0..100).map(|index| (scores.clone(), usize::from(index < sure))).collect()
+        let prediction = Prediction { scores: vec![(1.0 / (1.0 + odds)) as f32, (odds / (1.0 + odds)) as f32] };
+        (0..100).map(|index| Answer { prediction: prediction.clone(), truth: usize::from(index < sure) }).collect()
     }
 
     #[test]
@@ -65,7 +68,7 @@ mod tests {
 
     #[test]
     fn answers_that_are_always_right_do_not_make_it_infinite() {
-        let right: Vec<_> = answers(80).into_iter().filter(|(_, truth)| *truth == 1).collect();
+        let right: Vec<_> = answers(80).into_iter().filter(|answer| answer.truth == 1).collect();
         assert!(of(&right) <= 30.0);
     }
 }
