@@ -4,6 +4,8 @@
 //! dataset     CSV rows -> examples of known classes
 //! prepare     raw rows -> cleaned, de-duplicated, stratified splits
 //! settings    every hyper-parameter, with its reason
+//! fresh       any base -> `fit`, or without a pretrained one the better of it and:
+//! linear      texts -> a linear classifier, in seconds
 //! fit         the training loop, over:
 //!   start       base and data -> a model and tokenized samples
 //!   batches     samples -> batches of similar length, in a seeded order
