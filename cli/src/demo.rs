@@ -125,6 +125,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
     }
     ended?;
     watch.summary().await?;
+    store.close().await;
     // The servers end here, and everything that they held.
     drop(place);
     Ok(())

@@ -194,12 +194,15 @@ mod tests {
     #[test]
     fn every_flag_can_be_set_in_the_environment() {
         fn check(command: &clap::Command) {
+            // What torchrun tells its processes.
+            let torchrun = ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"];
             for flag in command.get_arguments().filter(|flag| flag.get_long().is_some()) {
                 let set_by_clap = ["help", "version"].contains(&flag.get_id().as_str());
                 // What to classify, and how a result is printed, is for the call to say.
                 let of_the_call = ["json", "text"].contains(&flag.get_id().as_str());
                 let name = flag.get_env().map(|name| name.to_string_lossy().into_owned());
-                let named = name.is_some_and(|name| name.starts_with("LABELSTREAM_"));
+                let named =
+                    name.is_some_and(|name| name.starts_with("LABELSTREAM_") || torchrun.contains(&name.as_str()));
                 assert!(set_by_clap || of_the_call || named, "{} --{}", command.get_name(), flag.get_id());
             }
             command.get_subcommands().for_each(check);

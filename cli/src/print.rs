@@ -44,11 +44,11 @@ pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
 }
 
 /// A line on standard error that moves, on a terminal only.
-pub fn progress_bar(length: u64, template: &str) -> ProgressBar {
+pub fn progress_bar(length: Option<u64>, template: &str) -> ProgressBar {
     let terminal = std::io::stderr().is_terminal();
     let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let style = ProgressStyle::with_template(template).expect("a template that cannot be read is a bug");
-    ProgressBar::with_draw_target(Some(length), target).with_style(style)
+    ProgressBar::with_draw_target(length, target).with_style(style)
 }
 
 /// A text on one line, cut to so many columns of a terminal.

@@ -1,16 +1,15 @@
 //! `labelstream publish`: reviews from a file, or from standard input, to a topic.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::kafka::{Cluster, KafkaArguments, Publisher, Record};
-use crate::reviews;
+use crate::{print, reviews};
 
 /// Flags of `labelstream publish`.
 #[derive(clap::Args)]
@@ -77,7 +76,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
 
     let publisher = Publisher::open(&arguments.kafka)?;
     let records = read_ahead(Box::new(records.take(arguments.count.unwrap_or(usize::MAX))));
-    let progress = progress();
+    let progress = print::progress_bar(None, "{spinner} {human_pos} published, {per_sec}, {elapsed}");
     let started = Instant::now();
     let unreadable = stream(&publisher, &arguments.topic, records, arguments.rate, &shutdown, &progress).await.err();
     let failed = publisher.finish().await;
@@ -169,12 +168,4 @@ impl Pace {
             tokio::time::sleep_until(due.into()).await;
         }
     }
-}
-
-fn progress() -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{spinner} {human_pos} published, {per_sec}, {elapsed}")
-        .expect("a template that cannot be read is a bug");
-    ProgressBar::with_draw_target(None, target).with_style(style)
 }

@@ -69,7 +69,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let classifier = open(&arguments, &model).await.with_context(|| format!("version {}", model.version))?;
     let waiting = store.count_to_rescore(older_than).await?;
     let wanted = arguments.limit.map_or(waiting, |limit| limit.min(waiting));
-    let progress = print::progress_bar(wanted, "{wide_bar} {human_pos}/{human_len} reviews, {per_sec}, {eta} left");
+    let progress =
+        print::progress_bar(Some(wanted), "{wide_bar} {human_pos}/{human_len} reviews, {per_sec}, {eta} left");
     let rescore = Rescore { store, model, classifier: Arc::new(classifier), older_than };
     let started = Instant::now();
     let labeled = rescore.pages(arguments.rate, wanted, &progress).await;

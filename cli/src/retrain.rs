@@ -79,7 +79,7 @@ fn parameters(arguments: &Arguments) -> Value {
 
 /// Waits for the request's round and for its verdict.
 async fn follow(store: &Store, request: i64) -> anyhow::Result<Round> {
-    let progress = print::progress_bar(0, "{spinner} {msg}, {elapsed}");
+    let progress = print::progress_bar(None, "{spinner} {msg}, {elapsed}");
     loop {
         if let Some(number) = store.round_request(request).await?.and_then(|request| request.round) {
             let round = store.round(number).await?;

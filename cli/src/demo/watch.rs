@@ -35,16 +35,17 @@ struct Tally {
     last: Option<Instant>,
 }
 
-/// What a version said of the reviews whose label is known.
+/// What a version said.
 #[derive(Default)]
 struct Answers {
-    /// All reviews, whether or not the label is known.
     labeled: usize,
+    /// Of the reviews whose label is known.
     right: usize,
     wrong: usize,
 }
 
 impl Answers {
+    /// The share of right answers, where any is known.
     fn accuracy(&self) -> Option<f64> {
         let known = self.right + self.wrong;
         (known > 0).then(|| self.right as f64 / known as f64)
@@ -136,12 +137,9 @@ impl<'a> Watch<'a> {
             println!("{}", story::verdict(round));
         }
         for (version, answers) in &tally.by_version {
-            let accuracy =
-                answers.accuracy().map_or(String::new(), |accuracy| format!(" right on {:.1}% of", accuracy * 100.0));
-            println!(
-                "version {version} was{accuracy} the {} reviews that came in its time",
-                print::grouped(answers.labeled)
-            );
+            let right =
+                answers.accuracy().map_or(String::new(), |share| format!(", {:.1}% of them right", share * 100.0));
+            println!("version {version} labeled {}{right}", print::grouped(answers.labeled));
         }
         Ok(())
     }
