@@ -73,6 +73,8 @@ fn doctor_looks_at_what_the_trainer_stands_on_and_at_what_it_left_behind() {
     let (base, advice) = outcome(&ill, "base");
     assert!(base == "fail" && advice.contains("config.json"), "{base}: {advice}");
     assert_eq!(outcome(&ill, "work").0, "fail");
+    let nowhere = run(&["doctor", "--json", "--device", "cpu", "--checkpoints", &path("file/checkpoints")]);
+    assert_eq!(outcome(&nowhere, "publishing").0, "warn");
 
     execute(&url, "insert into round_requests (requested_at) values (now() - interval '2 minutes')");
     let (training, advice) = outcome(&doctor("new", &work), "training");
