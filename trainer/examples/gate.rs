@@ -68,6 +68,7 @@ impl Pair {
         let names = vec!["bad".to_owned(), "good".to_owned()];
         Case {
             candidate_classes: names.clone(),
+            champion_classes: Some(names.clone()),
             classes: names,
             truth,
             candidate: answers(candidate),

@@ -34,6 +34,8 @@ pub struct Case {
     pub candidate: Answers,
     /// The champion's answers, where there is one.
     pub champion: Option<Answers>,
+    /// The names of the classes that the champion has; `None` where there is none.
+    pub champion_classes: Option<Vec<String>>,
     /// The answers of the linear model that was fitted on the same texts, where it is not the candidate itself.
     pub baseline: Option<Answers>,
     /// Golden texts: what each must be labeled, and what the candidate says.
@@ -149,14 +151,20 @@ fn evaluation(case: &Case, answers: &Answers) -> Evaluation {
     Evaluation::new(&names, &case.truth, &predicted)
 }
 
+/// A candidate without the wanted classes has gone wrong; one with other classes than the champion's is what somebody wanted, but
+/// whoever reads the predictions must know of it before they change.
 fn label_set(case: &Case) -> Option<String> {
     let sorted = |names: &[String]| {
         let mut names = names.to_vec();
         names.sort();
         names
     };
-    let differs = sorted(&case.candidate_classes) != sorted(&case.classes);
-    differs.then(|| format!("it knows {}, and not {}", case.candidate_classes.join(", "), case.classes.join(", ")))
+    let known = case.candidate_classes.join(", ");
+    if sorted(&case.candidate_classes) != sorted(&case.classes) {
+        return Some(format!("it knows {known}, and not {}", case.classes.join(", ")));
+    }
+    let champion = case.champion_classes.as_ref().filter(|champion| **champion != case.candidate_classes)?;
+    Some(format!("its classes are {known}, the champion's {}: only a person may promote it", champion.join(", ")))
 }
 
 fn enough_labels(evidence: &Evidence) -> Option<String> {

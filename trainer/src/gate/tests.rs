@@ -22,7 +22,8 @@ impl Texts {
     fn case(&self, candidate: std::ops::Range<usize>, champion: std::ops::Range<usize>) -> Case {
         Case {
             classes: names(&["bad", "good"]),
-            candidate_classes: names(&["good", "bad"]),
+            candidate_classes: names(&["bad", "good"]),
+            champion_classes: Some(names(&["bad", "good"])),
             truth: self.truth(),
             candidate: self.answers(candidate),
             champion: Some(self.answers(champion)),
@@ -136,6 +137,15 @@ fn golden_texts_label_sets_and_latency_are_checked_and_every_failure_is_named() 
     for reason in ["it knows good, bad, mixed", "a text takes it 500.00 ms", "golden"] {
         rejected(&case, &Policy::default(), reason);
     }
+}
+
+#[test]
+fn other_classes_than_the_champions_are_a_persons_to_promote() {
+    let mut case = Texts { count: 200 }.case(0..10, 0..40);
+    case.champion_classes = Some(names(&["bad", "good", "mixed"]));
+    rejected(&case, &Policy::default(), "the champion's bad, good, mixed: only a person may promote it");
+    case.champion_classes = Some(names(&["good", "bad"]));
+    rejected(&case, &Policy::default(), "only a person may promote it");
 }
 
 #[test]

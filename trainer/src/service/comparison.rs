@@ -85,6 +85,7 @@ impl Comparison {
             truth: self.dataset.held_out.iter().map(|example| example.label).collect(),
             candidate: model.answers,
             champion: champion.map(|champion| champion.answers.clone()),
+            champion_classes: champion.map(|champion| champion.labels.clone()),
             baseline: baseline.filter(|_| model.kind != ModelKind::Linear).map(|baseline| baseline.answers.clone()),
             golden: model.golden,
         };

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use chrono_tz::Tz;
 use classifier::DeviceChoice;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::triggers::{Schedule, Triggers};
 use crate::gate::Policy;
@@ -288,9 +289,11 @@ impl Config {
         }
     }
 
-    /// Where a round keeps its state.
-    pub(crate) fn work(&self) -> PathBuf {
-        self.work.clone().unwrap_or_else(|| std::env::temp_dir().join("labelstream-trainer"))
+    /// Where rounds keep their state: trainers of two databases on one machine do not meet.
+    pub(crate) fn rounds_directory(&self) -> PathBuf {
+        // Without user and password.
+        let database = self.database_url.rsplit('@').next().unwrap_or_default();
+        self.work().join(format!("rounds-{}", short_digest(database)))
     }
 
     /// Where fetched checkpoints are kept.
@@ -298,10 +301,19 @@ impl Config {
         self.work().join("checkpoints")
     }
 
+    fn work(&self) -> PathBuf {
+        self.work.clone().unwrap_or_else(|| std::env::temp_dir().join("labelstream-trainer"))
+    }
+
     /// The golden texts, if there are any.
     pub(crate) fn golden(&self) -> Option<&Path> {
         self.golden.as_deref()
     }
+}
+
+/// Enough of a digest to tell names apart.
+pub(crate) fn short_digest(text: &str) -> String {
+    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn seconds(seconds: &str) -> Result<Duration, String> {

@@ -36,19 +36,19 @@ impl Reporter {
 pub(super) struct Keeper {
     /// What the round says of itself.
     pub reporter: Reporter,
-    /// Cancelled when somebody else has taken the round over.
-    pub lost: CancellationToken,
+    /// Cancelled when somebody else has taken the round over, and when the service ends.
+    pub stop: CancellationToken,
     _ends_with_it: DropGuard,
 }
 
 impl Keeper {
-    pub fn start(store: Store, lease: RoundLease, length: Duration) -> Self {
+    pub fn start(store: Store, lease: RoundLease, length: Duration, shutdown: &CancellationToken) -> Self {
         let (sender, progress) = watch::channel(json!({ "phase": "beginning" }));
-        let (lost, end) = (CancellationToken::new(), CancellationToken::new());
-        let keep = keep(store, lease, length, progress, lost.clone());
+        let (stop, end) = (shutdown.child_token(), CancellationToken::new());
+        let keep = keep(store, lease, length, progress, stop.clone());
         let ended = end.clone();
         tokio::spawn(async move { ended.run_until_cancelled(keep).await });
-        Self { reporter: Reporter(sender), lost, _ends_with_it: end.drop_guard() }
+        Self { reporter: Reporter(sender), stop, _ends_with_it: end.drop_guard() }
     }
 }
 
@@ -58,13 +58,13 @@ async fn keep(
     lease: RoundLease,
     length: Duration,
     mut progress: watch::Receiver<Value>,
-    lost: CancellationToken,
+    stop: CancellationToken,
 ) {
     loop {
         let told = progress.borrow_and_update().clone();
         match store.extend_lease(&lease, length, &told).await {
             Ok(Outcome::Written) => {}
-            Ok(Outcome::Fenced) => return lost.cancel(),
+            Ok(Outcome::Fenced) => return stop.cancel(),
             Err(error) => tracing::warn!(%error, round = lease.round, "the lease could not be extended"),
         }
         tokio::time::sleep(REPORT.min(length / 3)).await;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail, ensure};
 use classifier::{Classifier, Device, ModelKind};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use store::checkpoints::CheckpointStore;
 use store::{
     Begun, Concluded, Conclusion, Label, NewModel, NewRound, Outcome, Round, RoundLease, Store, Trigger, Version,
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::champion::Champion;
 use super::comparison::{Compared, Comparison};
-use super::config::{Config, From};
+use super::config::{Config, From, short_digest};
 use super::fitting::{Fitted, Fitting};
 use super::lease::Keeper;
 use super::metrics::Metrics;
@@ -27,7 +26,7 @@ use crate::labeled::{Classes, Labeled, RoundDataset, round_dataset};
 use crate::settings::Base;
 
 /// A round that has killed so many trainers is given up.
-const MOST_OWNERS: i64 = 5;
+const MOST_OWNERS: i64 = 10;
 /// Labels read at once.
 const LABELS: u32 = 10_000;
 /// Times that a candidate is compared anew because somebody changed the champion meanwhile.
@@ -73,10 +72,9 @@ impl Rounds {
             Begun::Resumed(lease, round) => (lease, Some(round)),
         };
         tracing::info!(round = lease.round, owners = lease.epoch, ?trigger, "the round begins");
-        let keeper = Keeper::start(self.store.clone(), lease, self.config.lease);
+        let keeper = Keeper::start(self.store.clone(), lease, self.config.lease, &self.shutdown);
         let parameters = earlier.as_ref().map_or(&new.parameters, |round| &round.parameters);
-        let stop = self.stop(&keeper);
-        let work = Work { rounds: self, lease, parameters, earlier: earlier.as_ref(), keeper: &keeper, stop };
+        let work = Work { rounds: self, lease, parameters, earlier: earlier.as_ref(), keeper: &keeper };
         let done = tokio::select! {
             done = work.run() => done,
             () = self.shutdown.cancelled() => Err(anyhow::anyhow!("this trainer is to stop")),
@@ -88,15 +86,18 @@ impl Rounds {
             Err(_) if self.shutdown.is_cancelled() => {
                 // Whoever comes next need not wait for the lease to run out.
                 let last = keeper.reporter.last();
+                drop(keeper);
                 return Ok(match self.store.extend_lease(&lease, std::time::Duration::ZERO, &last).await? {
                     Outcome::Written => Ended::Interrupted,
                     Outcome::Fenced => Ended::TakenOver,
                 });
             }
-            Err(_) if keeper.lost.is_cancelled() => Ended::TakenOver,
+            Err(_) if keeper.stop.is_cancelled() => Ended::TakenOver,
             Err(error) => self.abandon(&lease, &error).await?,
         };
-        forget(&self.rounds_directory(), None);
+        if ended != Ended::TakenOver {
+            forget(&self.config.rounds_directory(), None);
+        }
         Ok(ended)
     }
 
@@ -107,20 +108,6 @@ impl Rounds {
             Outcome::Written => Ended::Abandoned(reason),
             Outcome::Fenced => Ended::TakenOver,
         })
-    }
-
-    /// Ends what waits and what trains, when the round is another's or the service ends.
-    fn stop(&self, keeper: &Keeper) -> CancellationToken {
-        let (stop, shutdown, lost) = (CancellationToken::new(), self.shutdown.clone(), keeper.lost.clone());
-        let stopping = stop.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = lost.cancelled() => {}
-            }
-            stopping.cancel();
-        });
-        stop
     }
 
     /// What the round is run with, for the record and for whoever takes it up.
@@ -137,10 +124,6 @@ impl Rounds {
             "settings": config.settings(&config.base),
         }))
     }
-
-    fn rounds_directory(&self) -> PathBuf {
-        self.config.work().join("rounds")
-    }
 }
 
 /// The work on one round.
@@ -151,7 +134,6 @@ struct Work<'a> {
     /// The round as its former owner left it.
     earlier: Option<&'a Round>,
     keeper: &'a Keeper,
-    stop: CancellationToken,
 }
 
 impl Work<'_> {
@@ -169,7 +151,7 @@ impl Work<'_> {
     async fn champion(&self) -> Result<Option<Champion>> {
         let Rounds { config, store, checkpoints, .. } = self.rounds;
         self.keeper.reporter.phase("fetching the champion");
-        Champion::fetch(store, checkpoints, &config.cache(), &self.stop).await
+        Champion::fetch(store, checkpoints, &config.cache(), &self.keeper.stop).await
     }
 
     /// The labels as a dataset; of a round that is taken up, those that its former owner saw.
@@ -180,7 +162,7 @@ impl Work<'_> {
         loop {
             let last = labels.last().map_or(0, |label| label.id);
             let read = async || store.labels_after(last, LABELS).await;
-            let page = patiently("Postgres gives the labels", &self.stop, read).await?;
+            let page = patiently("Postgres gives the labels", &self.keeper.stop, read).await?;
             if page.is_empty() {
                 break;
             }
@@ -200,14 +182,14 @@ impl Work<'_> {
         tracing::info!(counts = ?dataset.counts, fingerprint = dataset.fingerprint, "the dataset of the round");
         let version = champion.map(|champion| champion.version);
         let record = async || store.record_dataset(&self.lease, &dataset.fingerprint, labels_seen, version).await;
-        match patiently("Postgres notes the dataset", &self.stop, record).await? {
+        match patiently("Postgres notes the dataset", &self.keeper.stop, record).await? {
             Outcome::Written => Ok(dataset),
             Outcome::Fenced => self.fenced(),
         }
     }
 
     fn fenced<T>(&self) -> Result<T> {
-        self.keeper.lost.cancel();
+        self.keeper.stop.cancel();
         bail!("another trainer has taken the round over")
     }
 
@@ -232,12 +214,11 @@ impl Work<'_> {
 
     /// Where the round keeps its state: another place for anything that would make the training another one.
     fn directory(&self, dataset: &RoundDataset, base: &Base, champion: Option<&Champion>) -> Result<PathBuf> {
-        let rounds = self.rounds.rounds_directory();
+        let rounds = self.rounds.config.rounds_directory();
         let settings = serde_json::to_string(&self.rounds.config.settings(base))?;
         let champion = champion.map(|champion| champion.version);
         let what = format!("{}\n{base}\n{champion:?}\n{settings}", dataset.fingerprint);
-        let digest: String = Sha256::digest(what).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let name = format!("{}-{digest}", self.lease.round);
+        let name = format!("{}-{}", self.lease.round, short_digest(&what));
         forget(&rounds, Some(&name));
         Ok(rounds.join(name))
     }
@@ -251,7 +232,7 @@ impl Work<'_> {
             directory: directory.to_owned(),
             reporter: self.keeper.reporter.clone(),
             metrics: metrics.clone(),
-            stop: self.stop.clone(),
+            stop: self.keeper.stop.clone(),
         };
         on_thread(config.niceness, move || fitting.run()).await
     }
@@ -270,7 +251,7 @@ impl Work<'_> {
             let model = self.publish(dataset, &compared, directory, parent).await?;
             let conclusion = conclusion(compared, model, champion.as_ref());
             let conclude = async || self.rounds.store.conclude_round(&self.lease, &conclusion).await;
-            match patiently("Postgres takes the verdict", &self.stop, conclude).await? {
+            match patiently("Postgres takes the verdict", &self.keeper.stop, conclude).await? {
                 Concluded::Promoted(version) => return Ok(Ended::Promoted(version)),
                 Concluded::Rejected(version) => return Ok(Ended::Rejected(version)),
                 Concluded::Fenced => return self.fenced(),
@@ -307,7 +288,7 @@ impl Work<'_> {
         self.keeper.reporter.phase("publishing");
         let assembled = assemble(self.lease.round, dataset, compared, directory)?;
         let publish = async || self.rounds.checkpoints.publish(&assembled).await;
-        let uri = patiently("the checkpoint store takes the candidate", &self.stop, publish).await?;
+        let uri = patiently("the checkpoint store takes the candidate", &self.keeper.stop, publish).await?;
         Ok(NewModel {
             uri,
             manifest_sha256: classifier::checkpoint::Manifest::sha256(&assembled)?,

@@ -1,0 +1,92 @@
+//! Trainers that freeze, compete, or crash again and again.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::site::{Site, until};
+
+const LINEAR: [&str; 3] = ["--once", "--base", "new-linear"];
+
+#[tokio::test]
+async fn a_trainer_frozen_past_its_lease_publishes_nothing() {
+    let site = Site::new().await;
+    site.label(0..600).await;
+    // It is frozen where it asks for the champion, with its round begun.
+    let mut blocker = site.pool.begin().await.unwrap();
+    sqlx::raw_sql("lock table deployments in access exclusive mode").execute(&mut *blocker).await.unwrap();
+    let mut frozen = site.trainer("frozen", &LINEAR);
+    let begun = "select count(*) from rounds";
+    until("a round", async || sqlx::query_scalar::<_, i64>(begun).fetch_one(&site.pool).await.unwrap() == 1).await;
+    frozen.signal(Signal::STOP);
+    blocker.rollback().await.unwrap();
+
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    site.round(&[]).await;
+    let after = site.registry().await;
+    assert_eq!((&after.champions[..], after.models), (&[1][..], 1));
+
+    frozen.signal(Signal::CONT);
+    assert_eq!(frozen.end().await.code(), Some(1));
+    assert!(frozen.log().contains("another trainer has taken the round over"), "{}", frozen.log());
+    assert_eq!(site.registry().await, after);
+}
+
+#[tokio::test]
+async fn of_two_trainers_one_does_the_round() {
+    let site = Site::new().await;
+    site.label(0..600).await;
+    let mut trainers = [site.trainer("one", &LINEAR), site.trainer("other", &LINEAR)];
+    for trainer in &mut trainers {
+        assert!(trainer.end().await.success());
+    }
+    let registry = site.registry().await;
+    assert_eq!((&registry.champions[..], registry.models, registry.verdicts.len()), (&[1][..], 1, 1));
+}
+
+#[tokio::test]
+async fn a_round_that_has_ended_ten_trainers_is_given_up() {
+    let site = Site::new().await;
+    site.label(0..600).await;
+    sqlx::query(
+        "insert into rounds (trigger, parameters, owner, owner_epoch, lease_until)
+        values ('once', '{}', 'somebody', 10, now() - interval '1 second')",
+    )
+    .execute(&site.pool)
+    .await
+    .unwrap();
+    let mut trainer = site.trainer("trainer", &LINEAR);
+    assert_eq!(trainer.end().await.code(), Some(1));
+    let round = site.last_round().await;
+    assert_eq!(round["reason"], "given up: 10 trainers ended in the middle of it");
+}
+
+#[tokio::test]
+async fn a_champion_that_a_person_promotes_meanwhile_is_the_one_to_beat() {
+    let site = Site::new().await;
+    site.label(0..300).await;
+    site.round(&["--margin", "0.5"]).await;
+    site.label(300..600).await;
+    site.round(&["--margin", "0.5"]).await;
+    assert_eq!(site.registry().await.champions, [1, 2]);
+
+    // The round compares with version 2 and finds, when it is to conclude, that version 1 serves again.
+    site.label(600..1200).await;
+    let mut blocker = site.pool.begin().await.unwrap();
+    sqlx::raw_sql("lock table deployments in share row exclusive mode").execute(&mut *blocker).await.unwrap();
+    let mut trainer = site.trainer("trainer", &[&LINEAR[..], &["--margin", "0.5"]].concat());
+    let waits = "select count(*) from pg_locks where not granted and relation = 'deployments'::regclass";
+    until("a verdict that waits", async || {
+        sqlx::query_scalar::<_, i64>(waits).fetch_one(&site.pool).await.unwrap() == 1
+    })
+    .await;
+    sqlx::query("insert into deployments (alias, version, why) values ('champion', 1, 'by hand')")
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    blocker.commit().await.unwrap();
+    assert!(trainer.end().await.success());
+    let round = site.last_round().await;
+    assert_eq!((&round["verdict"], &round["champion"]), (&"accepted".into(), &1.into()), "{}", round["reason"]);
+    assert_eq!(site.registry().await.champions, [1, 2, 1, 3]);
+}

@@ -1,0 +1,10 @@
+//! The trainer as an operator runs it, against a real Postgres and real labels.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod site;
+
+mod faults;
+mod kills;
+mod service;
+mod verdicts;

@@ -1,0 +1,146 @@
+//! What rounds come to.
+
+use serde_json::Value;
+
+use crate::site::{Registry, Site};
+
+#[tokio::test]
+async fn labels_make_a_first_champion_more_of_them_a_better_one_and_nothing_new_no_round() {
+    let site = Site::new().await;
+    site.label(0..400).await;
+    site.round(&[]).await;
+    let first = site.last_round().await;
+    assert_eq!((&first["verdict"], &first["trigger"]), (&"accepted".into(), &"once".into()), "{}", first["reason"]);
+    assert!(first["reason"].as_str().unwrap().starts_with("the first champion"), "{}", first["reason"]);
+
+    site.round(&[]).await;
+    assert_eq!(site.registry().await.verdicts.len(), 1, "a round without a new label");
+
+    site.label(400..4000).await;
+    site.round(&[]).await;
+    let second = site.last_round().await;
+    assert_eq!(second["verdict"], "accepted", "{}", second["reason"]);
+    assert_eq!((&second["champion"], &second["candidate"]), (&1.into(), &2.into()));
+    let accuracy = |metrics: &str| second[metrics]["accuracy"].as_f64().unwrap();
+    assert!(accuracy("candidate_metrics") > accuracy("champion_metrics"), "{second}");
+    let held_out = second["evidence"]["held_out"].as_i64().unwrap();
+    assert!((700..=900).contains(&held_out), "{held_out}");
+    assert_eq!(second["labels_seen"], 4000);
+    assert_eq!(site.registry().await.champions, [1, 2]);
+    site.every_registered_checkpoint_is_complete().await;
+}
+
+#[tokio::test]
+async fn a_candidate_that_is_no_better_is_rejected_and_stays_on_record() {
+    let site = Site::new().await;
+    site.label(0..1500).await;
+    site.round(&[]).await;
+    site.label(1500..1510).await;
+    site.round(&[]).await;
+    let round = site.last_round().await;
+    assert_eq!(round["verdict"], "rejected");
+    assert!(round["reason"].as_str().unwrap().contains("not shown to be better"), "{}", round["reason"]);
+    let model = site.store.model(store::Version(2)).await.unwrap();
+    assert_eq!((model.status, model.parent), (store::ModelStatus::Rejected, Some(store::Version(1))));
+    assert_eq!(site.registry().await.champions, [1]);
+    site.every_registered_checkpoint_is_complete().await;
+}
+
+#[tokio::test]
+async fn a_tiny_held_out_set_is_rejected_with_the_reason() {
+    let site = Site::new().await;
+    site.label(0..150).await;
+    site.round(&[]).await;
+    let round = site.last_round().await;
+    assert_eq!(round["verdict"], "rejected");
+    assert!(round["reason"].as_str().unwrap().contains("held-out labels"), "{}", round["reason"]);
+    assert_eq!(
+        site.registry().await,
+        Registry { champions: vec![], models: 1, verdicts: vec![Some("rejected".to_owned())] }
+    );
+}
+
+#[tokio::test]
+async fn a_network_that_the_linear_model_beats_gives_way_to_it() {
+    let site = Site::new().await;
+    site.label(0..600).await;
+    let network = ["--base", "new-bert", "--epochs", "1", "--max-length", "16"];
+    let mut trainer = site.trainer("trainer", &[&["--once"], &network[..]].concat());
+    assert!(trainer.end().await.success());
+    let round = site.last_round().await;
+    assert_eq!(round["verdict"], "accepted", "{}", round["reason"]);
+    assert!(round["reason"].as_str().unwrap().contains("the linear model"), "{}", round["reason"]);
+}
+
+#[tokio::test]
+async fn the_manifest_of_a_champion_has_its_round_and_golden_texts_of_every_class() {
+    let site = Site::new().await;
+    site.label(0..600).await;
+    site.round(&[]).await;
+    let champion = site.store.champion().await.unwrap().unwrap();
+    assert!(champion.metrics["accuracy"].as_f64().unwrap() > 0.7, "{}", champion.metrics);
+    let manifest = site.path("checkpoints").join(&champion.manifest_sha256).join("manifest.json");
+    let manifest: Value = serde_json::from_slice(&std::fs::read(manifest).unwrap()).unwrap();
+    assert_eq!(manifest["round"], 1);
+    let golden = manifest["golden"].as_array().unwrap();
+    let of = |class: &str| golden.iter().filter(|golden| golden["label"] == class).count();
+    assert_eq!((of("好评"), of("差评"), golden.len()), (3, 3, 6));
+}
+
+#[tokio::test]
+async fn labels_of_an_unknown_class_wait_until_a_new_base_is_to_know_it() {
+    let site = Site::new().await;
+    site.label(0..600).await;
+    site.round(&[]).await;
+    site.store.add_class("一般").await.unwrap();
+    sqlx::query(
+        "insert into labels (label, text) select '一般', '还可以吧' || md5(n::text) from generate_series(1, 100) as n",
+    )
+    .execute(&site.pool)
+    .await
+    .unwrap();
+    site.round(&[]).await;
+    let labels: Vec<Vec<String>> =
+        sqlx::query_scalar("select labels from models order by version").fetch_all(&site.pool).await.unwrap();
+    assert_eq!(labels, [["好评", "差评"], ["好评", "差评"]].map(|labels| labels.map(str::to_owned).to_vec()));
+
+    site.label(600..610).await;
+    site.round(&["--from", "base", "--labels", "好评,差评,一般"]).await;
+    let round = site.last_round().await;
+    let third = site.store.model(store::Version(3)).await.unwrap();
+    assert_eq!(third.labels, ["好评", "差评", "一般"]);
+    // It is better, and whoever reads the predictions must still know of it first.
+    assert_eq!(round["verdict"], "rejected");
+    assert!(round["reason"].as_str().unwrap().ends_with("only a person may promote it"), "{}", round["reason"]);
+    assert!(round["evidence"]["against_champion"]["p_better"].as_f64().unwrap() < 0.01);
+    site.store.promote(store::Version(3), "three classes from now on", Some(store::Version(1))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_round_that_fails_is_abandoned_with_its_reason_and_its_labels_are_new_again() {
+    let site = Site::new().await;
+    site.label(0..30).await;
+    let mut trainer = site.trainer("trainer", &["--once", "--base", "new-linear", "--min-per-class", "200"]);
+    assert_eq!(trainer.end().await.code(), Some(1));
+    assert!(trainer.log().contains("two classes with 200 labeled texts"), "{}", trainer.log());
+    let round = site.last_round().await;
+    assert_eq!(round["verdict"], "abandoned");
+    assert!(round["reason"].as_str().unwrap().contains("two classes"), "{}", round["reason"]);
+    assert_eq!(site.store.new_labels().await.unwrap(), 30);
+    assert_eq!(site.registry().await.models, 0);
+}
+
+#[tokio::test]
+async fn checkpoints_that_nobody_wants_any_more_are_deleted_and_the_champion_is_not() {
+    let site = Site::new().await;
+    for round in 0..3 {
+        site.label(round * 500..(round + 1) * 500).await;
+        site.round(&["--margin", "0.5", "--keep-checkpoints", "0", "--keep-for", "0"]).await;
+    }
+    assert_eq!(site.registry().await.champions, [1, 2, 3]);
+    let stored: Vec<String> = std::fs::read_dir(site.path("checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(stored, [site.store.champion().await.unwrap().unwrap().manifest_sha256]);
+}
