@@ -252,7 +252,15 @@ mod tests {
 
     fn settings() -> Settings {
         let usual = Settings::for_base(&Base::New);
-        Settings { epochs: 3, threads: 2, save_limit: 0, device: DeviceChoice::Cpu, ..usual }
+        Settings {
+            epochs: 4,
+            learning_rate: 1e-3,
+            token_masking: 0.0,
+            threads: 2,
+            save_limit: 0,
+            device: DeviceChoice::Cpu,
+            ..usual
+        }
     }
 
     #[test]

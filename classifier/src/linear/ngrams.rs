@@ -104,19 +104,28 @@ impl Ngrams {
 /// NFKC, then lower case.
 fn fold(text: &str, folded: &mut String) {
     folded.clear();
-    if text.is_ascii() {
-        folded.push_str(text);
-        folded.make_ascii_lowercase();
-    } else if text.chars().all(is_folded) {
-        folded.push_str(text);
-    } else {
-        folded.extend(text.nfkc().flat_map(char::to_lowercase));
+    for character in text.chars() {
+        let Some(simple) = fold_alone(character) else {
+            folded.clear();
+            return folded.extend(text.nfkc().flat_map(char::to_lowercase));
+        };
+        folded.push(simple);
     }
 }
 
-/// Whether folding is known to leave a character as it is, next to others such: most of Chinese, and small ASCII.
-fn is_folded(character: char) -> bool {
-    matches!(character, '\0'..='@' | '['..='\u{7f}' | '\u{3001}'..='\u{3029}' | '\u{4e00}'..='\u{9fff}')
+/// What becomes of the characters that most of Chinese and of English consists of, whatever stands beside them; `None` for
+/// the others. It saves a third of the time.
+fn fold_alone(character: char) -> Option<char> {
+    match character {
+        '\0'..='\x7f' => Some(character.to_ascii_lowercase()),
+        '\u{3000}' => Some(' '),
+        '\u{3001}'..='\u{3029}' | '\u{4e00}'..='\u{9fff}' => Some(character),
+        // The wide forms of ASCII.
+        '\u{ff01}'..='\u{ff5e}' => {
+            char::from_u32(u32::from(character) - 0xfee0).map(|narrow| narrow.to_ascii_lowercase())
+        }
+        _ => None,
+    }
 }
 
 /// Letters and digits of scripts that write words apart; those of China, Japan, Korea and the south-east of Asia stand
@@ -219,7 +228,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_short_way_of_folding_is_the_long_one(text in "[a-zA-Z0-9 !?，。！～\u{4e00}-\u{4e20}\u{300}é\u{3001}-\u{3029}]{0,30}") {
+        fn the_short_way_of_folding_is_the_long_one(text in "[\u{1}-\u{7e}\u{ff01}-\u{ff5e}\u{4e00}-\u{9fff}\u{3000}-\u{3029}]{0,30}[\u{300}é]?") {
             let mut folded = String::new();
             fold(&text, &mut folded);
             let long: String = text.nfkc().flat_map(char::to_lowercase).collect();
