@@ -16,7 +16,6 @@ pub fn show(round: &Round) -> anyhow::Result<()> {
     if let Some(owner) = &round.owner {
         println!("trainer     {owner}");
     }
-    println!("parameters  {}", round.parameters);
     if let Some(fingerprint) = &round.dataset_fingerprint {
         println!("dataset     {fingerprint}, {} labels", round.labels_seen.unwrap_or_default());
     }
@@ -28,14 +27,21 @@ pub fn show(round: &Round) -> anyhow::Result<()> {
     if let Some(reason) = &round.reason {
         println!("reason      {reason}");
     }
-    let shown = if round.verdict.is_some() { ("evidence", &round.evidence) } else { ("progress", &round.progress) };
-    if let (name, Some(Value::Object(numbers))) = shown {
-        println!("{name}");
-        for (name, value) in numbers {
-            println!("  {name:<24}  {value}");
-        }
+    fields("parameters", Some(&round.parameters));
+    match round.verdict {
+        Some(_) => fields("evidence", round.evidence.as_ref()),
+        None => fields("progress", round.progress.as_ref()),
     }
     Ok(())
+}
+
+/// The fields of an object in lines of their own.
+fn fields(name: &str, object: Option<&Value>) {
+    let Some(Value::Object(fields)) = object else { return };
+    println!("{name}");
+    for (name, value) in fields {
+        println!("  {name:<29}  {value}");
+    }
 }
 
 /// The figures that every kind of model has.
