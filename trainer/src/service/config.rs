@@ -320,3 +320,68 @@ fn seconds(seconds: &str) -> Result<Duration, String> {
     let seconds = seconds.parse::<f64>().map_err(|error| error.to_string())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    fn parsed(flags: &[&str]) -> Result<Config, clap::Error> {
+        let needed = ["trainer", "--database-url", "postgres://me:secret@host/labels", "--checkpoints", "/checkpoints"];
+        Config::try_parse_from([&needed[..], flags].concat())
+    }
+
+    #[test]
+    fn the_token_comes_from_the_environment_or_a_file_never_from_the_command_line_and_is_never_empty() {
+        assert!(parsed(&["--token", "guessed"]).is_err());
+        let mut config = parsed(&[]).unwrap();
+        assert_eq!(config.read_token().unwrap(), None);
+        config.take_token([("LABELSTREAM_TOKEN".to_owned(), "secret".to_owned())]);
+        assert_eq!(config.read_token().unwrap().as_deref(), Some("secret"));
+
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        std::fs::write(&file, "from the file\n").unwrap();
+        let mut config = parsed(&["--token-file", file.to_str().unwrap()]).unwrap();
+        assert_eq!(config.read_token().unwrap().as_deref(), Some("from the file"));
+        std::fs::write(&file, "\n").unwrap();
+        assert!(config.read_token().is_err());
+        config.token_file = Some(directory.path().join("nothing"));
+        assert!(config.read_token().is_err());
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused_by_name() {
+        parsed(&[]).unwrap().check().unwrap();
+        let bad = [
+            (&["--held-out", "0"][..], "held-out"),
+            (&["--held-out", "1"], "held-out"),
+            (&["--margin", "-0.1"], "margin"),
+            (&["--lease", "0"], "lease"),
+            (&["--base", "/nowhere/at/all"], "/nowhere/at/all"),
+            (&["--epochs", "0"], "epochs"),
+        ];
+        for (flags, name) in bad {
+            let flags: Vec<String> = flags.chunks(2).map(|pair| format!("{}={}", pair[0], pair[1])).collect();
+            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+            let error = parsed(&flags).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        for flags in [["--schedule=every day"], ["--time-zone=Mars"], ["--niceness=20"], ["--class-recall=bad"]] {
+            assert!(parsed(&flags).is_err(), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn a_class_may_have_an_equals_sign_in_its_name() {
+        let config = parsed(&["--class-recall", "a=b=0.5,bad=0.9"]).unwrap();
+        let floors = config.policy().recall_floors;
+        assert_eq!(floors, [("a=b".to_owned(), 0.5), ("bad".to_owned(), 0.9)].into());
+    }
+
+    #[test]
+    fn the_place_of_a_rounds_state_tells_nothing_of_the_password() {
+        let other = Config { database_url: "postgres://me:other@host/labels".to_owned(), ..parsed(&[]).unwrap() };
+        assert_eq!(other.rounds_directory(), parsed(&[]).unwrap().rounds_directory());
+    }
+}

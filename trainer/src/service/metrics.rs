@@ -74,13 +74,20 @@ impl Metrics {
     /// Postgres answers.
     pub fn database_works(&self) {
         self.database_up.set(1);
-        *self.database.lock().expect("no holder panics") = None;
+        if self.database.lock().expect("no holder panics").take().is_some() {
+            tracing::info!("Postgres answers");
+        }
     }
 
-    /// Postgres does not answer; true if it did before.
-    pub fn database_fails(&self, problem: String) -> bool {
+    /// Postgres does not answer.
+    pub fn database_fails(&self, error: &anyhow::Error) {
+        let problem = format!("{error:#}");
         self.database_up.set(0);
-        self.database.lock().expect("no holder panics").replace(problem).is_none()
+        let mut before = self.database.lock().expect("no holder panics");
+        if before.is_none() {
+            tracing::warn!(problem, "Postgres does not answer");
+        }
+        *before = Some(problem);
     }
 
     /// What is wrong, if anything is: `None` means ready.

@@ -1,5 +1,6 @@
 //! The order in which things start and end, and the loop that looks for what is due.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -100,16 +101,19 @@ impl Trainer {
     }
 
     async fn serve(mut self) -> Result<()> {
+        let rounds = self.rounds.clone();
+        tokio::select! {
+            ended = self.look_and_work() => ended,
+            never = rounds.observe() => match never {},
+        }
+    }
+
+    async fn look_and_work(&mut self) -> Result<()> {
         let Rounds { shutdown, metrics, config, .. } = self.rounds.clone();
         while !shutdown.is_cancelled() {
             match self.step(Utc::now()).await {
-                Ok(()) => metrics.database_works(),
-                Err(error) if is_transient(&error) => {
-                    if metrics.database_fails(format!("{error:#}")) {
-                        tracing::warn!(error = format!("{error:#}"), "Postgres does not answer");
-                    }
-                }
-                Err(error) => return Err(error),
+                Err(error) if is_transient(&error) => metrics.database_fails(&error),
+                ended => ended?,
             }
             shutdown.run_until_cancelled(tokio::time::sleep(config.poll)).await;
         }
@@ -134,10 +138,8 @@ impl Trainer {
     }
 
     async fn waiting(&mut self, last: Option<&Round>, now: DateTime<Utc>) -> Result<Waiting> {
-        let Rounds { store, metrics, .. } = &self.rounds;
+        let store = &self.rounds.store;
         let new_labels = store.new_labels().await?;
-        metrics.new_labels.set(new_labels);
-        metrics.champion_version.set(store.champion().await?.map_or(0, |champion| champion.version.0));
         // Times that passed while there was nothing new are over; times that passed while no trainer ran are not.
         let begun = last.map(|round| round.started_at);
         let since = self.looked_at.max(begun).unwrap_or(now);
@@ -193,6 +195,25 @@ impl Trainer {
             Err(error) => tracing::warn!(error = format!("{error:#}"), "old checkpoints were not looked through"),
         }
         Ok(ended)
+    }
+}
+
+impl Rounds {
+    /// Keeps the gauges true, also while a round keeps the loop busy.
+    async fn observe(&self) -> Infallible {
+        let Self { store, metrics, config, .. } = self;
+        let look = async || -> Result<()> {
+            metrics.new_labels.set(store.new_labels().await?);
+            metrics.champion_version.set(store.champion().await?.map_or(0, |champion| champion.version.0));
+            Ok(())
+        };
+        loop {
+            match look().await {
+                Ok(()) => metrics.database_works(),
+                Err(error) => metrics.database_fails(&error),
+            }
+            tokio::time::sleep(config.poll).await;
+        }
     }
 }
 

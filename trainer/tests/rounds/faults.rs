@@ -90,3 +90,21 @@ async fn a_champion_that_a_person_promotes_meanwhile_is_the_one_to_beat() {
     assert_eq!((&round["verdict"], &round["champion"]), (&"accepted".into(), &1.into()), "{}", round["reason"]);
     assert_eq!(site.registry().await.champions, [1, 2, 1, 3]);
 }
+
+#[tokio::test]
+async fn a_champion_that_was_damaged_in_the_cache_is_fetched_again() {
+    let site = Site::new().await;
+    site.label(0..600).await;
+    site.round(&[]).await;
+    for labeled in [600..610, 610..620] {
+        site.label(labeled).await;
+        site.round(&[]).await;
+        let champion = site.store.champion().await.unwrap().unwrap().manifest_sha256;
+        let cached = site.path("trainer").join("checkpoints").join(champion).join("model.safetensors");
+        let mut bytes = std::fs::read(&cached).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&cached, bytes).unwrap();
+    }
+    let verdicts = site.registry().await.verdicts;
+    assert_eq!(verdicts, ["accepted", "rejected", "rejected"].map(|verdict| Some(verdict.to_owned())));
+}

@@ -46,6 +46,25 @@ async fn killed_after_any_time_a_round_leaves_the_old_champion_or_the_complete_n
     }
 }
 
+#[tokio::test]
+async fn a_trainer_that_is_told_to_stop_leaves_its_round_to_the_next_one_at_once() {
+    let site = Site::new().await;
+    site.label(0..600).await;
+    let mut blocker = site.pool.begin().await.unwrap();
+    sqlx::raw_sql("lock table deployments in access exclusive mode").execute(&mut *blocker).await.unwrap();
+    // A lease that outlives this test, were it not given back.
+    let mut trainer = site.trainer("trainer", &[&LINEAR[..], &["--lease", "3600"]].concat());
+    let begun = "select count(*) from rounds";
+    until("a round", async || sqlx::query_scalar::<_, i64>(begun).fetch_one(&site.pool).await.unwrap() == 1).await;
+    trainer.signal(rustix::process::Signal::TERM);
+    assert!(trainer.end().await.success());
+    blocker.rollback().await.unwrap();
+    assert!(!old_or_new(&site).await);
+    site.round(&[]).await;
+    assert!(old_or_new(&site).await);
+    assert_eq!(site.last_round().await["owner_epoch"], 2);
+}
+
 /// The files are published, the transaction of the verdict is open.
 #[tokio::test]
 async fn killed_in_the_middle_of_the_verdict_a_round_is_concluded_by_the_next_trainer_with_the_same_checkpoint() {
