@@ -36,32 +36,34 @@ pub fn near_copies<T: AsRef<str>>(texts: &[T]) -> Vec<Vec<usize>> {
     found
 }
 
-/// The runs of three characters of a key; a shorter key is its own.
-fn shingles(key: &str) -> Vec<String> {
+/// The runs of three characters of a key, each packed into a number; a shorter key is its own.
+fn shingles(key: &str) -> Vec<u64> {
+    // A character has 21 bits.
+    let pack = |run: &[char]| run.iter().fold(0, |packed, character| packed << 21 | u64::from(u32::from(*character)));
     let characters: Vec<char> = key.chars().collect();
     match characters.len() {
         0 => Vec::new(),
-        1..=3 => vec![key.to_owned()],
-        _ => characters.windows(3).map(|run| run.iter().collect()).collect(),
+        1 | 2 => vec![pack(&characters)],
+        _ => characters.windows(3).map(pack).collect(),
     }
 }
 
-/// Shingles as numbers, the rarest the smallest; each text's sorted, without repetitions.
-fn number_by_rarity(texts: Vec<Vec<String>>) -> Vec<Vec<u32>> {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
+/// Shingles as smaller numbers, the rarest the smallest; each text's sorted, without repetitions.
+fn number_by_rarity(texts: Vec<Vec<u64>>) -> Vec<Vec<u32>> {
+    let mut counts: HashMap<u64, usize> = HashMap::new();
     for shingle in texts.iter().flatten() {
-        *counts.entry(shingle).or_default() += 1;
+        *counts.entry(*shingle).or_default() += 1;
     }
-    let mut order: Vec<(usize, &str)> = counts.into_iter().map(|(shingle, count)| (count, shingle)).collect();
+    let mut order: Vec<(usize, u64)> = counts.into_iter().map(|(shingle, count)| (count, shingle)).collect();
     order.sort_unstable();
-    let numbers: HashMap<&str, u32> = (0..).zip(order).map(|(number, (_, shingle))| (shingle, number)).collect();
-    let number = |shingles: &Vec<String>| {
-        let mut numbered: Vec<u32> = shingles.iter().map(|shingle| numbers[shingle.as_str()]).collect();
+    let numbers: HashMap<u64, u32> = (0..).zip(order).map(|(number, (_, shingle))| (shingle, number)).collect();
+    let number = |shingles: Vec<u64>| {
+        let mut numbered: Vec<u32> = shingles.iter().map(|shingle| numbers[shingle]).collect();
         numbered.sort_unstable();
         numbered.dedup();
         numbered
     };
-    texts.iter().map(number).collect()
+    texts.into_iter().map(number).collect()
 }
 
 /// How many of the first shingles two near-copies cannot both lack: at least `SIMILARITY` of them are common.
@@ -117,9 +119,15 @@ mod tests {
         );
     }
 
+    fn runs(key: &str) -> BTreeSet<String> {
+        let characters: Vec<char> = key.chars().collect();
+        let length = characters.len().min(3);
+        characters.windows(length.max(1)).map(|run| run.iter().collect()).collect()
+    }
+
     /// The definition, pair by pair.
     fn compared_one_by_one(texts: &[String]) -> Vec<Vec<usize>> {
-        let sets: Vec<BTreeSet<String>> = texts.iter().map(|text| shingles(&key(text)).into_iter().collect()).collect();
+        let sets: Vec<BTreeSet<String>> = texts.iter().map(|text| runs(&key(text))).collect();
         let similar = |one: &BTreeSet<String>, other: &BTreeSet<String>| {
             let (common, together) = (one.intersection(other).count(), one.union(other).count());
             together > 0 && common * 10 >= together * 8
