@@ -82,7 +82,9 @@ impl Checkpoints {
             let failed = || format!("{}: cannot be tidied", self.running.display());
             for entry in fs::read_dir(&self.running).with_context(failed)? {
                 let entry = entry.with_context(failed)?;
-                if !names.contains(&entry.file_name()) {
+                let name = entry.file_name();
+                let is_a_checkpoint = name.to_string_lossy().trim_start_matches('.').starts_with("step-");
+                if is_a_checkpoint && !names.contains(&name) {
                     fs::remove_dir_all(entry.path()).with_context(failed)?;
                 }
             }
@@ -128,12 +130,23 @@ impl Checkpoints {
     pub(crate) fn finish(mut self, step: usize, last: Checkpoint) -> Result<Finished> {
         let Candidate { step, evaluation, checkpoint } =
             self.best.take().unwrap_or(Candidate { step, evaluation: None, checkpoint: last });
-        // A run that was killed after this has written it already, the same bytes.
-        if !(self.goes_on && self.out.exists()) {
-            checkpoint.save(&self.out, self.manifest(step, evaluation.as_ref()))?;
-        }
-        let manifest_sha256 = Manifest::sha256(&self.out)?;
+        let manifest_sha256 = self.write(&checkpoint, self.manifest(step, evaluation.as_ref()))?;
         Ok(Finished { step, evaluation, manifest_sha256 })
+    }
+
+    fn write(&self, checkpoint: &Checkpoint, manifest: Map<String, Value>) -> Result<String> {
+        if !(self.goes_on && self.out.exists()) {
+            checkpoint.save(&self.out, manifest)?;
+            return Ok(Manifest::sha256(&self.out)?);
+        }
+        // A run that was killed just after this has written it already: then they are the same bytes.
+        let again = self.directory(0);
+        checkpoint.save(&again, manifest)?;
+        let manifest_sha256 = Manifest::sha256(&again)?;
+        fs::remove_dir_all(&again).with_context(|| format!("{}: cannot be removed", again.display()))?;
+        let is_ours = Manifest::sha256(&self.out)? == manifest_sha256;
+        ensure!(is_ours, "{}: exists already, and is another checkpoint than this run's", self.out.display());
+        Ok(manifest_sha256)
     }
 
     fn remove_old(&mut self) -> Result<()> {

@@ -245,6 +245,27 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
 }
 
 #[test]
+fn a_run_that_was_killed_after_its_last_word_ends_the_same_and_takes_no_other_checkpoint_for_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let (out, state) = (directory.path().join("out"), directory.path().join("state"));
+    let settings = Settings { state: Some(state.clone()), save_steps: Some(1), ..plain_settings() };
+    run_until(&settings, &dataset(64), &out, 2).unwrap_err();
+    let copy = directory.path().join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    for file in std::fs::read_dir(&state).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    let ended = run_until(&settings, &dataset(64), &out, 99).unwrap();
+    // The checkpoint is there, and so is the state, as if it had not been removed any more.
+    let again = Settings { state: Some(copy.clone()), ..settings.clone() };
+    let other = Run::new(&Settings { seed: 7, ..plain_settings() }, &dataset(64), &Base::NewBert);
+    let error = run_until(&again, &dataset(64), &other.out(), 99).unwrap_err().to_string();
+    assert!(error.contains("another checkpoint than this run's"), "{error}");
+    assert_eq!(run_until(&again, &dataset(64), &out, 99).unwrap().manifest_sha256, ended.manifest_sha256);
+}
+
+#[test]
 fn the_state_of_other_settings_texts_or_another_base_is_refused_and_named() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out");
