@@ -4,8 +4,8 @@ WORKDIR /labelstream
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/labelstream/target \
-    cargo build --release --locked --package consumer --package cli \
-    && cp target/release/consumer target/release/labelstream /usr/local/bin/
+    cargo build --release --locked --package consumer --package trainer --package cli \
+    && cp target/release/consumer target/release/trainer target/release/labelstream /usr/local/bin/
 
 FROM debian:bookworm-slim
 RUN apt-get update \
@@ -13,7 +13,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --create-home labelstream \
     && install --directory --owner labelstream --group labelstream /checkpoints /cache
-COPY --from=build /usr/local/bin/consumer /usr/local/bin/labelstream /usr/local/bin/
+COPY --from=build /usr/local/bin/consumer /usr/local/bin/trainer /usr/local/bin/labelstream /usr/local/bin/
 USER labelstream
 VOLUME ["/checkpoints", "/cache"]
 CMD ["labelstream", "--help"]
