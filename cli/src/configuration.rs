@@ -44,16 +44,20 @@ pub fn table(service: Service) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::{Service, table};
+
     #[test]
-    fn the_readme_has_the_consumer_s_flags_as_they_are() {
+    fn the_readme_has_every_flag_of_the_services_as_it_is() {
         let readme = include_str!("../../README.md");
-        let (_, after) =
-            readme.split_once("<!-- configuration -->\n").expect("the README marks where the table begins");
-        let (table, _) = after.split_once("<!-- /configuration -->").expect("the README marks where the table ends");
-        assert_eq!(
-            table.trim(),
-            super::table(super::Service::Consumer).trim(),
-            "put what `labelstream configuration` prints between the marks"
-        );
+        for (service, name) in [(Service::Consumer, "consumer"), (Service::Trainer, "trainer")] {
+            let [begin, end] = ["", "/"].map(|slash| format!("<!-- {slash}configuration {name} -->"));
+            let (_, after) = readme.split_once(&begin).expect("the README marks where the table begins");
+            let (found, _) = after.split_once(&end).expect("the README marks where the table ends");
+            assert_eq!(
+                found.trim(),
+                table(service).trim(),
+                "put what `labelstream configuration {name}` prints between the marks"
+            );
+        }
     }
 }
