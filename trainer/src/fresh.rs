@@ -43,7 +43,7 @@ pub enum Trained {
     /// A linear model.
     Linear(LinearSummary),
     /// The better of both.
-    Fresh(FreshSummary),
+    Fresh(Box<FreshSummary>),
 }
 
 /// What a start without pretrained weights came to.
@@ -102,7 +102,7 @@ impl Trained {
 /// As [`fit`] and [`fit_linear`].
 pub fn train(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut Watch) -> Result<Trained> {
     match base {
-        Base::New => Ok(Trained::Fresh(fresh(settings, dataset, &ENOUGH, out, progress)?)),
+        Base::New => Ok(Trained::Fresh(Box::new(fresh(settings, dataset, &ENOUGH, out, progress)?))),
         Base::NewLinear => {
             let settings = LinearSettings { threads: settings.threads };
             Ok(Trained::Linear(fit_linear(&settings, dataset, out)?))

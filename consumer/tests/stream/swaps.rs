@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use classifier::Labels;
+use classifier::linear::{LinearModel, LinearWeights, NgramRange};
 use sqlx::{Connection as _, PgConnection};
 use store::{LoadStatus, Version};
 
-use crate::site::{Site, flip_a_bit, metric_of};
+use crate::site::{LABELS, Site, flip_a_bit, metric_of};
 use crate::world::{free_address, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,6 +47,32 @@ async fn a_promotion_and_a_rollback_take_effect_while_the_stream_flows() {
     assert_eq!(reports.len(), 1, "one version serves, and no other is told of: {reports:?}");
     let cached = std::fs::read_dir(site.path("cache")).unwrap().count();
     assert_eq!(cached, 2, "what serves and what served before it");
+    consumer.stop().await;
+    site.world.assert_each_exactly_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_linear_model_serves_like_a_bert_and_gives_way_to_one() {
+    let site = Site::new().await;
+    let directory = site.path("linear");
+    let weights = LinearWeights { bias: vec![0.0, 1.0], ..LinearWeights::default() };
+    let model = LinearModel::new(Labels::new(LABELS), NgramRange(1, 2), weights).unwrap();
+    model.save(&directory, serde_json::Map::new()).unwrap();
+    let linear = site.register(&directory).await;
+    site.promote(linear).await;
+
+    let consumer = site.consume(&["--reload-interval", "600"]);
+    site.world.publish_reviews(100);
+    site.world.until_written(100).await;
+    let scored = "select count(*) from predictions where label = 'positive' and abs(score - 0.731) < 0.001";
+    assert_eq!((site.newest_versions(50).await, site.world.number(scored).await), (vec![linear.0], 100));
+
+    let network = site.register(&site.checkpoint(2)).await;
+    site.promote(network).await;
+    site.until_reported(network, LoadStatus::Serving).await;
+    site.world.publish_reviews(100);
+    site.world.until_written(200).await;
+    assert_eq!(site.newest_versions(50).await, [network.0]);
     consumer.stop().await;
     site.world.assert_each_exactly_once().await;
 }
