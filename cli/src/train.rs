@@ -86,7 +86,8 @@ pub struct Arguments {
     #[arg(long, env = "LABELSTREAM_TOKEN_MASKING")]
     token_masking: Option<f64>,
 
-    /// Evaluate and save an average of the weights over the steps, which keeps this share of itself at each (0.99, 0.999).
+    /// Evaluate and save an average of the weights over the steps, which keeps this share of itself at each; 0 averages
+    /// nothing. [default: 0.998 for a new model, else 0]
     #[arg(long, env = "LABELSTREAM_AVERAGE", value_name = "DECAY")]
     average: Option<f64>,
 
@@ -215,7 +216,7 @@ fn settings(arguments: &Arguments) -> Settings {
         dropout: arguments.dropout,
         pooling: arguments.pooling,
         token_masking: arguments.token_masking.unwrap_or(usual.token_masking),
-        average: arguments.average,
+        average: arguments.average.or(usual.average),
         class_weights: arguments.class_weights.clone(),
         label_smoothing: arguments.label_smoothing.unwrap_or(usual.label_smoothing),
         layer_decay: arguments.layer_decay.unwrap_or(usual.layer_decay),

@@ -151,7 +151,7 @@ impl Settings {
         match base {
             Base::Checkpoint(_) => pretrained,
             Base::New | Base::NewLinear | Base::NewBert => {
-                Self { epochs: 4, learning_rate: 3e-4, token_masking: 0.15, ..pretrained }
+                Self { epochs: 4, learning_rate: 3e-4, token_masking: 0.15, average: Some(0.998), ..pretrained }
             }
         }
     }

@@ -34,7 +34,7 @@ fn thorough() -> Settings {
 
 /// Without what is random or changes over time, so that results can be compared.
 fn plain_settings() -> Settings {
-    Settings { dropout: Some(0.0), token_masking: 0.0, warmup_ratio: 0.0, epochs: 1, ..settings() }
+    Settings { dropout: Some(0.0), token_masking: 0.0, average: None, warmup_ratio: 0.0, epochs: 1, ..settings() }
 }
 
 struct Run {
