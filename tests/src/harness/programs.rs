@@ -23,7 +23,7 @@ pub fn labelstream(arguments: &[&str]) -> Output {
 }
 
 /// Where cargo puts the programs: above the `deps` that this test binary lies in. Testing a package does not build the
-/// programs of others, so they are built here, once.
+/// programs of others, so they are built here, once: as `cargo test --workspace` builds them, after which nothing is left to do.
 fn directory() -> &'static PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
@@ -31,7 +31,7 @@ fn directory() -> &'static PathBuf {
         let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST").to_owned();
         let mut build = Command::new(env!("CARGO"));
         build
-            .args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"])
+            .args(["test", "--quiet", "--workspace", "--no-run", "--manifest-path"])
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
         build.arg("--target-dir").arg(profile.parent().expect("target/PROFILE"));
         if profile.ends_with("release") {
