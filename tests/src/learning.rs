@@ -45,7 +45,8 @@ async fn three_hundred_labels_become_a_better_champion_under_the_running_stream(
     trainer.until_ready().await;
     let (stop, stopped) = watch::channel(false);
     let steady = tokio::spawn(publish_steadily(site.open_topic(), stopped));
-    let labeled = "select count(*) from predictions where review_id in (select 'r-' || n from generate_series(0, 299) as n)";
+    let labeled =
+        "select count(*) from predictions where review_id in (select 'r-' || n from generate_series(0, 299) as n)";
     until("predictions of what is to be labeled", async || site.number(labeled).await == Some(300)).await;
 
     let people: Vec<&str> = reviews().iter().take(300).map(|(_, label)| *label).collect();
