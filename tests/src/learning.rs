@@ -8,17 +8,23 @@ use tokio::sync::watch;
 
 use crate::harness::{Message, Sent, Site, TINY_LABELS, Topic, until};
 
-/// The project's own reviews: their texts, and what people would say of them.
-fn reviews() -> Vec<(String, &'static str)> {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/demo/reviews.csv");
-    let mut reader = csv::Reader::from_path(file).expect("the demo's reviews are there");
-    let rows = reader.deserialize().map(|row| row.expect("a label and a text"));
-    rows.map(|(label, text): (String, String)| (text, TINY_LABELS[usize::from(label == "好评")])).collect()
+const SUBJECTS: [&str; 10] =
+    ["味道", "包装", "配送", "分量", "服务", "牛肉面", "奶茶", "鱼香肉丝", "骑手的态度", "店里的环境"];
+const PRAISE: [&str; 10] =
+    ["很好", "特别棒", "让人满意", "没得说", "超出预期", "值得推荐", "相当不错", "无可挑剔", "越来越好", "一流"];
+const BLAME: [&str; 10] =
+    ["很差", "太糟糕", "让人失望", "不能忍", "一塌糊涂", "不敢恭维", "越来越差", "毫无诚意", "惨不忍睹", "垃圾"];
+const ENDS: [&str; 5] = ["今天中午点的", "同事也这么说", "第二次买了", "送到公司的", "周末和家人一起吃"];
+
+/// Review number `number`, and what people would say of it: the next thing, then the next word, then the next end.
+fn review(number: usize) -> (String, &'static str) {
+    let (subject, word, end) = (number % 10, number / 10 % 20, number / 200 % 5);
+    let (words, label) = if word < 10 { (PRAISE, TINY_LABELS[1]) } else { (BLAME, TINY_LABELS[0]) };
+    (format!("{}{}，{}", SUBJECTS[subject], words[word % 10], ENDS[end]), label)
 }
 
-/// Publishes the reviews in their order, over and over, twenty every 50 ms, until it is told to stop; returns all records.
+/// Publishes twenty reviews every 50 ms until it is told to stop; returns all records.
 async fn publish_steadily(topic: Topic, mut stop: watch::Receiver<bool>) -> Vec<Sent> {
-    let reviews = reviews();
     let mut clock = tokio::time::interval(Duration::from_millis(50));
     let mut sent: Vec<Sent> = Vec::new();
     loop {
@@ -26,9 +32,8 @@ async fn publish_steadily(topic: Topic, mut stop: watch::Receiver<bool>) -> Vec<
             _ = stop.changed() => return sent,
             _ = clock.tick() => {
                 let numbers = sent.len()..sent.len() + 20;
-                let text = |number: usize| &reviews[number % reviews.len()].0;
-                let messages: Vec<Message> =
-                    numbers.map(|number| Message::review(&format!("r-{number}"), text(number))).collect();
+                let message = |number| Message::review(&format!("r-{number}"), &review(number).0);
+                let messages: Vec<Message> = numbers.map(message).collect();
                 sent.extend(topic.publish(&messages).await);
             }
         }
@@ -49,7 +54,7 @@ async fn three_hundred_labels_become_a_better_champion_under_the_running_stream(
         "select count(*) from predictions where review_id in (select 'r-' || n from generate_series(0, 299) as n)";
     until("predictions of what is to be labeled", async || site.number(labeled).await == Some(300)).await;
 
-    let people: Vec<&str> = reviews().iter().take(300).map(|(_, label)| *label).collect();
+    let people: Vec<&str> = (0..300).map(|number| review(number).1).collect();
     sqlx::query(
         "insert into labels (review_id, label) select 'r-' || (place - 1), label
         from unnest($1::text[]) with ordinality as said (label, place)",
