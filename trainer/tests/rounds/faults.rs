@@ -98,7 +98,7 @@ async fn a_champion_that_was_damaged_in_the_cache_is_fetched_again() {
     site.round(&[]).await;
     for labeled in [600..610, 610..620] {
         site.label(labeled).await;
-        site.round(&[]).await;
+        site.round(&["--min-held-out", "100000"]).await;
         let champion = site.store.champion().await.unwrap().unwrap().manifest_sha256;
         let cached = site.path("trainer").join("checkpoints").join(champion).join("model.safetensors");
         let mut bytes = std::fs::read(&cached).unwrap();

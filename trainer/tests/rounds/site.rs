@@ -74,7 +74,9 @@ impl Site {
             .args(["--database-url", &self.database])
             .args(["--checkpoints", &self.path("checkpoints").display().to_string()])
             .args(["--work", &self.path(name).display().to_string()])
-            .args(["--device", "cpu", "--poll", "0.05", "--lease", "1", "--threads", "1"])
+            // What a test may say otherwise.
+            .envs([("LABELSTREAM_LEASE", "1"), ("LABELSTREAM_POLL", "0.05"), ("LABELSTREAM_THREADS", "1")])
+            .args(["--device", "cpu"])
             .args(arguments)
             .stdout(output.try_clone().unwrap())
             .stderr(output)
