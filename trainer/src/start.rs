@@ -11,7 +11,6 @@ use crate::batches::{self, Sample};
 use crate::dataset::{Dataset, Example};
 use crate::random::{Purpose, Random};
 use crate::settings::{Base, Settings};
-use crate::state::{State, VOCABULARY_OF_RUN};
 
 /// Entries of a new vocabulary at most; every character of 10,000 reviews is about 2,500 of them.
 const VOCABULARY: usize = 8_000;
@@ -75,27 +74,12 @@ impl Start {
 
 /// A small model that truncates texts where the training does, since positions behind that would stay random.
 fn new_checkpoint(settings: &Settings, train: &[Example], labels: Labels) -> Result<Checkpoint> {
-    let tokenizer = vocabulary(settings, train)?;
+    let texts: Vec<&str> = train.iter().map(|example| example.text.as_str()).collect();
+    let tokenizer = Tokenizer::from_pieces(&texts, vocabulary_limit(&texts));
     let mut config = ModelConfig::small(tokenizer.vocab_size(), labels);
     config.max_position_embeddings = settings.max_length;
     config.pooling = settings.pooling.unwrap_or_default();
     Ok(Checkpoint { parameters: initialise(&config, settings.seed)?, config, tokenizer })
-}
-
-/// Pieces learned from the texts. Once in a while the same texts give a slightly other vocabulary, in another process, so a run that
-/// goes on keeps the one that it began with.
-fn vocabulary(settings: &Settings, train: &[Example]) -> Result<Tokenizer> {
-    let kept = settings.state.as_ref().map(|state| state.join(VOCABULARY_OF_RUN));
-    if let Some(kept) = kept.as_ref().filter(|_| settings.state.as_deref().is_some_and(State::is_in)) {
-        return Ok(Tokenizer::open(kept)?);
-    }
-    let texts: Vec<&str> = train.iter().map(|example| example.text.as_str()).collect();
-    let tokenizer = Tokenizer::from_pieces(&texts, vocabulary_limit(&texts));
-    if let Some(kept) = kept {
-        std::fs::create_dir_all(&kept).with_context(|| format!("{}: cannot be made", kept.display()))?;
-        tokenizer.save(&kept)?;
-    }
-    Ok(tokenizer)
 }
 
 fn vocabulary_limit(texts: &[&str]) -> usize {

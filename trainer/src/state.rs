@@ -70,8 +70,6 @@ struct Index {
 }
 
 const INDEX: &str = "state.json";
-/// The directory with the vocabulary of a new model.
-pub(crate) const VOCABULARY_OF_RUN: &str = "vocabulary";
 const LOSSES: &str = "epoch loss";
 
 impl State {
@@ -159,10 +157,6 @@ impl Directory {
         let index = self.path.join(INDEX);
         if index.exists() {
             fs::remove_file(&index).with_context(|| format!("{}: cannot be removed", index.display()))?;
-        }
-        let vocabulary = self.path.join(VOCABULARY_OF_RUN);
-        if vocabulary.exists() {
-            fs::remove_dir_all(&vocabulary).with_context(|| format!("{}: cannot be removed", vocabulary.display()))?;
         }
         self.remove_all_but(&[])
     }
