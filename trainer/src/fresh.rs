@@ -309,8 +309,9 @@ mod tests {
     fn a_network_that_a_killed_run_has_finished_is_not_trained_again() {
         let directory = tempfile::tempdir().unwrap();
         let finished = directory.path().join("out.bert");
-        fit(&settings(), &dataset(), &Base::NewBert, &finished, &mut |_| Ok(())).unwrap();
-        let settings = Settings { state: Some(directory.path().join("state")), ..settings() };
+        let settings = Settings { epochs: 1, ..settings() };
+        fit(&settings, &dataset(), &Base::NewBert, &finished, &mut |_| Ok(())).unwrap();
+        let settings = Settings { state: Some(directory.path().join("state")), ..settings };
         let enough = Enough { to_learn: 100, to_compare: 20 };
         let watch: &mut Watch = &mut |_| panic!("it was trained again");
         let summary = fresh(&settings, &dataset(), &enough, &directory.path().join("out"), watch).unwrap();
