@@ -78,6 +78,37 @@ async fn a_linear_model_serves_like_a_bert_and_gives_way_to_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn batches_of_two_versions_that_wait_for_postgres_together_are_written_apart() {
+    let site = Site::new().await;
+    let address = free_address();
+    let consumer = site.consume(&["--http", &address]);
+    let publish = async |batches: i64| {
+        site.world.publish_reviews(1);
+        until("another batch", async || {
+            (metric_of(&address, "labelstream_batches_total").await == Some(batches)).then_some(())
+        })
+        .await;
+    };
+    let mut sql = PgConnection::connect(&site.world.database).await.unwrap();
+    sqlx::raw_sql("begin; lock table predictions in share mode").execute(&mut sql).await.unwrap();
+    // One in the hands of the writer, one behind it, and one more by another version.
+    publish(1).await;
+    publish(2).await;
+    let second = site.register(&site.checkpoint(2)).await;
+    site.promote(second).await;
+    site.until_reported(second, LoadStatus::Serving).await;
+    publish(3).await;
+    sqlx::raw_sql("commit").execute(&mut sql).await.unwrap();
+    site.world.until_written(3).await;
+    consumer.stop().await;
+
+    let query = "select version, classified_at::text from predictions order by kafka_offset";
+    let rows: Vec<(i64, String)> = sqlx::query_as(query).fetch_all(&mut sql).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.0).collect::<Vec<_>>(), [1, 1, second.0]);
+    assert_ne!(rows[1].1, rows[2].1, "the time of a transaction is one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_copy_in_the_cache_is_fetched_again() {
     let site = Site::new().await;
     let consumer = site.consume(&[]);
