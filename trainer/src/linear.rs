@@ -283,20 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rare_class_is_answered_where_there_are_few_texts() {
-        let mut data = dataset(&["good", "bad"], 200, 0);
-        // One in ten is bad, and by two characters that others have as well.
-        data.train.retain({
-            let mut bad = 0;
-            move |example| {
-                bad += example.label;
-                example.label == 0 || bad % 9 == 1
-            }
-        });
-        data.valid = data.train.clone();
-        let (_directory, summary) = fit(&LinearSettings::default(), &data);
-        let evaluation = summary.evaluation.unwrap();
-        assert!(evaluation.per_class[1].support < 15 && evaluation.per_class[1].recall == 1.0, "{evaluation}");
+    fn errors_in_a_rare_class_cost_more_and_less_so_the_more_texts_there_are() {
+        let ratio = |texts: usize| {
+            let truth: Vec<usize> = (0..texts).map(|index| usize::from(index % 10 == 0)).collect();
+            let costs = costs(&truth, 2, COST);
+            costs[0] / costs[1]
+        };
+        assert!((ratio(100) - 9_f64.powf(1.0 / 1.01)).abs() < 1e-9, "{}", ratio(100));
+        assert!((ratio(10_000) - 3.0).abs() < 1e-9, "{}", ratio(10_000));
     }
 
     #[test]
