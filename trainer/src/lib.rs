@@ -1,4 +1,5 @@
-//! From labeled texts to a classifier: reading and preparing data sets, the training loop, and what it reached.
+//! From labeled texts to a classifier: reading and preparing data sets, the training loop, and what it reached; and the service
+//! that makes people's labels a better champion.
 //!
 //! ```text
 //! dataset     CSV rows -> examples of known classes
@@ -16,6 +17,10 @@
 //!   state       what a run needs to go on after it was killed
 //! evaluate    a classifier and examples -> metrics
 //! report      what happens in a run -> a page with its curve and confusion matrix; tensorboard -> an event file
+//!
+//! labeled     people's labels -> the dataset of a round, over near_copies: which texts nearly copy which
+//! gate        several models' answers on the same held-out texts -> a verdict with its numbers
+//! service     what is due -> a round: labeled, fresh, gate, and the candidate published
 //! ```
 
 pub mod dataset;
