@@ -1,4 +1,5 @@
-//! How often the gate lets pass what is no better, and holds back what is: a simulation of pairs of models on held-out texts.
+//! How often the gate lets pass what is no better, and holds back what is: a simulation of pairs of models on held-out
+//! texts.
 //!
 //! `cargo run -p trainer --example gate > table.md`
 
@@ -10,7 +11,8 @@ use trainer::gate::{Answers, Case, Policy, judge};
 const PAIRS: usize = 2_000;
 /// How often the champion is right: a linear model on short reviews.
 const ACCURACY: f64 = 0.85;
-/// On how many texts a candidate that is no better and the champion differ: a champion trained further, and another kind of model.
+/// On how many texts a candidate that is no better and the champion differ: a champion trained further, and another
+/// kind of model.
 const DISAGREEMENTS: [f64; 2] = [0.06, 0.14];
 /// Candidate minus champion, in accuracy.
 const DIFFERENCES: [f64; 7] = [-0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.05];

@@ -1,7 +1,7 @@
 //! The gate: from several models' answers on the same held-out texts, and a policy, to a verdict with its numbers.
 //!
-//! Everything here is pure. All checks are made and all that fail are named, so that a rejected candidate is understood at
-//! once; [`Evidence`] keeps the numbers of every check, passed or not.
+//! Everything here is pure. All checks are made and all that fail are named, so that a rejected candidate is understood
+//! at once; [`Evidence`] keeps the numbers of every check, passed or not.
 
 mod paired;
 mod policy;
@@ -133,8 +133,8 @@ impl Evidence {
         }
     }
 
-    /// Whether the linear baseline has more texts right. A network costs a hundred times a linear model: where it is not
-    /// better, it has no reason to be.
+    /// Whether the linear baseline has more texts right. A network costs a hundred times a linear model: where it is
+    /// not better, it has no reason to be.
     pub fn beaten_by_baseline(&self) -> bool {
         self.against_baseline.as_ref().is_some_and(|paired| paired.worse > paired.better)
     }
@@ -151,8 +151,8 @@ fn evaluation(case: &Case, answers: &Answers) -> Evaluation {
     Evaluation::new(&names, &case.truth, &predicted)
 }
 
-/// A candidate without the wanted classes has gone wrong; one with other classes than the champion's is what somebody wanted, but
-/// whoever reads the predictions must know of it before they change.
+/// A candidate without the wanted classes has gone wrong; one with other classes than the champion's is what somebody
+/// wanted, but whoever reads the predictions must know of it before they change.
 fn label_set(case: &Case) -> Option<String> {
     let sorted = |names: &[String]| {
         let mut names = names.to_vec();

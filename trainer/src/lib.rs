@@ -1,5 +1,5 @@
-//! From labeled texts to a classifier: reading and preparing data sets, the training loop, and what it reached; and the service
-//! that makes people's labels a better champion.
+//! From labeled texts to a classifier: reading and preparing data sets, the training loop, and what it reached; and the
+//! service that makes people's labels a better champion.
 //!
 //! ```text
 //! dataset     CSV rows -> examples of known classes

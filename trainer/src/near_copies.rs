@@ -1,8 +1,9 @@
-//! Texts that are nearly the same: Jaccard similarity of their character 3-grams, exactly, and without comparing all pairs.
+//! Texts that are nearly the same: Jaccard similarity of their character 3-grams, exactly, and without comparing all
+//! pairs.
 //!
-//! Two sets of which the greater part is common share one of their first few members in any fixed order, so only those are
-//! indexed: Chaudhuri, Ganti and Kaushik, "A primitive operator for similarity joins in data cleaning" (ICDE 2006). With the
-//! rarest first, few texts share them.
+//! Two sets of which the greater part is common share one of their first few members in any fixed order, so only those
+//! are indexed: Chaudhuri, Ganti and Kaushik, "A primitive operator for similarity joins in data cleaning" (ICDE 2006).
+//! With the rarest first, few texts share them.
 
 use std::collections::HashMap;
 

@@ -1,6 +1,7 @@
 use super::*;
 
-/// A case over `bad` and `good` in which each model has the stated share of the texts wrong, from the front or the back.
+/// A case over `bad` and `good` in which each model has the stated share of the texts wrong, from the front or the
+/// back.
 struct Texts {
     count: usize,
 }

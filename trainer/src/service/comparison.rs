@@ -47,8 +47,8 @@ const CERTAIN_PER_CLASS: usize = 3;
 impl Comparison {
     /// Lets the candidate answer, or the linear baseline where the validation texts speak for it, and the champion.
     ///
-    /// Which of the two goes on is chosen on texts that the gate does not see, so that its test is of one model alone; only
-    /// where the gate finds the network beaten by the baseline does it look at the baseline too.
+    /// Which of the two goes on is chosen on texts that the gate does not see, so that its test is of one model alone;
+    /// only where the gate finds the network beaten by the baseline does it look at the baseline too.
     pub fn run(&self, fitted: &Fitted, champion: Option<&Champion>) -> Result<Compared> {
         let candidate = self.answer(&fitted.candidate)?;
         let baseline = fitted.baseline.as_deref().map(|baseline| self.answer(baseline)).transpose()?;

@@ -15,7 +15,8 @@ use crate::gate::Policy;
 use crate::labeled::Split;
 use crate::settings::{Base, Settings};
 
-/// Everything that can be set. Each flag has an environment variable; secrets belong there or in a file, not on the command line.
+/// Everything that can be set. Each flag has an environment variable; secrets belong there or in a file, not on the
+/// command line.
 #[derive(Clone, clap::Parser)]
 #[command(name = "trainer", version, about = "labelstream's trainer: labels into a better champion", long_about = None)]
 pub struct Config {
@@ -147,8 +148,8 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_KEEP_FOR", default_value = "3600", value_parser = seconds, value_name = "SECONDS")]
     pub keep_for: Duration,
 
-    /// Directory for the state of a running round and for fetched checkpoints: a round resumes there after a crash [default: a
-    /// directory for temporary files]
+    /// Directory for the state of a running round and for fetched checkpoints: a round resumes there after a crash
+    /// [default: a directory for temporary files]
     #[arg(long, env = "LABELSTREAM_WORK", value_name = "DIRECTORY")]
     pub work: Option<PathBuf>,
 

@@ -52,7 +52,8 @@ impl Keeper {
     }
 }
 
-/// While Postgres is away the work goes on: if somebody else takes the round over meanwhile, its epoch fences what is written.
+/// While Postgres is away the work goes on: if somebody else takes the round over meanwhile, its epoch fences what is
+/// written.
 async fn keep(
     store: Store,
     lease: RoundLease,

@@ -193,8 +193,8 @@ impl Work<'_> {
         bail!("another trainer has taken the round over")
     }
 
-    /// What the training starts from. A linear champion cannot be trained further, and other classes need a new base: never does
-    /// the set of labels change because somebody used another one.
+    /// What the training starts from. A linear champion cannot be trained further, and other classes need a new base:
+    /// never does the set of labels change because somebody used another one.
     fn base(&self, champion: Option<&Champion>, dataset: &RoundDataset) -> Result<Base> {
         let config = &self.rounds.config;
         let from = serde_json::from_value(self.parameters["from"].clone()).unwrap_or(config.from);

@@ -24,8 +24,8 @@ const CONNECTIONS: u32 = 4;
 /// Trains until `shutdown` is cancelled; with `--once`, one round.
 ///
 /// # Errors
-/// What cannot be mended by waiting: a refused login, a schema that is not migrated, an impossible setting; with `--once` a
-/// round that failed, too.
+/// What cannot be mended by waiting: a refused login, a schema that is not migrated, an impossible setting; with
+/// `--once` a round that failed, too.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     // What is wrong with the settings is said before anything is waited for.
     config.check()?;

@@ -27,7 +27,8 @@ pub(crate) struct Waiting {
     pub new_labels: i64,
     /// Whether somebody has asked for a round.
     pub requested: bool,
-    /// Up to when the schedule has been looked at: the begin of the last round, or the last time when there was nothing new.
+    /// Up to when the schedule has been looked at: the begin of the last round, or the last time when there was nothing
+    /// new.
     pub since: DateTime<Utc>,
     /// When the last round failed, if it did.
     pub failed_at: Option<DateTime<Utc>>,
