@@ -124,8 +124,8 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
     let start = Start::new(settings, dataset, base)?;
     let mut run = Run::new(settings, dataset, &start)?;
     let state = State::new(settings, &start)?;
-    progress(&Progress::Started(&run.head))?;
     let (first, mut losses) = run.resume(&state, &mut checkpoints)?;
+    progress(&Progress::Started(&run.head))?;
     if goes_on {
         progress(&Progress::Resumed { step: first })?;
     }
