@@ -15,6 +15,7 @@ use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
 use stack::{InProcessKafka, Postgres};
 use store::{DeadLetterRow, NextOffset, Outcome, PredictionRow, Store, Stream, Version, Write as StoreWrite};
+use tokio::runtime::Runtime;
 
 /// One server of each kind for all tests; each test has its own database and topic.
 pub static POSTGRES: LazyLock<Postgres> = LazyLock::new(|| Postgres::start().unwrap());
@@ -61,7 +62,9 @@ pub fn cluster_id() -> String {
 }
 
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Runtime::new().unwrap().block_on(future)
+    // One for all: a connection that is kept lives no longer than the runtime that opened it.
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+    RUNTIME.block_on(future)
 }
 
 /// Plain SQL, as a person might type it.
