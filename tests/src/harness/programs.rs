@@ -34,6 +34,13 @@ fn directory() -> &'static PathBuf {
             .args(["test", "--quiet", "--workspace", "--no-run", "--manifest-path"])
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
         build.arg("--target-dir").arg(profile.parent().expect("target/PROFILE"));
+        // What cargo tells a test of its package would look to build scripts like another environment to build for.
+        for (variable, _) in env::vars_os() {
+            let name = variable.to_string_lossy();
+            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(&variable);
+            }
+        }
         if profile.ends_with("release") {
             build.arg("--release");
         }
