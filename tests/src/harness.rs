@@ -9,7 +9,7 @@ mod site;
 pub use model::{TINY_LABELS, save_tiny_model};
 pub use process::Service;
 pub use programs::labelstream;
-pub use records::{Expect, Message, Sent, Topic};
+pub use records::{Expect, Message, Sent, Topic, publish_steadily};
 pub use site::Site;
 
 use std::io::Write;

@@ -1,12 +1,10 @@
 //! The whole loop: people label what the stream has shown, the trainer makes a better model of it, and the stream takes it over.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use sqlx::query_as;
 use tokio::sync::watch;
 
-use crate::harness::{Message, Sent, Site, TINY_LABELS, Topic, until};
+use crate::harness::{Message, Site, TINY_LABELS, publish_steadily, until};
 
 const SUBJECTS: [&str; 10] =
     ["味道", "包装", "配送", "分量", "服务", "牛肉面", "奶茶", "鱼香肉丝", "骑手的态度", "店里的环境"];
@@ -23,21 +21,9 @@ fn review(number: usize) -> (String, &'static str) {
     (format!("{}{}，{}", SUBJECTS[subject], words[word % 10], ENDS[end]), label)
 }
 
-/// Publishes twenty reviews every 50 ms until it is told to stop; returns all records.
-async fn publish_steadily(topic: Topic, mut stop: watch::Receiver<bool>) -> Vec<Sent> {
-    let mut clock = tokio::time::interval(Duration::from_millis(50));
-    let mut sent: Vec<Sent> = Vec::new();
-    loop {
-        tokio::select! {
-            _ = stop.changed() => return sent,
-            _ = clock.tick() => {
-                let numbers = sent.len()..sent.len() + 20;
-                let message = |number| Message::review(&format!("r-{number}"), &review(number).0);
-                let messages: Vec<Message> = numbers.map(message).collect();
-                sent.extend(topic.publish(&messages).await);
-            }
-        }
-    }
+/// The same, to publish.
+fn message(number: usize) -> Message {
+    Message::review(&format!("r-{number}"), &review(number).0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,7 +35,7 @@ async fn three_hundred_labels_become_a_better_champion_under_the_running_stream(
     let mut trainer = site.trainer("trainer", &rules);
     trainer.until_ready().await;
     let (stop, stopped) = watch::channel(false);
-    let steady = tokio::spawn(publish_steadily(site.open_topic(), stopped));
+    let steady = tokio::spawn(publish_steadily(site.open_topic(), message, stopped));
     let labeled =
         "select count(*) from predictions where review_id in (select 'r-' || n from generate_series(0, 299) as n)";
     until("predictions of what is to be labeled", async || site.number(labeled).await == Some(300)).await;

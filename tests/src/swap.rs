@@ -1,31 +1,14 @@
 //! The champion changes under a running stream.
 
-use std::time::Duration;
-
 use sqlx::query_as;
 use tokio::sync::watch;
 
-use crate::harness::{Message, Sent, Service, Site, Topic, labelstream, save_tiny_model, until};
+use crate::harness::{Message, Service, Site, labelstream, publish_steadily, save_tiny_model, until};
 
 /// What `labelstream models` does with these words; it must succeed.
 fn models(site: &Site, words: &[&str]) {
     let output = labelstream(&[&["models"], words, &["--database-url", &site.database]].concat());
     assert!(output.status.success(), "{words:?}\n{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Publishes a few records every few milliseconds until it is told to stop; returns them all.
-async fn publish_steadily(topic: Topic, mut stop: watch::Receiver<bool>) -> Vec<Sent> {
-    let mut clock = tokio::time::interval(Duration::from_millis(50));
-    let mut sent: Vec<Sent> = Vec::new();
-    loop {
-        tokio::select! {
-            _ = stop.changed() => return sent,
-            _ = clock.tick() => {
-                let number = sent.len();
-                sent.extend(topic.publish(&Message::mixed(number + 20)[number..]).await);
-            }
-        }
-    }
 }
 
 async fn until_it_serves(consumers: &[Service], version: i64) {
@@ -48,7 +31,7 @@ async fn a_promotion_and_a_rollback_change_the_version_between_two_batches_and_l
     }
 
     let (stop, stopped) = watch::channel(false);
-    let steady = tokio::spawn(publish_steadily(site.open_topic(), stopped));
+    let steady = tokio::spawn(publish_steadily(site.open_topic(), Message::mixed_at, stopped));
     for (words, version) in [(&["promote", "2"][..], 2), (&["rollback"], 1), (&["promote", "2"], 2)] {
         let seen = site.done().await;
         until("some records by the version before", async || site.done().await > seen + 200).await;

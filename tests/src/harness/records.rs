@@ -1,8 +1,11 @@
 //! Records published to a topic, and what is to become of each.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use tokio::sync::watch;
 
 use super::PATIENCE;
 
@@ -67,13 +70,17 @@ impl Message {
 
     /// So many records as they come in life: reviews, and here and there something else. Each of its own text.
     pub fn mixed(count: usize) -> Vec<Self> {
-        let message = |number| match number % 50 {
+        (0..count).map(Self::mixed_at).collect()
+    }
+
+    /// The record at this place among them.
+    pub fn mixed_at(number: usize) -> Self {
+        match number % 50 {
             7 => Self::bad(format!(r#"{{"text": "{number}"#), "not_json"),
             23 => Self::bad(format!(r#"{{"review_id": "r-{number}"}}"#), "text_missing"),
             41 => Self::tombstone().with_key(format!("r-{number}").as_bytes()),
             _ => Self::review(&format!("r-{number}"), &format!("第{number}次，很快，好吃")),
-        };
-        (0..count).map(message).collect()
+        }
     }
 }
 
@@ -137,5 +144,24 @@ impl Topic {
         }
         self.producer.flush(PATIENCE).expect("nothing is left to send");
         sent
+    }
+}
+
+/// Publishes twenty records every 50 ms, each made by its number, until it is told to stop; returns them all.
+pub async fn publish_steadily(
+    topic: Topic,
+    message: fn(usize) -> Message,
+    mut stop: watch::Receiver<bool>,
+) -> Vec<Sent> {
+    let mut clock = tokio::time::interval(Duration::from_millis(50));
+    let mut sent: Vec<Sent> = Vec::new();
+    loop {
+        tokio::select! {
+            _ = stop.changed() => return sent,
+            _ = clock.tick() => {
+                let messages: Vec<Message> = (sent.len()..sent.len() + 20).map(message).collect();
+                sent.extend(topic.publish(&messages).await);
+            }
+        }
     }
 }
