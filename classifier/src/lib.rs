@@ -8,6 +8,7 @@
 
 mod classify;
 mod device;
+mod kernels;
 mod labels;
 mod parallel;
 

@@ -10,10 +10,8 @@ mod composed;
 mod dropout;
 mod linear;
 mod lookup;
-mod machine;
 mod norm;
 mod pool;
-mod product;
 #[cfg(test)]
 mod tests;
 mod texts;

@@ -5,10 +5,9 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::composed;
 use super::dropout::{Mask, drop_out};
-use super::machine::vectorised;
-use super::product::{Matrix, Output, multiply};
 use super::texts::Texts;
-use super::values::{exp, read, sum_of, tensor, values};
+use super::values::{read, tensor, values};
+use crate::kernels::{Matrix, Output, multiply, softmax, sum_of, vectorised};
 
 /// Self-attention inside each text of a packed batch: `dropout(softmax(query · keyᵀ / √d)) · value` for each head.
 ///
@@ -193,26 +192,6 @@ impl CustomOp3 for Attention {
             Some(tensor(key_gradient, shape)?),
             Some(tensor(value_gradient, shape)?),
         ))
-    }
-}
-
-vectorised! {
-    fn softmax(scores: &mut [f32], width: usize) {
-        for row in scores.chunks_exact_mut(width) {
-            let greatest = row.iter().fold(f32::NEG_INFINITY, |greatest, score| greatest.max(*score));
-            for score in row {
-                *score -= greatest;
-            }
-        }
-        for score in &mut *scores {
-            *score = exp(*score);
-        }
-        for row in scores.chunks_exact_mut(width) {
-            let scale = 1.0 / sum_of(width, |i| row[i]);
-            for score in row {
-                *score *= scale;
-            }
-        }
     }
 }
 

@@ -1,8 +1,8 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::composed;
-use super::machine::vectorised;
 use super::values::{read, tensor, values};
+use crate::kernels::vectorised;
 
 /// The dropout mask of one place in the network: a pure function from an element's number to its factor.
 #[derive(Clone, Copy, Debug)]

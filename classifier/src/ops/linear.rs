@@ -1,9 +1,8 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::composed;
-use super::machine::vectorised;
-use super::product::{Matrix, Output, multiply};
 use super::values::{read, tensor, values};
+use crate::kernels::{Matrix, Output, multiply, vectorised};
 
 /// `x · weightᵀ + bias` for `x` (rows, in), `weight` (out, in) as PyTorch stores it, and `bias` (out).
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {

@@ -2,8 +2,8 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::composed;
 use super::dropout::Mask;
-use super::machine::vectorised;
-use super::values::{read, sum_of, tensor, values};
+use super::values::{read, tensor, values};
+use crate::kernels::{moments, sum_of, vectorised};
 
 /// LayerNorm of `residual + dropout(branch)`, both (rows, width).
 ///
@@ -146,13 +146,4 @@ fn add(row: &mut [f32], residual: &[f32], first: usize, mask: Option<Mask>) {
             }
         }
     }
-}
-
-/// Mean and (biased) standard deviation.
-#[inline(always)]
-fn moments(row: &[f32], epsilon: f32) -> (f32, f32) {
-    let count = row.len() as f32;
-    let mean = sum_of(row.len(), |i| row[i]) / count;
-    let variance = sum_of(row.len(), |i| (row[i] - mean) * (row[i] - mean)) / count;
-    (mean, (variance + epsilon).sqrt())
 }

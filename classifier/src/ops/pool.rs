@@ -4,7 +4,8 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tenso
 
 use super::composed;
 use super::texts::Texts;
-use super::values::{exp, read, sum_of, tensor, values};
+use super::values::{read, tensor, values};
+use crate::kernels::{exp, sum_of};
 
 /// The mean of each text's rows: (tokens, width) to (texts, width).
 pub(crate) fn mean_pool(rows: &Tensor, texts: &Texts) -> Result<Tensor> {

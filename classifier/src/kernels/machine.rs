@@ -10,7 +10,7 @@ use std::arch::x86_64::{
 /// Proof that this machine has AVX-512.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub(super) struct Avx512(());
+pub(crate) struct Avx512(());
 
 #[cfg(target_arch = "x86_64")]
 impl Avx512 {
@@ -34,7 +34,7 @@ impl Avx512 {
 /// Proof that this machine has AVX2 and fused multiply-add.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub(super) struct Avx2(());
+pub(crate) struct Avx2(());
 
 #[cfg(target_arch = "x86_64")]
 impl Avx2 {
@@ -123,11 +123,11 @@ macro_rules! vectorised {
                 fn avx2($($argument: $type),*) {
                     portable($($argument),*)
                 }
-                if $crate::ops::machine::Avx512::detect().is_some() {
+                if $crate::kernels::Avx512::detect().is_some() {
                     // SAFETY: the machine has just said that it has these instructions.
                     return unsafe { avx512($($argument),*) };
                 }
-                if $crate::ops::machine::Avx2::detect().is_some() {
+                if $crate::kernels::Avx2::detect().is_some() {
                     // SAFETY: as above.
                     return unsafe { avx2($($argument),*) };
                 }
@@ -136,4 +136,4 @@ macro_rules! vectorised {
         }
     };
 }
-pub(super) use vectorised;
+pub(crate) use vectorised;

@@ -9,7 +9,7 @@ use super::machine;
 
 /// A view of a matrix in a slice, with its rows or its columns contiguous.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
+pub(crate) struct Matrix<'a> {
     values: &'a [f32],
     rows: usize,
     columns: usize,
@@ -41,7 +41,7 @@ impl<'a> Matrix<'a> {
 }
 
 /// Where a product goes: a matrix whose rows start every `row_stride` values.
-pub(super) struct Output<'a> {
+pub(crate) struct Output<'a> {
     pub values: &'a mut [f32],
     pub row_stride: usize,
     /// Whether the product is added to what is there, or replaces it.
@@ -49,7 +49,7 @@ pub(super) struct Output<'a> {
 }
 
 /// `factor · left · right`.
-pub(super) fn multiply(factor: f32, left: Matrix, right: Matrix, output: Output) {
+pub(crate) fn multiply(factor: f32, left: Matrix, right: Matrix, output: Output) {
     assert_eq!(left.columns, right.rows, "the inner sizes of a product differ: a bug");
     assert!(left.columns > 0, "a product over nothing: a bug");
     #[cfg(target_arch = "x86_64")]
