@@ -21,7 +21,7 @@ pub use error::CheckpointStoreError;
 /// Written last, so that where it stands the rest is complete.
 const MANIFEST: &str = "manifest.json";
 
-/// Where checkpoints are kept: `file:///directory`, a plain path, or, with the cargo feature `s3`, `s3://bucket/prefix`.
+/// Where checkpoints are kept: `file:///directory`, a plain path, or `s3://bucket/prefix`.
 #[derive(Debug, Clone)]
 pub struct CheckpointStore {
     objects: Arc<dyn ObjectStore>,
@@ -34,8 +34,17 @@ pub struct CheckpointStore {
 }
 
 impl CheckpointStore {
-    /// Opens the store at a URL or path; touches nothing yet.
+    /// Opens the store at a URL or path; touches nothing yet. Of an `s3://` URL the credentials, region and endpoint are those
+    /// of the cloud's own environment variables, such as `AWS_ACCESS_KEY_ID` and `AWS_ENDPOINT`.
     pub fn open(url: &str) -> Result<Self, CheckpointStoreError> {
+        Self::open_with(url, std::env::vars().filter(|(name, _)| name.starts_with("AWS_")))
+    }
+
+    /// The same with options by the names of those variables, in place of the environment.
+    pub fn open_with(
+        url: &str,
+        options: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, CheckpointStoreError> {
         let unusable = |why: String| CheckpointStoreError::Address { url: url.to_owned(), why };
         let parsed = if url.contains("://") {
             Url::parse(url).map_err(|why| unusable(why.to_string()))?
@@ -43,8 +52,8 @@ impl CheckpointStore {
             let path = std::path::absolute(url).map_err(|why| unusable(why.to_string()))?;
             Url::from_directory_path(path).map_err(|()| unusable("it is not a path".to_owned()))?
         };
-        let (objects, prefix) = object_store::parse_url_opts(&parsed, options())
-            .map_err(|why| unusable(reason_to_refuse(&parsed, &why)))?;
+        let (objects, prefix) =
+            object_store::parse_url_opts(&parsed, options).map_err(|why| unusable(why.to_string()))?;
         let directory = if parsed.scheme() == "file" {
             Some(parsed.to_file_path().map_err(|()| unusable("it is not a path on this machine".to_owned()))?)
         } else {
@@ -212,23 +221,5 @@ fn file_names(manifest: &[u8]) -> Result<Vec<String>, String> {
     match manifest.files.iter().find(|file| !plain(&file.name)) {
         Some(file) => Err(format!("{MANIFEST}: `{}` is not a plain file name", file.name)),
         None => Ok(manifest.files.into_iter().map(|file| file.name).collect()),
-    }
-}
-
-/// The cloud's own environment variables: credentials, region, endpoint.
-#[cfg(feature = "s3")]
-fn options() -> impl Iterator<Item = (String, String)> {
-    std::env::vars().filter(|(name, _)| name.starts_with("AWS_"))
-}
-
-#[cfg(not(feature = "s3"))]
-fn options() -> impl Iterator<Item = (String, String)> {
-    std::iter::empty()
-}
-
-fn reason_to_refuse(url: &Url, why: &object_store::Error) -> String {
-    match url.scheme() {
-        "s3" | "s3a" if !cfg!(feature = "s3") => "this program was built without the cargo feature `s3`".to_owned(),
-        _ => why.to_string(),
     }
 }

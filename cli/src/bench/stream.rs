@@ -1,5 +1,6 @@
 //! `labelstream bench stream`: a topic that is full from the start, and the time until all of it is in Postgres.
 
+mod beside;
 mod fill;
 mod latency;
 pub(super) mod measure;
@@ -13,6 +14,7 @@ use classifier::DeviceChoice;
 use serde_json::{Value, json};
 use store::Store;
 
+use self::beside::Trainer;
 use self::latency::Latency;
 use self::measure::{Measured, Run, Setup};
 use super::{engine, servers};
@@ -51,6 +53,11 @@ pub struct Arguments {
     /// and prints a JSON object with `records_per_second` as its last line.
     #[arg(long, env = "LABELSTREAM_PEER", value_name = "COMMAND")]
     peer: Option<String>,
+
+    /// Then measure as many rounds again while this command, a trainer, works on a round: what the stream loses by it. The command
+    /// finds DATABASE_URL and CHECKPOINTS in its environment.
+    #[arg(long, env = "LABELSTREAM_TRAINER", value_name = "COMMAND")]
+    trainer: Option<String>,
 
     /// Then publish for so many seconds at half the measured rate, to measure how long a record takes.
     #[arg(long, env = "LABELSTREAM_LATENCY_SECONDS", default_value_t = 5.0, value_name = "SECONDS")]
@@ -110,6 +117,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(checkpoint) = &arguments.checkpoint {
         engine_seconds += engine_alone(checkpoint, arguments.device, after)?;
     }
+    let beside = match &arguments.trainer {
+        Some(command) => Some(beside(command, arguments.rounds, &setup, &store, &texts).await?),
+        None => None,
+    };
 
     let rate = median(rounds.iter().map(|round| round.stream.records_per_second));
     let engine_rate = arguments.checkpoint.is_some().then(|| texts.len() as f64 / engine_seconds);
@@ -121,6 +132,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         "measured": "from the first claim of a partition to the commit of the last row; median of the rounds",
         "engine_texts_per_second": engine_rate, "stream_over_engine": engine_rate.map(|engine| rate / engine),
         "peer_records_per_second": peer_rate, "stream_over_peer": peer_rate.map(|peer| rate / peer),
+        "beside_trainer_records_per_second": beside, "beside_trainer_over_alone": beside.map(|beside| beside / rate),
         "rounds": rounds, "verified": "the rows in Postgres were counted after each round",
         "threads": engine::threads(), "device": arguments.device.to_string(),
         "postgres": store.server_version().await?, "version": env!("CARGO_PKG_VERSION"),
@@ -161,6 +173,23 @@ async fn round(
         eprintln!("peer {number}: {:.0} records a second", peer::rate(&peer).unwrap_or_default());
     }
     Ok(Round { stream, latency, peer })
+}
+
+/// The median rate of rounds beside a trainer that trains.
+async fn beside(command: &str, rounds: usize, setup: &Setup<'_>, store: &Store, texts: &[&str]) -> anyhow::Result<f64> {
+    let mut trainer = Trainer::start(command, setup, store).await?;
+    let mut rates = Vec::new();
+    for number in 1..=rounds {
+        let pipeline = format!("{}-beside-{number}", setup.topic);
+        let mut run = Run::start(setup, store, &pipeline)?;
+        let stream = run.until(texts.len()).await?;
+        trainer.check()?;
+        run.stop().await?;
+        eprintln!("beside the trainer, round {number}: {:.0} records a second", stream.records_per_second);
+        verify(store, &pipeline, texts.len()).await?;
+        rates.push(stream.records_per_second);
+    }
+    Ok(median(rates.into_iter()))
 }
 
 /// Seconds for the texts.

@@ -142,10 +142,6 @@ fn an_address_that_this_build_does_not_know_is_refused_at_once() {
         let error = CheckpointStore::open(url).unwrap_err();
         assert!(matches!(error, CheckpointStoreError::Address { .. }) && !error.is_transient(), "{error}");
     }
-    if !cfg!(feature = "s3") {
-        let error = CheckpointStore::open("s3://bucket/prefix").unwrap_err();
-        assert!(error.to_string().contains("cargo feature `s3`"), "{error}");
-    }
 }
 
 #[tokio::test]

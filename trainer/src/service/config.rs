@@ -24,7 +24,7 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: String,
 
-    /// Checkpoint store: a file:// URL, or with the feature `s3` an s3:// URL
+    /// Checkpoint store: a file:// or s3:// URL (the latter with the AWS_ environment variables), or a path
     #[arg(long, env = "LABELSTREAM_CHECKPOINTS", value_name = "URL")]
     pub checkpoints: String,
 

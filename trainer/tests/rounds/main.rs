@@ -6,5 +6,6 @@ mod site;
 
 mod faults;
 mod kills;
+mod outages;
 mod service;
 mod verdicts;

@@ -37,9 +37,14 @@ pub struct Registry {
 
 impl Site {
     pub async fn new() -> Self {
+        Self::on(&SERVER).await
+    }
+
+    /// The same on a server of its own, which the test may stop.
+    pub async fn on(server: &stack::Postgres) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("rounds_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let database = SERVER.create_database(&name).unwrap();
+        let database = server.create_database(&name).unwrap();
         let store = Store::connect(&database, 4).await.unwrap();
         store.migrate().await.unwrap();
         let pool = PgPool::connect(&database).await.unwrap();
