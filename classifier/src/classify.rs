@@ -10,6 +10,9 @@ use crate::model::{ModelConfig, Parameters};
 use crate::{CheckpointError, Labels, Tokenizer};
 use network::Network;
 
+pub use encoder::Encoder;
+
+mod encoder;
 mod network;
 
 /// Longest text of a BERT by default, and of nearly every one.
@@ -140,6 +143,16 @@ impl Classifier {
         match &self.engine {
             Engine::Bert(network) => network.classify_tokens(texts),
             Engine::Linear(_) => bail!("a linear model reads texts, not token ids"),
+        }
+    }
+
+    /// What makes token ids of texts for [`classify_tokens`](Self::classify_tokens); a linear model has none.
+    pub fn encoder(&self) -> Option<Encoder> {
+        match &self.engine {
+            Engine::Bert(network) => {
+                Some(Encoder { tokenizer: network.tokenizer().clone(), max_length: self.max_length })
+            }
+            Engine::Linear(_) => None,
         }
     }
 

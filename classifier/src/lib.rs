@@ -20,7 +20,7 @@ pub mod tokenizer;
 
 pub use candle_core::Device;
 pub use checkpoint::CheckpointError;
-pub use classify::{Classifier, ModelKind, Prediction};
+pub use classify::{Classifier, Encoder, ModelKind, Prediction};
 pub use device::{DeviceChoice, UnknownDevice};
 pub use labels::Labels;
 pub use tokenizer::Tokenizer;

@@ -106,6 +106,12 @@ impl Batcher {
 }
 
 impl Batch {
+    /// The texts of all reviews, in order.
+    pub fn texts(&self) -> Vec<&str> {
+        let reviews = self.sections.iter().flat_map(|section| &section.reviews);
+        reviews.map(|(_, review)| review.text.as_str()).collect()
+    }
+
     /// The section of this claim. Records come in runs of a partition, so it is mostly the last one.
     fn section(&mut self, origin: Origin) -> &mut Section {
         let same = |section: &Section| (section.partition, section.epoch) == (origin.partition, origin.epoch);

@@ -59,7 +59,7 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_DATABASE_CONNECTIONS", default_value_t = 4)]
     pub database_connections: u32,
 
-    /// Checkpoint store: a file:// URL, or with the feature `s3` an s3:// URL
+    /// Checkpoint store: a file:// or s3:// URL (the latter with the AWS_ environment variables), or a path
     #[arg(long, env = "LABELSTREAM_CHECKPOINTS", value_name = "URL")]
     pub checkpoints: String,
 
@@ -90,6 +90,10 @@ pub struct Config {
     /// Milliseconds that the first record of a batch waits for others, at most
     #[arg(long, env = "LABELSTREAM_MAX_BATCH_DELAY_MS", default_value_t = 20)]
     pub max_batch_delay_ms: u64,
+
+    /// Different texts whose answers are remembered, so that the model is not asked again; 0 remembers none
+    #[arg(long, env = "LABELSTREAM_RECENT_TEXTS", default_value_t = 0)]
+    pub recent_texts: usize,
 
     /// Bytes of a record's value, at most: a larger one becomes a dead letter
     #[arg(long, env = "LABELSTREAM_MAX_RECORD_BYTES", default_value_t = 262_144)]

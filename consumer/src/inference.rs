@@ -12,17 +12,18 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use classifier::Prediction;
 use store::PredictionRow;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::batch::{Batch, Section};
+use crate::batch::Section;
 use crate::health::Health;
 use crate::message::Reason;
 use crate::metrics::Metrics;
-use crate::model::Model;
+use crate::model::{Encoder, Model};
 use crate::pace::Pace;
 use crate::persist::Labeled;
+use crate::tokenize::{Tokenized, Tokens};
 
 /// Texts to label at once for somebody who waits for the answer.
 pub(crate) struct PredictJob {
@@ -45,7 +46,7 @@ pub(crate) struct Handover {
 
 /// The ends of the channels that the thread works between.
 pub(crate) struct Channels {
-    pub batches: mpsc::Receiver<Batch>,
+    pub batches: mpsc::Receiver<Tokenized>,
     pub predict: mpsc::Receiver<PredictJob>,
     pub models: mpsc::Receiver<Handover>,
     pub labeled: mpsc::Sender<Vec<Labeled>>,
@@ -54,11 +55,12 @@ pub(crate) struct Channels {
 }
 
 /// What the thread tells the others.
-#[derive(Clone)]
 pub(crate) struct Signs {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub pace: Arc<Pace>,
+    /// Whose ids the next batches should have.
+    pub serves: watch::Sender<Option<Encoder>>,
 }
 
 /// An idle model is asked for a sign of life this often.
@@ -76,7 +78,7 @@ pub(crate) struct Inference {
 enum Work {
     Swap(Handover),
     Predict(PredictJob),
-    Batch(Batch, mpsc::OwnedPermit<Vec<Labeled>>),
+    Batch(Tokenized, mpsc::OwnedPermit<Vec<Labeled>>),
     Canary,
     End,
 }
@@ -114,6 +116,7 @@ impl Inference {
         let (version, former) = (model.version().0, self.model.version().0);
         self.labels = names(model.as_ref());
         self.signs.pace.set_max_length(model.max_length());
+        self.signs.serves.send_replace(model.encoder());
         let old = std::mem::replace(&mut self.model, model);
         // It has labeled texts already, on the way here.
         self.works();
@@ -153,17 +156,12 @@ impl Inference {
 
     /// Labels a batch, however long a broken model takes to work again or to be replaced; `None` if the consumer ends before
     /// that.
-    fn label(&mut self, batch: Batch, runtime: &Handle) -> Option<Vec<Labeled>> {
-        let texts: Vec<&str> = batch
-            .sections
-            .iter()
-            .flat_map(|section| &section.reviews)
-            .map(|(_, review)| review.text.as_str())
-            .collect();
+    fn label(&mut self, Tokenized { batch, tokens }: Tokenized, runtime: &Handle) -> Option<Vec<Labeled>> {
+        let texts = batch.texts();
         let mut backoff = Backoff::new(Duration::from_secs(10));
         let started = Instant::now();
         let predictions = loop {
-            match label(self.model.as_mut(), &texts, &self.signs.metrics) {
+            match label(self.model.as_mut(), &texts, tokens.as_ref(), &self.signs.metrics) {
                 Ok(predictions) => break predictions,
                 Err(Broken(error)) => {
                     self.fails(&error);
@@ -181,12 +179,12 @@ impl Inference {
         }
         self.measure(took, count, batch.tokens);
         let mut predictions = predictions.into_iter();
-        let version = self.model.version();
+        let (version, precision) = (self.model.version(), self.model.precision());
         Some(
             batch
                 .sections
                 .into_iter()
-                .map(|section| section.labeled(&mut predictions, &self.labels, version))
+                .map(|section| section.labeled(&mut predictions, &self.labels, version, precision))
                 .collect(),
         )
     }
@@ -257,6 +255,7 @@ impl Section {
         predictions: &mut impl Iterator<Item = Result<Prediction, String>>,
         labels: &[Arc<str>],
         version: store::Version,
+        precision: &'static str,
     ) -> Labeled {
         let mut write = store::Write {
             partition: self.partition,
@@ -283,6 +282,7 @@ impl Section {
                         score,
                         scores: prediction.scores,
                         version,
+                        precision,
                     });
                     records.push(record);
                 }
@@ -297,15 +297,33 @@ impl Section {
 #[derive(Debug)]
 struct Broken(anyhow::Error);
 
-/// A result for each text, in order: bisects what fails while the canary passes.
-fn label(model: &mut dyn Model, texts: &[&str], metrics: &Metrics) -> Result<Vec<Result<Prediction, String>>, Broken> {
+/// A result for each text, in order: at once where all goes well, from the token ids if they are this model's.
+fn label(
+    model: &mut dyn Model,
+    texts: &[&str],
+    tokens: Option<&Tokens>,
+    metrics: &Metrics,
+) -> Result<Vec<Result<Prediction, String>>, Broken> {
     if texts.is_empty() {
         return Ok(Vec::new());
     }
-    let error = match attempt(model, texts) {
-        Ok(predictions) => return Ok(predictions.into_iter().map(Ok).collect()),
-        Err(error) => error,
+    let answer = match tokens.filter(|tokens| tokens.version == model.version()) {
+        Some(tokens) => believed(model, texts.len(), |model| model.classify_tokens(&tokens.ids)),
+        None => attempt(model, texts),
     };
+    match answer {
+        Ok(predictions) => Ok(predictions.into_iter().map(Ok).collect()),
+        Err(error) => bisect(model, texts, &error, metrics),
+    }
+}
+
+/// Finds the texts that fail while the canary passes.
+fn bisect(
+    model: &mut dyn Model,
+    texts: &[&str],
+    error: &anyhow::Error,
+    metrics: &Metrics,
+) -> Result<Vec<Result<Prediction, String>>, Broken> {
     metrics.inference_failures.inc();
     canary(model).map_err(Broken)?;
     if let [text] = texts {
@@ -314,8 +332,8 @@ fn label(model: &mut dyn Model, texts: &[&str], metrics: &Metrics) -> Result<Vec
         return Ok(vec![again.map_err(|_| format!("{error:#}"))]);
     }
     let (left, right) = texts.split_at(texts.len() / 2);
-    let mut predictions = label(model, left, metrics)?;
-    predictions.extend(label(model, right, metrics)?);
+    let mut predictions = label(model, left, None, metrics)?;
+    predictions.extend(label(model, right, None, metrics)?);
     Ok(predictions)
 }
 
@@ -323,10 +341,18 @@ fn canary(model: &mut dyn Model) -> Result<()> {
     caught(|| model.canary())
 }
 
-/// A forward pass whose answer can be believed.
 fn attempt(model: &mut dyn Model, texts: &[&str]) -> Result<Vec<Prediction>> {
-    let predictions = caught(|| model.classify(texts))?;
-    ensure!(predictions.len() == texts.len(), "{} predictions for {} texts", predictions.len(), texts.len());
+    believed(model, texts.len(), |model| model.classify(texts))
+}
+
+/// A forward pass over so many texts, whose answer can be believed.
+fn believed(
+    model: &mut dyn Model,
+    texts: usize,
+    pass: impl FnOnce(&mut dyn Model) -> Result<Vec<Prediction>>,
+) -> Result<Vec<Prediction>> {
+    let predictions = caught(|| pass(model))?;
+    ensure!(predictions.len() == texts, "{} predictions for {texts} texts", predictions.len());
     let classes = model.labels().len();
     for Prediction { scores } in &predictions {
         ensure!(scores.len() == classes, "{} scores for {classes} classes", scores.len());

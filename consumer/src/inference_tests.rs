@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use store::{Epoch, NextOffset, Version};
 
 use super::*;
+use crate::batch::Batch;
 use crate::message::{Record, Review};
 
 /// Labels a text by its length; fails, panics or talks nonsense at texts that say so.
@@ -46,7 +47,7 @@ impl Model for Faulty {
 }
 
 fn outcomes(texts: &[&str]) -> Vec<Option<f32>> {
-    let results = label(&mut Faulty::new(), texts, &Metrics::new()).unwrap();
+    let results = label(&mut Faulty::new(), texts, None, &Metrics::new()).unwrap();
     results.into_iter().map(|result| result.ok().map(|prediction| prediction.scores[1])).collect()
 }
 
@@ -60,7 +61,7 @@ fn a_record_that_the_model_cannot_label_is_found_and_the_others_are_labeled() {
 #[test]
 fn a_broken_model_makes_no_dead_letters() {
     let mut model = Faulty { broken: true, ..Faulty::new() };
-    let Broken(error) = label(&mut model, &["a", "b"], &Metrics::new()).unwrap_err();
+    let Broken(error) = label(&mut model, &["a", "b"], None, &Metrics::new()).unwrap_err();
     assert_eq!(error.to_string(), "the device is gone");
 }
 
@@ -75,8 +76,47 @@ fn one_bad_record_of_a_thousand_costs_few_forward_passes() {
     let mut texts = vec!["a"; 1_000];
     texts[617] = "fail";
     let mut model = Faulty::new();
-    label(&mut model, &texts, &Metrics::new()).unwrap();
+    label(&mut model, &texts, None, &Metrics::new()).unwrap();
     assert!(model.calls < 40, "{} calls", model.calls);
+}
+
+/// Labels an id by itself; fails at ids that say so.
+struct Reader(Faulty);
+
+impl Model for Reader {
+    fn labels(&self) -> &Labels {
+        self.0.labels()
+    }
+
+    fn max_length(&self) -> usize {
+        self.0.max_length()
+    }
+
+    fn version(&self) -> Version {
+        Version(7)
+    }
+
+    fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>> {
+        self.0.classify(texts)
+    }
+
+    fn classify_tokens(&mut self, ids: &[Vec<u32>]) -> Result<Vec<Prediction>> {
+        ensure!(ids.iter().all(|ids| ids[0] != 13), "no row for this id");
+        Ok(ids.iter().map(|ids| Prediction { scores: vec![0.0, ids[0] as f32] }).collect())
+    }
+}
+
+#[test]
+fn ids_are_taken_where_they_are_the_models_own_and_texts_where_they_are_not_or_fail() {
+    let scores = |version, ids: [u32; 3]| {
+        let tokens = Tokens { version: Version(version), ids: ids.map(|id| vec![id]).to_vec() };
+        let results = label(&mut Reader(Faulty::new()), &["a", "fail", "cccc"], Some(&tokens), &Metrics::new());
+        results.unwrap().into_iter().map(|result| result.ok().map(|said| said.scores[1])).collect::<Vec<_>>()
+    };
+    assert_eq!(scores(7, [40, 50, 60]), [Some(40.0), Some(50.0), Some(60.0)]);
+    let by_text = [Some(1.0), None, Some(4.0)];
+    assert_eq!(scores(6, [40, 50, 60]), by_text, "another version's ids");
+    assert_eq!(scores(7, [40, 13, 60]), by_text, "ids that fail");
 }
 
 /// Says of every text that it is by this version; counts how many of its kind are in memory; broken, if it says so.
@@ -112,7 +152,7 @@ impl Model for Numbered {
 
 /// The thread, and the far ends of its channels.
 struct Running {
-    batches: mpsc::Sender<Batch>,
+    batches: mpsc::Sender<Tokenized>,
     models: mpsc::Sender<Handover>,
     labeled: mpsc::Receiver<Vec<Labeled>>,
     pace: Arc<Pace>,
@@ -132,14 +172,19 @@ fn run(model: Numbered) -> Running {
         abort: CancellationToken::new(),
     };
     let pace = Arc::new(Pace::new(1_000, model.max_length()));
-    let signs = Signs { metrics: Arc::new(Metrics::new()), health: Arc::new(Health::new()), pace: pace.clone() };
+    let signs = Signs {
+        metrics: Arc::new(Metrics::new()),
+        health: Arc::new(Health::new()),
+        pace: pace.clone(),
+        serves: watch::channel(None).0,
+    };
     let runtime = Handle::current();
     std::thread::spawn(move || Inference::new(Box::new(model), channels, signs).unwrap().run(&runtime));
     Running { batches, models, labeled, pace, _predict: predict }
 }
 
 /// A batch with a review in each of three partitions.
-fn batch(offset: i64) -> Batch {
+fn batch(offset: i64) -> Tokenized {
     let mut batch = Batch::default();
     for partition in 0..3 {
         let review = Review { review_id: String::new(), text: "a".to_owned(), created_at: None, attributes: None };
@@ -153,7 +198,7 @@ fn batch(offset: i64) -> Batch {
             tombstones: 0,
         });
     }
-    batch
+    Tokenized { batch, tokens: None }
 }
 
 /// The version that has labeled all of a batch.

@@ -1,6 +1,6 @@
 //! Kafka to predictions in Postgres.
 //!
-//! The files are the way of a review: `kafka` polls and claims, `message` decodes, `batch` gathers, `inference` classifies,
+//! The files are the way of a review: `kafka` polls and claims, `message` decodes, `batch` gathers, `tokenize` makes ids, `inference` classifies,
 //! `persist` writes. Stages are joined by channels of one batch, so a slow database is felt by Kafka as paused partitions and
 //! never as memory. Around them: `reload` brings the champion, `http` answers, `metrics` counts, `health` knows what works.
 
@@ -12,11 +12,14 @@ mod message;
 mod batch;
 mod outlet;
 
+mod tokenize;
+
 mod inference;
 mod model;
 mod pace;
 
 mod reload;
+mod remember;
 mod source;
 
 mod golden;
@@ -32,5 +35,5 @@ mod thread;
 
 pub use config::{Config, KafkaProperty, OnGap, Start};
 pub use message::Reason;
-pub use model::{Constant, Model, ModelSource};
+pub use model::{Constant, Encode, Encoder, Model, ModelSource};
 pub use run::run;

@@ -41,6 +41,8 @@ pub(crate) struct Metrics {
     pub model_up: Gauge,
     pub predict_requests: Family<Code, Counter>,
     pub model_refused: Counter,
+    pub recent_texts: Counter,
+    pub recent_text_hits: Counter,
     model_info: Family<Serving, Gauge>,
     model_version: Gauge,
     model_swaps: Counter,
@@ -111,6 +113,8 @@ impl Metrics {
             model_up: Gauge::default(),
             predict_requests: Family::default(),
             model_refused: Counter::default(),
+            recent_texts: Counter::default(),
+            recent_text_hits: Counter::default(),
             model_info: Family::default(),
             model_version: Gauge::default(),
             model_swaps: Counter::default(),
@@ -165,6 +169,8 @@ impl Metrics {
         to.register("model_version", "The version that serves", self.model_version.clone());
         to.register("model_swaps", "Times that another model took over", self.model_swaps.clone());
         to.register("model_refused", "New champions that were not fit to take over", self.model_refused.clone());
+        to.register("recent_texts", "Texts looked for among the recent ones", self.recent_texts.clone());
+        to.register("recent_text_hits", "Texts of these whose answer was remembered", self.recent_text_hits.clone());
         to.register(
             "dead_letter_share",
             "Share of dead letters in the records of the last minute",

@@ -1,6 +1,8 @@
 //! What the inference thread needs of a model.
 
-use anyhow::Result;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
 use classifier::{Classifier, Labels, Prediction};
 use store::Version;
 
@@ -15,11 +17,29 @@ pub trait Model: Send {
     /// The registered version, written beside every prediction.
     fn version(&self) -> Version;
 
+    /// What it computes with, written beside every prediction: `f32`, `bf16` or `int8`.
+    fn precision(&self) -> &'static str {
+        "f32"
+    }
+
     /// One prediction a text, in order. May fail or panic: the inference thread bisects what it cannot label.
     ///
     /// # Errors
     /// Whatever kept the model from an answer.
     fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>>;
+
+    /// What makes token ids of texts ahead of the forward pass, on another thread; `None`: the model takes texts only.
+    fn encoder(&self) -> Option<Encoder> {
+        None
+    }
+
+    /// As [`classify`](Self::classify) for token ids that this version's encoder made.
+    ///
+    /// # Errors
+    /// The same; a model without an encoder.
+    fn classify_tokens(&mut self, _ids: &[Vec<u32>]) -> Result<Vec<Prediction>> {
+        bail!("this model takes texts, not token ids")
+    }
 
     /// A forward pass over a fixed text: does the model work at all?
     ///
@@ -28,6 +48,18 @@ pub trait Model: Send {
     fn canary(&mut self) -> Result<()> {
         self.classify(&["很快，好吃"]).map(drop)
     }
+}
+
+/// Texts to token ids, in order.
+pub type Encode = dyn Fn(&[&str]) -> Result<Vec<Vec<u32>>> + Send + Sync;
+
+/// Makes the token ids that a version takes.
+#[derive(Clone)]
+pub struct Encoder {
+    /// The version.
+    pub version: Version,
+    /// Its encoding.
+    pub encode: Arc<Encode>,
 }
 
 /// Where the consumer takes its model from.
@@ -66,6 +98,15 @@ impl Model for Champion {
 
     fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>> {
         Ok(self.classifier.classify(texts)?)
+    }
+
+    fn encoder(&self) -> Option<Encoder> {
+        let encoder = self.classifier.encoder()?;
+        Some(Encoder { version: self.version, encode: Arc::new(move |texts| Ok(encoder.encode(texts)?)) })
+    }
+
+    fn classify_tokens(&mut self, ids: &[Vec<u32>]) -> Result<Vec<Prediction>> {
+        Ok(self.classifier.classify_tokens(ids)?)
     }
 
     fn canary(&mut self) -> Result<()> {

@@ -276,6 +276,7 @@ mod tests {
             score: 1.0,
             scores: vec![1.0],
             version: store::Version(version),
+            precision: "f32",
         };
         let write = Write {
             partition: 0,

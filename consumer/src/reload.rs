@@ -1,6 +1,7 @@
 //! Hears of a new champion (by notification, and by looking as the net), loads it beside the one that serves, and hands it
 //! over by one send. A bad one changes nothing: the reason is in `model_load_status`.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::backoff::Backoff;
 use crate::inference::Handover;
 use crate::metrics::Metrics;
-use crate::model::Champion;
+use crate::model::{Champion, Model};
+use crate::remember::Remembering;
 use crate::source::{Refusal, Source};
 
 /// How often an empty registry is asked again.
@@ -29,6 +31,8 @@ pub(crate) struct Registry {
     pub consumer: String,
     pub pipeline: String,
     pub metrics: Arc<Metrics>,
+    /// Texts whose answers are remembered.
+    pub recent_texts: usize,
 }
 
 impl Registry {
@@ -57,6 +61,14 @@ impl Registry {
                         .with_context(|| format!("cannot serve version {version}, the champion"));
                 }
             }
+        }
+    }
+
+    /// A loaded champion as it serves.
+    pub fn serving(&self, champion: Champion) -> Box<dyn Model> {
+        match NonZeroUsize::new(self.recent_texts) {
+            Some(texts) => Box::new(Remembering::new(Box::new(champion), texts, self.metrics.clone())),
+            None => Box::new(champion),
         }
     }
 
@@ -163,7 +175,7 @@ impl Follower {
     async fn hand_over(&mut self, champion: store::Model, model: Champion) {
         let (replaced, old) = oneshot::channel();
         // Where nobody takes the model, or gives the old one back, the inference thread has ended, and the consumer ends.
-        if self.handover.send(Handover { model: Box::new(model), replaced }).await.is_err() {
+        if self.handover.send(Handover { model: self.registry.serving(model), replaced }).await.is_err() {
             return;
         }
         let Ok(old) = old.await else { return };

@@ -9,7 +9,7 @@ use store::checkpoints::CheckpointStore;
 use store::{Store, Stream};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
@@ -28,9 +28,12 @@ use crate::persist::{self, Positions, Writer};
 use crate::reload::{Follower, Registry};
 use crate::source::Source;
 use crate::thread::thread;
+use crate::tokenize::tokenize;
 
 /// Bytes of records in one batch: with a handful of batches in flight this is what bounds memory where texts are long.
 const MAX_BATCH_BYTES: usize = 4 << 20;
+/// Batches between the thread that tokenizes and the one that classifies: one is ready when the model is.
+const TOKENIZED_CAPACITY: usize = 1;
 /// Labeled batches between inference and the lanes: one is enough to keep both busy.
 const LABELED_CAPACITY: usize = 1;
 /// Models on their way to the inference thread: the next one is loaded only when this one has taken over.
@@ -142,9 +145,10 @@ impl Consumer {
             ModelSource::Registry => {
                 let registry = self.registry(store.clone());
                 let (champion, registered) = registry.first().await?;
+                let model = registry.serving(champion);
                 let follower = Follower::new(registry, handover, self.config.reload_interval, registered);
                 tokio::spawn(self.stop.abort.clone().run_until_cancelled_owned(follower.follow()));
-                Box::new(champion)
+                model
             }
             ModelSource::Fixed(make) => tokio::task::spawn_blocking(make).await.context("the model panicked")??,
         };
@@ -158,7 +162,14 @@ impl Consumer {
             device: self.config.device,
         };
         let pipeline = self.config.pipeline().to_owned();
-        Registry { store, source, consumer: owner(), pipeline, metrics: self.metrics.clone() }
+        Registry {
+            store,
+            source,
+            consumer: owner(),
+            pipeline,
+            metrics: self.metrics.clone(),
+            recent_texts: self.config.recent_texts,
+        }
     }
 
     async fn find_stream(&self) -> Result<Option<Stream>> {
@@ -192,8 +203,11 @@ impl Consumer {
             health: health.clone(),
         };
         let reading = Reading { format: format(&config), limits: limits(&config), pace: pace.clone() };
-        let channels = Channels { batches, predict, models, labeled: to_write, abort: stop.abort.clone() };
-        let signs = Signs { metrics: metrics.clone(), health: health.clone(), pace };
+        let (tokenized, batches_to_label) = mpsc::channel(TOKENIZED_CAPACITY);
+        let (serves, serving) = watch::channel(model.encoder());
+        let channels =
+            Channels { batches: batches_to_label, predict, models, labeled: to_write, abort: stop.abort.clone() };
+        let signs = Signs { metrics: metrics.clone(), health: health.clone(), pace, serves };
         let claims = Arc::new(Claims {
             store,
             stream,
@@ -220,6 +234,14 @@ impl Consumer {
             }),
         )?;
         let runtime = Handle::current();
+        let tokenizing = thread(
+            "tokenize",
+            Box::new(move || {
+                tokenize(batches, serving, &tokenized, &runtime);
+                Ok(())
+            }),
+        )?;
+        let runtime = Handle::current();
         let inference = thread(
             "inference",
             Box::new(move || {
@@ -230,6 +252,7 @@ impl Consumer {
         // Ends with its future, unlike a task.
         let persist = persist::persist(labeled, writer);
 
+        let inference = async { tokio::try_join!(tokenizing, inference).map(drop) };
         let ended = end_in_order(kafka, inference, persist, &stop, config.grace).await;
         stop.abort.cancel();
         // A consumer that says goodbye leaves its partitions to the others at once.

@@ -88,6 +88,7 @@ fn rows(partition: i32, offsets: std::ops::Range<i64>) -> Vec<PredictionRow> {
                 score,
                 scores: vec![1.0 - score, score],
                 version: Version(1),
+                precision: "f32",
             }
         })
         .collect()

@@ -29,6 +29,8 @@ pub struct Rescored {
     pub scores: Vec<f32>,
     /// The version that says so.
     pub version: Version,
+    /// What it computed with: `f32`, `bf16` or `int8`.
+    pub precision: &'static str,
 }
 
 #[derive(sqlx::FromRow)]
@@ -94,10 +96,11 @@ impl Store {
         self.run(async |connection| {
             let updated = sqlx::query(
                 "update predictions as old
-                set label = new.label, score = new.score, scores = new.scores::real[], version = new.version
+                set label = new.label, score = new.score, scores = new.scores::real[], version = new.version,
+                    precision = new.precision
                 from unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::bigint[], $6::text[], $7::real[],
-                    $8::text[], $9::bigint[])
-                    as new (pipeline, cluster_id, topic, partition, kafka_offset, label, score, scores, version)
+                    $8::text[], $9::bigint[], $10::text[])
+                    as new (pipeline, cluster_id, topic, partition, kafka_offset, label, score, scores, version, precision)
                 where old.kafka_offset = new.kafka_offset and old.partition = new.partition and old.topic = new.topic
                     and old.cluster_id = new.cluster_id and old.pipeline = new.pipeline
                     and old.version < new.version",
@@ -111,6 +114,7 @@ impl Store {
             .bind(rescored.iter().map(|row| row.score).collect::<Vec<_>>())
             .bind(scores)
             .bind(rescored.iter().map(|row| row.version.0).collect::<Vec<_>>())
+            .bind(column(|row| row.precision))
             .execute(connection)
             .await?;
             Ok(updated.rows_affected())

@@ -57,6 +57,8 @@ pub struct PredictionRow {
     pub scores: Vec<f32>,
     /// The version that said so.
     pub version: Version,
+    /// What it computed with: `f32`, `bf16` or `int8`.
+    pub precision: &'static str,
 }
 
 /// A row of `dead_letters`.
@@ -132,9 +134,9 @@ impl Write {
 
 async fn copy_predictions(transaction: &mut PgConnection, stream: &Stream, write: &Write) -> Result<(), StoreError> {
     let statement = "copy predictions (pipeline, cluster_id, topic, partition, kafka_offset, record_time, review_id, \
-        text, created_at, attributes, label, score, scores, version) from stdin (format binary)";
+        text, created_at, attributes, label, score, scores, version, precision) from stdin (format binary)";
     copy_rows(transaction, statement, &write.predictions, |to, row| {
-        to.row(14);
+        to.row(15);
         put_record(to, stream, write.partition, row.kafka_offset, row.record_time);
         to.text(&row.review_id);
         to.text(&row.text);
@@ -144,6 +146,7 @@ async fn copy_predictions(transaction: &mut PgConnection, stream: &Stream, write
         to.real(row.score);
         to.reals(&row.scores);
         to.bigint(row.version.0);
+        to.text(row.precision);
     })
     .await
     .map_err(|error| with_offset(error, "predictions", write.predictions.iter().map(|row| row.kafka_offset)))

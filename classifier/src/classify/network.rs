@@ -24,6 +24,10 @@ impl Network {
         Ok(Self { tokenizer, model, positions: config.max_position_embeddings })
     }
 
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
     /// Tokens of the longest text that the model can take.
     pub fn positions(&self) -> usize {
         self.positions

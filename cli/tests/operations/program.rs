@@ -101,6 +101,7 @@ pub fn prediction(kafka_offset: i64) -> PredictionRow {
         score: 0.9,
         scores: vec![0.9, 0.1],
         version: Version(1),
+        precision: "f32",
     }
 }
 

@@ -79,6 +79,7 @@ fn prediction(kafka_offset: i64) -> PredictionRow {
         score: 0.9,
         scores: vec![0.1, 0.9],
         version: Version(1),
+        precision: "f32",
     }
 }
 

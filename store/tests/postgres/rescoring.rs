@@ -15,7 +15,14 @@ async fn predicted(store: &Store) {
 }
 
 fn rescored(key: PredictionKey, version: i64) -> Rescored {
-    Rescored { key, label: "差评".to_owned(), score: 0.7, scores: vec![0.7, 0.2, 1e-9], version: Version(version) }
+    Rescored {
+        key,
+        label: "差评".to_owned(),
+        score: 0.7,
+        scores: vec![0.7, 0.2, 1e-9],
+        version: Version(version),
+        precision: "int8",
+    }
 }
 
 #[tokio::test]
@@ -43,12 +50,12 @@ async fn only_older_versions_are_labeled_anew_and_an_interrupted_pass_goes_on_wh
         }
     }
     assert_eq!(seen, [0, 2, 4, 6, 8]);
-    let row: (String, f32, Vec<f32>, i64) =
-        sqlx::query_as("select label, score, scores, version from predictions where kafka_offset = 4")
+    let row: (String, f32, Vec<f32>, i64, String) =
+        sqlx::query_as("select label, score, scores, version, precision from predictions where kafka_offset = 4")
             .fetch_one(&mut look)
             .await
             .unwrap();
-    assert_eq!(row, ("差评".to_owned(), 0.7, vec![0.7, 0.2, 1e-9], 3));
+    assert_eq!(row, ("差评".to_owned(), 0.7, vec![0.7, 0.2, 1e-9], 3, "int8".to_owned()));
     assert_eq!(offsets(&mut look, "predictions").await.len(), 10);
 }
 

@@ -20,6 +20,7 @@ struct Row {
     score: f32,
     scores: Vec<f32>,
     version: i64,
+    precision: String,
 }
 
 #[tokio::test]
@@ -54,6 +55,7 @@ async fn every_prediction_is_read_back_as_it_was_written() {
             score,
             scores,
             version: Version(i64::MAX),
+            precision: "int8",
         })
         .collect();
     let write = Write { predictions: written.clone(), ..predictions(&claim, 5) };
@@ -74,6 +76,7 @@ async fn every_prediction_is_read_back_as_it_was_written() {
             score: row.score,
             scores: row.scores,
             version: row.version.0,
+            precision: row.precision.to_owned(),
         })
         .collect();
     assert_eq!(read, expected);

@@ -1,0 +1,116 @@
+//! Texts to token ids, while the batch before is being classified.
+//!
+//! The ids are a help, no more: where they are another version's, or could not be made, the model takes the texts.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+
+use crate::batch::Batch;
+use crate::model::Encoder;
+use store::Version;
+
+/// A batch on its way to the model.
+pub(crate) struct Tokenized {
+    pub batch: Batch,
+    pub tokens: Option<Tokens>,
+}
+
+/// The token ids of a batch's texts, in order.
+pub(crate) struct Tokens {
+    /// The version whose ids these are.
+    pub version: Version,
+    pub ids: Vec<Vec<u32>>,
+}
+
+/// The model that the next batch is likely to be classified by.
+pub(crate) type Serving = watch::Receiver<Option<Encoder>>;
+
+/// Works until there are no more batches, or nobody takes them.
+pub(crate) fn tokenize(
+    mut batches: mpsc::Receiver<Batch>,
+    mut serving: Serving,
+    to: &mpsc::Sender<Tokenized>,
+    runtime: &Handle,
+) {
+    runtime.block_on(async {
+        while let Some(batch) = batches.recv().await {
+            let encoder = serving.borrow_and_update().clone();
+            let tokens = encoder.and_then(|encoder| encode(&encoder, &batch));
+            if to.send(Tokenized { batch, tokens }).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// `None` where a text cannot be encoded: which one it is the inference thread finds out, with the texts.
+fn encode(encoder: &Encoder, batch: &Batch) -> Option<Tokens> {
+    let texts = batch.texts();
+    // An encoder holds nothing that a panic could leave half done: its vocabulary does not change.
+    let ids = catch_unwind(AssertUnwindSafe(|| (encoder.encode)(&texts))).ok()?.ok()?;
+    (ids.len() == texts.len()).then_some(Tokens { version: encoder.version, ids })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use anyhow::ensure;
+    use store::{Epoch, NextOffset};
+
+    use super::*;
+    use crate::batch::Section;
+    use crate::message::{Record, Review};
+
+    fn batch(text: &str) -> Batch {
+        let review = Review { review_id: String::new(), text: text.to_owned(), created_at: None, attributes: None };
+        let section = Section {
+            partition: 0,
+            epoch: Epoch(1),
+            from: NextOffset(0),
+            to: NextOffset(1),
+            reviews: vec![(Record::default(), review)],
+            dead_letters: Vec::new(),
+            tombstones: 0,
+        };
+        let mut batch = Batch::default();
+        batch.sections.push(section);
+        batch
+    }
+
+    /// Counts bytes; fails or panics at texts that say so.
+    fn encoder(version: i64) -> Encoder {
+        let encode = |texts: &[&str]| {
+            ensure!(!texts.contains(&"fail"), "cannot encode this");
+            assert!(!texts.contains(&"panic"), "a panic over a text");
+            Ok(texts.iter().map(|text| vec![text.len() as u32]).collect())
+        };
+        Encoder { version: Version(version), encode: Arc::new(encode) }
+    }
+
+    #[test]
+    fn ids_are_those_of_the_model_that_serves_and_a_batch_without_ids_goes_on_too() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (sender, batches) = mpsc::channel(8);
+        let (to, mut tokenized) = mpsc::channel(1);
+        let (serves, serving) = watch::channel(Some(encoder(1)));
+        let handle = runtime.handle().clone();
+        let thread = std::thread::spawn(move || tokenize(batches, serving, &to, &handle));
+        let mut ids = |text: &str| {
+            sender.blocking_send(batch(text)).unwrap();
+            let Tokenized { batch, tokens } = tokenized.blocking_recv().unwrap();
+            assert_eq!(batch.texts(), [text]);
+            tokens.map(|tokens| (tokens.version.0, tokens.ids))
+        };
+        assert_eq!(ids("four"), Some((1, vec![vec![4]])));
+        assert_eq!((ids("fail"), ids("panic")), (None, None));
+        serves.send_replace(Some(encoder(2)));
+        assert_eq!(ids("three"), Some((2, vec![vec![5]])));
+        serves.send_replace(None);
+        assert_eq!(ids("three"), None);
+        drop(sender);
+        thread.join().unwrap();
+    }
+}
