@@ -169,6 +169,8 @@ impl CheckpointStore {
         while let Some(bytes) = from.try_next().await.map_err(failed)? {
             to.write_all(&bytes).await.map_err(in_cache)?;
         }
+        // A write that failed in the background is told here, and nowhere else.
+        to.flush().await.map_err(in_cache)?;
         to.sync_all().await.map_err(in_cache)?;
         Ok(path)
     }
