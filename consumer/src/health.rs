@@ -1,6 +1,6 @@
 //! Whether this consumer can do its work: what `/health/ready` says.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The three things that must work, each with the time of its last sign of life and what is wrong otherwise.
@@ -8,6 +8,9 @@ pub(crate) struct Health {
     pub kafka: Part,
     pub database: Part,
     pub model: Part,
+    /// Why the model runs on the CPU, if the device that it was to run on has died. That is not given another try: whoever
+    /// mends the device starts the consumer again.
+    pub fallback: OnceLock<String>,
 }
 
 impl Health {
@@ -19,6 +22,7 @@ impl Health {
             database: Part::new("not connected yet", Duration::from_secs(20)),
             // An idle model is asked every ten seconds; a batch is made to take less than one.
             model: Part::new("waiting for a champion", Duration::from_secs(60)),
+            fallback: OnceLock::new(),
         }
     }
 

@@ -47,7 +47,10 @@ async fn ready(State(service): State<Service>) -> Response {
     let ready = problems.iter().all(|(_, problem)| problem.is_none());
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let parts = problems.into_iter().map(|(part, problem)| (part, problem.unwrap_or_else(|| "ok".to_owned())));
-    let parts: serde_json::Map<_, _> = parts.map(|(part, state)| (part.to_owned(), state.into())).collect();
+    let mut parts: serde_json::Map<_, _> = parts.map(|(part, state)| (part.to_owned(), state.into())).collect();
+    if let Some(reason) = service.health.fallback.get() {
+        parts.insert("device".to_owned(), format!("the model runs on the CPU: {reason}").into());
+    }
     (status, Json(parts)).into_response()
 }
 
@@ -60,6 +63,7 @@ async fn metrics(State(service): State<Service>) -> Response {
     ] {
         gauge.set(part.problem().is_none().into());
     }
+    metrics.device_fallback.set(health.fallback.get().is_some().into());
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], metrics.encode()).into_response()
 }

@@ -1,14 +1,13 @@
 //! One named OS thread owns the model and labels batches, and the texts of `/predict` before them. It takes another model
 //! between two batches only, so that none is labeled by two.
 //!
-//! A batch that fails is bisected until the record is found that the model cannot label; while the model passes its canary,
-//! such a record becomes a dead letter. When the canary fails too, the model is broken, not the record: the batch waits.
+//! A record that the model cannot label becomes a dead letter (see [`crate::bisect`]). When the model is broken, not the record,
+//! the batch waits; where the device has died, the model moves to the CPU.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result};
 use classifier::Prediction;
 use store::PredictionRow;
 use tokio::runtime::Handle;
@@ -17,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::batch::Section;
+use crate::bisect::{Broken, attempt, canary, label};
 use crate::health::Health;
 use crate::message::Reason;
 use crate::metrics::Metrics;
 use crate::model::{Encoder, Model};
 use crate::pace::Pace;
 use crate::persist::Labeled;
-use crate::tokenize::{Tokenized, Tokens};
+use crate::tokenize::Tokenized;
 
 /// Texts to label at once for somebody who waits for the answer.
 pub(crate) struct PredictJob {
@@ -137,7 +137,7 @@ impl Inference {
         self.last_pass = Instant::now();
         match canary(self.model.as_mut()) {
             Ok(()) => self.works(),
-            Err(error) => self.fails(&error),
+            Err(error) => _ = self.fails(&error),
         }
     }
 
@@ -148,10 +148,37 @@ impl Inference {
         }
     }
 
-    fn fails(&self, error: &anyhow::Error) {
+    /// Notes that the model fails, and has it run on the CPU if that helps; true if it does.
+    fn fails(&mut self, error: &anyhow::Error) -> bool {
         if self.signs.health.model.fails(format!("{error:#}")) {
             tracing::error!(error = format!("{error:#}"), "the model fails on a fixed text: waiting, nothing is lost");
         }
+        self.fall_back(error)
+    }
+
+    /// A device that has died does not come back to this process.
+    fn fall_back(&mut self, error: &anyhow::Error) -> bool {
+        let Some(opened) = self.model.on_cpu() else { return false };
+        let model = opened.and_then(|mut model| canary(model.as_mut()).map(|()| model));
+        let model = match model {
+            Ok(model) => model,
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "the model fails on the CPU too");
+                return false;
+            }
+        };
+        let version = model.version();
+        let dead = std::mem::replace(&mut self.model, model);
+        // To free what is on a dead device may hang: that is for nobody to wait for.
+        std::thread::spawn(move || drop(dead));
+        self.signs.serves.send_replace(self.model.encoder());
+        self.signs.metrics.serves(version, "cpu");
+        let reason = format!("{error:#}");
+        tracing::error!(version = version.0, error = reason, "the device has died: the model runs on the CPU");
+        // Already set where a model died on another device before, which there is not.
+        let _ = self.signs.health.fallback.set(reason);
+        self.works();
+        true
     }
 
     /// Labels a batch, however long a broken model takes to work again or to be replaced; `None` if the consumer ends before
@@ -164,7 +191,9 @@ impl Inference {
             match label(self.model.as_mut(), &texts, tokens.as_ref(), &self.signs.metrics) {
                 Ok(predictions) => break predictions,
                 Err(Broken(error)) => {
-                    self.fails(&error);
+                    if self.fails(&error) {
+                        continue;
+                    }
                     match runtime.block_on(self.channels.refuse_for(backoff.next())) {
                         Waited::Ended => return None,
                         Waited::Enough => {}
@@ -291,82 +320,6 @@ impl Section {
         }
         Labeled { write, records }
     }
-}
-
-/// The model fails even on a text that it has labeled before.
-#[derive(Debug)]
-struct Broken(anyhow::Error);
-
-/// A result for each text, in order: at once where all goes well, from the token ids if they are this model's.
-fn label(
-    model: &mut dyn Model,
-    texts: &[&str],
-    tokens: Option<&Tokens>,
-    metrics: &Metrics,
-) -> Result<Vec<Result<Prediction, String>>, Broken> {
-    if texts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let answer = match tokens.filter(|tokens| tokens.version == model.version()) {
-        Some(tokens) => believed(model, texts.len(), |model| model.classify_tokens(&tokens.ids)),
-        None => attempt(model, texts),
-    };
-    match answer {
-        Ok(predictions) => Ok(predictions.into_iter().map(Ok).collect()),
-        Err(error) => bisect(model, texts, &error, metrics),
-    }
-}
-
-/// Finds the texts that fail while the canary passes.
-fn bisect(
-    model: &mut dyn Model,
-    texts: &[&str],
-    error: &anyhow::Error,
-    metrics: &Metrics,
-) -> Result<Vec<Result<Prediction, String>>, Broken> {
-    metrics.inference_failures.inc();
-    canary(model).map_err(Broken)?;
-    if let [text] = texts {
-        // Once more: what failed may have been the memory of the device, not the text.
-        let again = attempt(model, &[text]).map(|mut predictions| predictions.remove(0));
-        return Ok(vec![again.map_err(|_| format!("{error:#}"))]);
-    }
-    let (left, right) = texts.split_at(texts.len() / 2);
-    let mut predictions = label(model, left, None, metrics)?;
-    predictions.extend(label(model, right, None, metrics)?);
-    Ok(predictions)
-}
-
-fn canary(model: &mut dyn Model) -> Result<()> {
-    caught(|| model.canary())
-}
-
-fn attempt(model: &mut dyn Model, texts: &[&str]) -> Result<Vec<Prediction>> {
-    believed(model, texts.len(), |model| model.classify(texts))
-}
-
-/// A forward pass over so many texts, whose answer can be believed.
-fn believed(
-    model: &mut dyn Model,
-    texts: usize,
-    pass: impl FnOnce(&mut dyn Model) -> Result<Vec<Prediction>>,
-) -> Result<Vec<Prediction>> {
-    let predictions = caught(|| pass(model))?;
-    ensure!(predictions.len() == texts, "{} predictions for {texts} texts", predictions.len());
-    let classes = model.labels().len();
-    for Prediction { scores } in &predictions {
-        ensure!(scores.len() == classes, "{} scores for {classes} classes", scores.len());
-        ensure!(scores.iter().all(|score| score.is_finite()), "a score that is no number");
-    }
-    Ok(predictions)
-}
-
-/// A model holds nothing that a panic could leave half done: its weights do not change.
-fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Err(anyhow!("the model panicked: {}", text.unwrap_or("without a word")))
-    })
 }
 
 #[cfg(test)]

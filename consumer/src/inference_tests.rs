@@ -2,9 +2,12 @@ use classifier::Labels;
 use proptest::prelude::*;
 use store::{Epoch, NextOffset, Version};
 
+use anyhow::ensure;
+
 use super::*;
 use crate::batch::Batch;
 use crate::message::{Record, Review};
+use crate::tokenize::Tokens;
 
 /// Labels a text by its length; fails, panics or talks nonsense at texts that say so.
 struct Faulty {
@@ -119,6 +122,59 @@ fn ids_are_taken_where_they_are_the_models_own_and_texts_where_they_are_not_or_f
     assert_eq!(scores(7, [40, 13, 60]), by_text, "ids that fail");
 }
 
+/// Fails on its device, and perhaps on the CPU too.
+struct OnDevice {
+    model: Faulty,
+    works_on_cpu: bool,
+}
+
+impl Model for OnDevice {
+    fn labels(&self) -> &Labels {
+        self.model.labels()
+    }
+
+    fn max_length(&self) -> usize {
+        self.model.max_length()
+    }
+
+    fn version(&self) -> Version {
+        Version(3)
+    }
+
+    fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>> {
+        self.model.classify(texts)
+    }
+
+    fn on_cpu(&self) -> Option<Result<Box<dyn Model>>> {
+        let model = Faulty { broken: !self.works_on_cpu, ..Faulty::new() };
+        Some(Ok(Box::new(Numbered { model, version: Version(3), _alive: Arc::new(()) })))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_whose_device_dies_goes_on_on_the_cpu_and_says_so_and_no_record_is_lost() {
+    let dying = OnDevice { model: Faulty { breaks_after: 1, ..Faulty::new() }, works_on_cpu: true };
+    let Running { batches, mut labeled, health, metrics, .. } = run(dying);
+    for offset in 0..3 {
+        batches.send(batch(offset)).await.unwrap();
+        assert_eq!(version(&labeled.recv().await.unwrap()), Version(3));
+    }
+    assert_eq!(health.fallback.get().map(String::as_str), Some("the device is gone"));
+    assert_eq!(health.model.problem(), None);
+    assert!(metrics.encode().contains(r#"labelstream_model_info{version="3",device="cpu"} 1"#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_fails_on_the_cpu_too_waits_where_it_is() {
+    let dying = OnDevice { model: Faulty { breaks_after: 1, ..Faulty::new() }, works_on_cpu: false };
+    let Running { batches, models, mut labeled, health, .. } = run(dying);
+    batches.send(batch(0)).await.unwrap();
+    let (replaced, _old) = oneshot::channel();
+    models.send(Handover { model: Box::new(Numbered::new(4, &Arc::new(()))), replaced }).await.unwrap();
+    assert_eq!(version(&labeled.recv().await.unwrap()), Version(4));
+    assert_eq!(health.fallback.get(), None);
+}
+
 /// Says of every text that it is by this version; counts how many of its kind are in memory; broken, if it says so.
 struct Numbered {
     model: Faulty,
@@ -156,10 +212,12 @@ struct Running {
     models: mpsc::Sender<Handover>,
     labeled: mpsc::Receiver<Vec<Labeled>>,
     pace: Arc<Pace>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
     _predict: mpsc::Sender<PredictJob>,
 }
 
-fn run(model: Numbered) -> Running {
+fn run(model: impl Model + 'static) -> Running {
     let (batches, to_label) = mpsc::channel(1);
     let (models, to_take) = mpsc::channel(1);
     let (predict, to_predict) = mpsc::channel(1);
@@ -172,15 +230,12 @@ fn run(model: Numbered) -> Running {
         abort: CancellationToken::new(),
     };
     let pace = Arc::new(Pace::new(1_000, model.max_length()));
-    let signs = Signs {
-        metrics: Arc::new(Metrics::new()),
-        health: Arc::new(Health::new()),
-        pace: pace.clone(),
-        serves: watch::channel(None).0,
-    };
+    let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+    let signs =
+        Signs { metrics: metrics.clone(), health: health.clone(), pace: pace.clone(), serves: watch::channel(None).0 };
     let runtime = Handle::current();
     std::thread::spawn(move || Inference::new(Box::new(model), channels, signs).unwrap().run(&runtime));
-    Running { batches, models, labeled, pace, _predict: predict }
+    Running { batches, models, labeled, pace, health, metrics, _predict: predict }
 }
 
 /// A batch with a review in each of three partitions.
@@ -214,7 +269,7 @@ fn version(labeled: &[Labeled]) -> Version {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_takes_over_between_two_batches_and_the_old_one_is_given_back() {
     let alive = Arc::new(());
-    let Running { batches, models, mut labeled, pace, _predict } = run(Numbered::new(0, &alive));
+    let Running { batches, models, mut labeled, pace, .. } = run(Numbered::new(0, &alive));
     let feed = tokio::spawn(async move {
         for offset in 0..2_000 {
             batches.send(batch(offset)).await.unwrap();

@@ -14,6 +14,7 @@ mod outlet;
 
 mod tokenize;
 
+mod bisect;
 mod inference;
 mod model;
 mod pace;

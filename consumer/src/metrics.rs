@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     pub database_up: Gauge,
     pub kafka_up: Gauge,
     pub model_up: Gauge,
+    pub device_fallback: Gauge,
     pub predict_requests: Family<Code, Counter>,
     pub model_refused: Counter,
     pub recent_texts: Counter,
@@ -111,6 +112,7 @@ impl Metrics {
             database_up: Gauge::default(),
             kafka_up: Gauge::default(),
             model_up: Gauge::default(),
+            device_fallback: Gauge::default(),
             predict_requests: Family::default(),
             model_refused: Counter::default(),
             recent_texts: Counter::default(),
@@ -164,6 +166,11 @@ impl Metrics {
         to.register("database_up", "1 while Postgres answers", self.database_up.clone());
         to.register("kafka_up", "1 while a broker answers", self.kafka_up.clone());
         to.register("model_up", "1 while the model passes its canary", self.model_up.clone());
+        to.register(
+            "device_fallback",
+            "1 if the model runs on the CPU because its device has died",
+            self.device_fallback.clone(),
+        );
         to.register("predict_requests", "Requests to /predict by status code", self.predict_requests.clone());
         to.register("model_info", "The model that serves", self.model_info.clone());
         to.register("model_version", "The version that serves", self.model_version.clone());

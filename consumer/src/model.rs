@@ -1,9 +1,10 @@
 //! What the inference thread needs of a model.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use classifier::{Classifier, Labels, Prediction};
+use classifier::{CheckpointError, Classifier, Device, Labels, Prediction};
 use store::Version;
 
 /// Something that labels texts. The consumer serves a [`Classifier`]; benchmarks serve a [`Constant`].
@@ -39,6 +40,11 @@ pub trait Model: Send {
     /// The same; a model without an encoder.
     fn classify_tokens(&mut self, _ids: &[Vec<u32>]) -> Result<Vec<Prediction>> {
         bail!("this model takes texts, not token ids")
+    }
+
+    /// The same version on the CPU, for when the device has died; `None`: it runs there already.
+    fn on_cpu(&self) -> Option<Result<Box<dyn Model>>> {
+        None
     }
 
     /// A forward pass over a fixed text: does the model work at all?
@@ -79,8 +85,18 @@ impl ModelSource {
 
 /// A registered checkpoint in memory.
 pub(crate) struct Champion {
-    pub classifier: Classifier,
-    pub version: Version,
+    classifier: Classifier,
+    version: Version,
+    /// Where it was opened, if it does not run on the CPU.
+    away: Option<PathBuf>,
+}
+
+impl Champion {
+    /// Opens a checkpoint directory as the version that it is registered as.
+    pub fn open(directory: &Path, version: Version, device: &Device) -> Result<Self, CheckpointError> {
+        let classifier = Classifier::open(directory, device)?;
+        Ok(Self { classifier, version, away: (!device.is_cpu()).then(|| directory.to_owned()) })
+    }
 }
 
 impl Model for Champion {
@@ -107,6 +123,12 @@ impl Model for Champion {
 
     fn classify_tokens(&mut self, ids: &[Vec<u32>]) -> Result<Vec<Prediction>> {
         Ok(self.classifier.classify_tokens(ids)?)
+    }
+
+    fn on_cpu(&self) -> Option<Result<Box<dyn Model>>> {
+        let directory = self.away.as_ref()?;
+        let opened = Self::open(directory, self.version, &Device::Cpu);
+        Some(opened.map(|model| Box::new(model) as Box<dyn Model>).map_err(Into::into))
     }
 
     fn canary(&mut self) -> Result<()> {

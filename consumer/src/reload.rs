@@ -180,7 +180,7 @@ impl Follower {
         }
         let Ok(old) = old.await else { return };
         free(old).await;
-        self.registry.metrics.swapped(champion.version, &self.registry.source.device.to_string());
+        self.registry.metrics.swapped(champion.version, &self.registry.source.device().to_string());
         self.registry.report(champion.version, LoadStatus::Serving, None).await;
         self.served(champion).await;
     }

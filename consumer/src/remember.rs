@@ -59,6 +59,12 @@ impl Model for Remembering {
         Ok(predictions.into_iter().flatten().collect())
     }
 
+    fn on_cpu(&self) -> Option<Result<Box<dyn Model>>> {
+        let remembering =
+            |model| Box::new(Self::new(model, self.answers.cap(), self.metrics.clone())) as Box<dyn Model>;
+        Some(self.model.on_cpu()?.map(remembering))
+    }
+
     /// Of the model itself: what is remembered says nothing of its health.
     fn canary(&mut self) -> Result<()> {
         self.model.canary()

@@ -4,13 +4,15 @@
 //! round's candidate with other labels than the champion's is refused where the round is concluded, in the store.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use classifier::DeviceChoice;
 use classifier::checkpoint::{CheckpointError, Manifest};
-use classifier::{Classifier, DeviceChoice};
 use store::checkpoints::{CheckpointStore, CheckpointStoreError};
 
 use crate::golden;
+use crate::health::Health;
 use crate::model::{Champion, Model as _};
 use crate::thread::thread;
 
@@ -19,6 +21,8 @@ pub(crate) struct Source {
     pub checkpoints: CheckpointStore,
     pub cache: PathBuf,
     pub device: DeviceChoice,
+    /// Knows whether the device has died.
+    pub health: Arc<Health>,
 }
 
 /// Why a version is not served.
@@ -35,9 +39,14 @@ impl Source {
     /// The model of a registered version, in one attempt. All the work is done on a thread of its own.
     pub async fn load(&self, registered: &store::Model) -> Result<Champion, Refusal> {
         let directory = self.fetch(registered).await?;
-        let (registered, device) = (registered.clone(), self.device);
+        let (registered, device) = (registered.clone(), self.device());
         let loaded = thread("reload", Box::new(move || Ok(open(&directory, &registered, device))))?;
         loaded.await?
+    }
+
+    /// The chosen device, or the CPU if that one has died.
+    pub fn device(&self) -> DeviceChoice {
+        if self.health.fallback.get().is_some() { DeviceChoice::Cpu } else { self.device }
     }
 
     /// The checkpoint's directory in the cache, verified. What is damaged there is fetched again, once.
@@ -78,15 +87,14 @@ fn open(directory: &Path, registered: &store::Model, device: DeviceChoice) -> Re
     stand_back();
     let device = device.open().with_context(|| format!("cannot open the device {device}"))?;
     let manifest = Manifest::read(directory)?;
-    let classifier = Classifier::open(directory, &device)?;
-    let labels = classifier.labels().names();
+    let mut champion = Champion::open(directory, registered.version, &device)?;
+    let labels = champion.labels().names();
     if labels != registered.labels {
         return Err(Refusal::for_good(anyhow::anyhow!(
             "the checkpoint has the labels {labels:?}, the registry says {:?}",
             registered.labels
         )));
     }
-    let mut champion = Champion { classifier, version: registered.version };
     champion.canary().context("it fails on a fixed text")?;
     golden::check(&mut champion, &manifest)?;
     Ok(champion)
