@@ -7,7 +7,7 @@ use candle_core::{Device, Result, bail};
 use crate::checkpoint::{self, Checkpoint};
 use crate::linear::{self, LinearModel, Ngrams};
 use crate::model::{ModelConfig, Parameters};
-use crate::{CheckpointError, Labels, Tokenizer};
+use crate::{CheckpointError, Labels, Precision, Tokenizer};
 use network::Network;
 
 pub use encoder::Encoder;
@@ -70,21 +70,47 @@ impl Classifier {
     /// # Errors
     /// Whatever is missing, damaged or does not fit, by file and tensor.
     pub fn open(directory: &Path, device: &Device) -> std::result::Result<Self, CheckpointError> {
-        if checkpoint::model_type(directory)?.as_deref() == Some(linear::MODEL_TYPE) {
+        Self::open_with(directory, device, Precision::F32)
+    }
+
+    /// As [`open`](Self::open), to compute with this precision whatever the checkpoint was saved with.
+    ///
+    /// # Errors
+    /// As `open`; int8 of a linear model, or on a GPU.
+    pub fn open_with(
+        directory: &Path,
+        device: &Device,
+        precision: Precision,
+    ) -> std::result::Result<Self, CheckpointError> {
+        let refused = |problem: &str| {
+            Err(CheckpointError::Precision { directory: directory.to_owned(), precision, problem: problem.to_owned() })
+        };
+        let is_linear = checkpoint::model_type(directory)?.as_deref() == Some(linear::MODEL_TYPE);
+        match precision {
+            Precision::Int8 if is_linear => return refused("a linear model has one, f32"),
+            Precision::Int8 if !device.is_cpu() => return refused("it runs on the CPU alone"),
+            _ => {}
+        }
+        if is_linear {
             return Ok(Self::linear(LinearModel::open(directory)?));
         }
         let Checkpoint { config, parameters, tokenizer } = Checkpoint::open(directory)?;
-        let on_device = parameters.to_device(device).and_then(|parameters| Self::new(&config, &parameters, tokenizer));
+        let on_device =
+            parameters.to_device(device).and_then(|parameters| Self::of(&config, &parameters, tokenizer, precision));
         on_device.map_err(|error| CheckpointError::damaged(directory, error))
     }
 
-    /// A classifier over a BERT in memory, for evaluation during training. The parameters are shared, not copied, and need
-    /// not be detached by the caller.
+    /// A classifier over a BERT in memory, for evaluation during training. On the CPU it gets a copy
+    /// of the parameters in the order that it reads them in.
     ///
     /// # Errors
     /// Parameters that do not fit the configuration.
     pub fn new(config: &ModelConfig, parameters: &Parameters, tokenizer: Tokenizer) -> Result<Self> {
-        let network = Network::new(config, parameters, tokenizer)?;
+        Self::of(config, parameters, tokenizer, Precision::F32)
+    }
+
+    fn of(config: &ModelConfig, parameters: &Parameters, tokenizer: Tokenizer, precision: Precision) -> Result<Self> {
+        let network = Network::new(config, parameters, tokenizer, precision)?;
         let max_length = network.positions().min(MAX_LENGTH);
         Ok(Self { engine: Engine::Bert(Box::new(network)), labels: config.labels.clone(), max_length })
     }

@@ -8,9 +8,11 @@
 
 mod classify;
 mod device;
+mod engine;
 mod kernels;
 mod labels;
 mod parallel;
+mod precision;
 
 pub mod checkpoint;
 pub mod linear;
@@ -23,4 +25,5 @@ pub use checkpoint::CheckpointError;
 pub use classify::{Classifier, Encoder, ModelKind, Prediction};
 pub use device::{DeviceChoice, UnknownDevice};
 pub use labels::Labels;
+pub use precision::{Precision, UnknownPrecision};
 pub use tokenizer::Tokenizer;

@@ -2,6 +2,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::Precision;
 use crate::model::ConfigError;
 
 /// Why a checkpoint cannot be used or written. Every message names the file, and the tensor where there is one.
@@ -40,6 +41,16 @@ pub enum CheckpointError {
         /// The tensor's name.
         tensor: String,
         /// What is wrong with it.
+        problem: String,
+    },
+    /// A precision that such a model does not have, or not there.
+    #[error("{}: no {precision}: {problem}", directory.display())]
+    Precision {
+        /// The checkpoint.
+        directory: PathBuf,
+        /// What was asked for.
+        precision: Precision,
+        /// Why it cannot be had.
         problem: String,
     },
     /// A directory that is there already: checkpoints are written once.

@@ -1,9 +1,10 @@
 //! A BERT and its tokenizer, on its device.
 
-use candle_core::Result;
+use candle_core::{Result, bail};
 
+use crate::engine::Engine;
 use crate::model::{BertClassifier, ModelConfig, Parameters, TokenBatch};
-use crate::{Prediction, Tokenizer, parallel};
+use crate::{Precision, Prediction, Tokenizer, parallel};
 
 /// Tokens that one forward pass takes at once on the CPU: their activations fit a core's cache.
 const CPU_TOKENS: usize = 1_024;
@@ -14,13 +15,33 @@ const GPU_TOKENS: usize = 16_384;
 #[derive(Clone, Debug)]
 pub(super) struct Network {
     tokenizer: Tokenizer,
-    model: BertClassifier,
+    model: Model,
     positions: usize,
 }
 
+#[derive(Clone, Debug)]
+enum Model {
+    /// On the CPU.
+    Engine(Engine),
+    /// On a GPU.
+    Graph(Box<BertClassifier>),
+}
+
 impl Network {
-    pub fn new(config: &ModelConfig, parameters: &Parameters, tokenizer: Tokenizer) -> Result<Self> {
-        let model = BertClassifier::new(config, &parameters.detached())?;
+    /// A network where its parameters are.
+    pub fn new(
+        config: &ModelConfig,
+        parameters: &Parameters,
+        tokenizer: Tokenizer,
+        precision: Precision,
+    ) -> Result<Self> {
+        let parameters = parameters.detached();
+        let is_on_cpu = parameters.iter().all(|(_, tensor)| tensor.device().is_cpu());
+        let model = match precision {
+            _ if is_on_cpu => Model::Engine(Engine::new(config, &parameters, precision)?),
+            Precision::F32 => Model::Graph(Box::new(BertClassifier::new(config, &parameters)?)),
+            Precision::Int8 => bail!("int8 runs on the CPU alone"),
+        };
         Ok(Self { tokenizer, model, positions: config.max_position_embeddings })
     }
 
@@ -42,15 +63,14 @@ impl Network {
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(|text| std::cmp::Reverse(length(*text)));
         let shards = shards(&order, length, self.budget(order.iter().copied().map(length).sum()));
-        let classify_shard = |shard: &&[usize]| {
-            let batch = TokenBatch::new(&shard.iter().map(|text| texts[*text].as_ref()).collect::<Vec<_>>());
-            self.model.forward(&batch, None)?.to_vec2::<f32>()
-        };
-        let logits = if self.model.device().is_cpu() {
-            parallel::map(&shards, classify_shard)?
-        } else {
+        let batch =
+            |shard: &[usize]| TokenBatch::new(&shard.iter().map(|text| texts[*text].as_ref()).collect::<Vec<_>>());
+        let logits: Vec<Vec<Vec<f32>>> = match &self.model {
+            Model::Engine(engine) => parallel::map(&shards, |shard| engine.forward(&batch(shard)))?,
             // One thread owns the device.
-            shards.iter().map(classify_shard).collect::<Result<_>>()?
+            Model::Graph(model) => {
+                shards.iter().map(|shard| model.forward(&batch(shard), None)?.to_vec2()).collect::<Result<_>>()?
+            }
         };
         let mut predictions = vec![Prediction { scores: Vec::new() }; texts.len()];
         for (text, logits) in order.iter().zip(logits.iter().flatten()) {
@@ -61,7 +81,10 @@ impl Network {
 
     /// Tokens a shard: as many as suit the device, fewer where some cores would otherwise have none.
     fn budget(&self, tokens: usize) -> usize {
-        if self.model.device().is_cpu() { CPU_TOKENS.min(tokens.div_ceil(parallel::cores())) } else { GPU_TOKENS }
+        match self.model {
+            Model::Engine(_) => CPU_TOKENS.min(tokens.div_ceil(parallel::cores())),
+            Model::Graph(_) => GPU_TOKENS,
+        }
     }
 }
 

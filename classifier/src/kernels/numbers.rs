@@ -16,6 +16,13 @@ pub(crate) fn sum_of(count: usize, value: impl Fn(usize) -> f32) -> f32 {
     lanes.iter().sum::<f32>() + (whole..count).map(value).sum::<f32>()
 }
 
+/// `a · b + c`, rounded once where `FUSED`. Only code compiled for a machine with such an instruction may ask for that: elsewhere
+/// it is a slow call.
+#[inline(always)]
+pub(crate) fn fused<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// `e` to the power of `x`, within 2 units in the last place; 0 (or close to it) below -87, and NaN for NaN.
 ///
 /// The method of Cephes' `expf`: a power of two times a polynomial over `[-ln 2 / 2, ln 2 / 2]`.

@@ -55,10 +55,22 @@ pub(crate) fn multiply(factor: f32, left: Matrix, right: Matrix, output: Output)
     #[cfg(target_arch = "x86_64")]
     {
         if let Some(machine) = machine::Avx512::detect() {
-            return blocked::<12, 32>(|left, right, sums| machine.tile(left, right, sums), factor, left, right, output);
+            return blocked::<12, 32>(
+                |left, right, sums| machine.panel_tile(left, right, sums),
+                factor,
+                left,
+                right,
+                output,
+            );
         }
         if let Some(machine) = machine::Avx2::detect() {
-            return blocked::<6, 16>(|left, right, sums| machine.tile(left, right, sums), factor, left, right, output);
+            return blocked::<6, 16>(
+                |left, right, sums| machine.panel_tile(left, right, sums),
+                factor,
+                left,
+                right,
+                output,
+            );
         }
     }
     blocked::<4, 8>(portable_tile, factor, left, right, output);
@@ -224,7 +236,7 @@ mod tests {
         #[cfg(target_arch = "x86_64")]
         if let Some(machine) = machine::Avx2::detect() {
             check(|factor, left, right, output| {
-                blocked::<6, 16>(|l, r, s| machine.tile(l, r, s), factor, left, right, output)
+                blocked::<6, 16>(|l, r, s| machine.panel_tile(l, r, s), factor, left, right, output)
             });
         }
     }

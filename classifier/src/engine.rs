@@ -1,0 +1,75 @@
+//! BERT on the CPU, for serving: the network of [`model`](crate::model) without candle, its weights packed when it is made.
+//!
+//! The tokens of a batch lie in the lanes of the vector registers (see [`lanes`](crate::kernels)), without padding between the
+//! texts. Attention goes text by text, and where only `[CLS]` is read of the last layer, only `[CLS]` is computed there after
+//! the keys and values.
+
+mod attention;
+mod embeddings;
+mod encoder;
+mod layer;
+mod linear;
+mod pooling;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use candle_core::Result;
+
+use crate::Precision;
+use crate::kernels::{Machine, Portable};
+use crate::model::{ModelConfig, Parameters, TokenBatch};
+use encoder::Encoder;
+
+/// A BERT ready to run on this machine; clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Engine(Arc<dyn Forward>);
+
+/// What an engine does, whatever the kind of machine it was made for.
+trait Forward: Debug + Send + Sync {
+    /// See [`Engine::forward`].
+    fn forward(&self, batch: &TokenBatch) -> Result<Vec<Vec<f32>>>;
+}
+
+impl Engine {
+    /// An engine for the best that this machine has.
+    ///
+    /// # Errors
+    /// A parameter that is missing or has another shape than the configuration says.
+    pub fn new(config: &ModelConfig, parameters: &Parameters, precision: Precision) -> Result<Self> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use crate::kernels::{Avx2, Avx512, Vnni};
+            if let Some(machine) = Vnni::detect() {
+                return Self::on(machine, config, parameters, precision);
+            }
+            if let Some(machine) = Avx512::detect() {
+                return Self::on(machine, config, parameters, precision);
+            }
+            if let Some(machine) = Avx2::detect() {
+                return Self::on(machine, config, parameters, precision);
+            }
+        }
+        Self::on(Portable, config, parameters, precision)
+    }
+
+    /// An engine for a kind of machine.
+    fn on<M: Machine<L, H>, const L: usize, const H: usize>(
+        machine: M,
+        config: &ModelConfig,
+        parameters: &Parameters,
+        precision: Precision,
+    ) -> Result<Self> {
+        Ok(Self(Arc::new(Encoder::<M, L, H>::new(machine, config, parameters, precision)?)))
+    }
+
+    /// The logits, one row a text, on the calling thread: callers that want all cores split the batch.
+    ///
+    /// # Errors
+    /// A token that the embedding has no row for, a text longer than the model has positions.
+    pub fn forward(&self, batch: &TokenBatch) -> Result<Vec<Vec<f32>>> {
+        self.0.forward(batch)
+    }
+}

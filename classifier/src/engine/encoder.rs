@@ -1,0 +1,127 @@
+use std::sync::Mutex;
+
+use candle_core::{Result, bail};
+
+use super::Forward;
+use super::embeddings::Embeddings;
+use super::layer::Layer;
+use super::linear::{Linear, Stored};
+use super::pooling::Pooler;
+use crate::Precision;
+use crate::kernels::{Machine, Outcome, Panels, Rounded, Span, Weights};
+use crate::model::{ModelConfig, Parameters, Pooling, TokenBatch, shapes};
+
+/// The whole network, packed for a kind of machine.
+#[derive(Debug)]
+pub(super) struct Encoder<M, const L: usize, const H: usize> {
+    machine: M,
+    embeddings: Embeddings,
+    /// Rows of a hidden vector, those that fill up a tile included.
+    rows: usize,
+    layers: Vec<Layer<H>>,
+    pooler: Pooler<H>,
+    classifier: Weights<H>,
+    labels: usize,
+    /// Those that no worker is using: as many as have ever worked at once.
+    arenas: Mutex<Vec<Arena<L>>>,
+}
+
+/// The buffers of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Arena<const L: usize> {
+    /// Of each token, then perhaps of each text's `[CLS]`.
+    pub hidden: Panels<L>,
+    /// Queries, keys and values.
+    pub projected: Panels<L>,
+    /// What attention takes from the values.
+    pub context: Panels<L>,
+    pub inner: Panels<L>,
+    /// Queries of `[CLS]`.
+    pub queries: Panels<L>,
+    /// Attention scores of some tokens, in one head.
+    pub scores: Panels<L>,
+    /// The same for one token, and what it takes from the values.
+    pub shares: Vec<[f32; L]>,
+    pub mixed: Vec<f32>,
+    pub pooled: Panels<L>,
+    pub rounded: Rounded<L>,
+}
+
+impl<M: Machine<L, H>, const L: usize, const H: usize> Encoder<M, L, H> {
+    pub fn new(machine: M, config: &ModelConfig, parameters: &Parameters, precision: Precision) -> Result<Self> {
+        for (name, shape) in shapes(config) {
+            let found = parameters.get(&name)?.dims();
+            if found != shape {
+                bail!("parameter {name} has shape {found:?}, the configuration says {shape:?}");
+            }
+        }
+        let layers = (0..config.num_hidden_layers).map(|index| {
+            let cls_alone = config.pooling == Pooling::Cls && index + 1 == config.num_hidden_layers;
+            Layer::new::<M, L>(index, cls_alone, config, parameters, precision)
+        });
+        let classifier = Stored::read("classifier", parameters)?;
+        Ok(Self {
+            machine,
+            embeddings: Embeddings::new(config, parameters)?,
+            rows: config.hidden_size.next_multiple_of(H),
+            layers: layers.collect::<Result<_>>()?,
+            pooler: Pooler::new(config, parameters)?,
+            labels: classifier.bias.len(),
+            classifier: Weights::new(&classifier.weight, &classifier.bias),
+            arenas: Mutex::default(),
+        })
+    }
+
+    fn run(&self, batch: &TokenBatch, arena: &mut Arena<L>) -> Result<Vec<Vec<f32>>> {
+        self.embeddings.look_up(batch, self.rows, &mut arena.hidden)?;
+        for layer in &self.layers {
+            layer.forward(self.machine, batch, arena);
+        }
+        if self.layers.is_empty() && self.pooler.reads_cls_alone() {
+            arena.keep_first_tokens(batch);
+        }
+        self.pooler.pool(self.machine, batch, self.rows, arena);
+        let Arena { pooled, inner: logits, .. } = arena;
+        logits.reshape(self.classifier.rows(), batch.texts());
+        self.classifier.multiply(
+            self.machine,
+            pooled,
+            Span::all(batch.texts().div_ceil(L)),
+            Outcome::default(),
+            logits,
+        );
+        Ok((0..batch.texts()).map(|text| logits.token(text).take(self.labels).collect()).collect())
+    }
+}
+
+impl<M: Machine<L, H>, const L: usize, const H: usize> Forward for Encoder<M, L, H> {
+    fn forward(&self, batch: &TokenBatch) -> Result<Vec<Vec<f32>>> {
+        if batch.texts() == 0 {
+            return Ok(Vec::new());
+        }
+        // Held for no longer than it takes to move a pointer; a worker that panicked took its arena along.
+        let arenas = || self.arenas.lock().expect("nobody panics while holding the arenas: anything else is a bug");
+        let mut arena = arenas().pop().unwrap_or_default();
+        let logits = self.run(batch, &mut arena);
+        arenas().push(arena);
+        logits
+    }
+}
+
+impl<const L: usize> Arena<L> {
+    /// Projects all hidden vectors.
+    pub fn project<M: Machine<L, H>, const H: usize>(&mut self, machine: M, linear: &Linear<H>, tokens: Span) {
+        self.projected.reshape(linear.rows(), tokens.panels * L);
+        linear.multiply(machine, &self.hidden, tokens, Outcome::default(), &mut self.rounded, &mut self.projected);
+    }
+
+    /// Keeps the hidden vector of each text's `[CLS]` alone.
+    pub fn keep_first_tokens(&mut self, batch: &TokenBatch) {
+        let rows = self.hidden.panel(0).len();
+        self.pooled.reshape(rows, batch.texts());
+        for (text, range) in batch.ranges().enumerate() {
+            self.pooled.set_token(text, self.hidden.token(range.start));
+        }
+        std::mem::swap(&mut self.hidden, &mut self.pooled);
+    }
+}

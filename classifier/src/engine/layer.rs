@@ -1,0 +1,141 @@
+use std::ops::Range;
+
+use candle_core::Result;
+
+use super::attention::{self, Places};
+use super::encoder::Arena;
+use super::linear::{Linear, Stored};
+use crate::Precision;
+use crate::kernels::{Finish, Machine, Outcome, Panels, Span, normalise_tokens};
+use crate::model::{Activation, ModelConfig, Parameters, TokenBatch};
+
+/// An encoder layer.
+#[derive(Debug)]
+pub(super) struct Layer<const H: usize> {
+    projections: Projections<H>,
+    heads: usize,
+    output: Linear<H>,
+    attention_norm: Norm,
+    inner: Linear<H>,
+    activation: Finish,
+    outer: Linear<H>,
+    outer_norm: Norm,
+}
+
+/// What attention compares and mixes.
+#[derive(Debug)]
+enum Projections<const H: usize> {
+    /// Query, key and value of every token at once.
+    All(Linear<H>),
+    /// Key and value of every token, the query of `[CLS]`, where nothing else of the layer is read.
+    Cls { key_value: Linear<H>, query: Linear<H> },
+}
+
+/// Tokens whose inner vectors are made and used at once: they stay in the second-level cache.
+const INNER_TOKENS: usize = 192;
+
+impl<const H: usize> Layer<H> {
+    /// `cls_alone`: nothing but the vectors of `[CLS]` is read of this layer.
+    pub fn new<M: Machine<L, H>, const L: usize>(
+        index: usize,
+        cls_alone: bool,
+        config: &ModelConfig,
+        parameters: &Parameters,
+        precision: Precision,
+    ) -> Result<Self> {
+        let name = |part: &str| format!("bert.encoder.layer.{index}.{part}");
+        let stored = |part: &str| Stored::read(&name(part), parameters);
+        let norm = |part: &str| Norm::new(&name(part), config, parameters);
+        let linear = |stored: &Stored| Linear::new::<M, L>(stored, precision);
+        let head_size = config.hidden_size / config.num_attention_heads;
+        // Attention divides the products of queries and keys by this root: dividing the queries does the same.
+        let query = stored("attention.self.query")?.scaled(1.0 / (head_size as f32).sqrt());
+        let (key, value) = (stored("attention.self.key")?, stored("attention.self.value")?);
+        let projections = if cls_alone {
+            Projections::Cls { key_value: linear(&Stored::stack([key, value])), query: linear(&query) }
+        } else {
+            Projections::All(linear(&Stored::stack([query, key, value])))
+        };
+        Ok(Self {
+            projections,
+            heads: config.num_attention_heads,
+            output: linear(&stored("attention.output.dense")?),
+            attention_norm: norm("attention.output.LayerNorm")?,
+            inner: linear(&stored("intermediate.dense")?),
+            activation: match config.hidden_act {
+                Activation::Gelu => Finish::Gelu,
+                Activation::GeluNew => Finish::GeluNew,
+                Activation::Relu => Finish::Relu,
+            },
+            outer: linear(&stored("output.dense")?),
+            outer_norm: norm("output.LayerNorm")?,
+        })
+    }
+
+    /// From `arena.hidden` to `arena.hidden`: the vectors of all tokens, or of each text's `[CLS]` where that alone is read.
+    pub fn forward<M: Machine<L, H>, const L: usize>(&self, machine: M, batch: &TokenBatch, arena: &mut Arena<L>) {
+        let width = self.attention_norm.width();
+        let tokens = Span::all(batch.tokens().div_ceil(L));
+        match &self.projections {
+            Projections::All(linear) => {
+                arena.project(machine, linear, tokens);
+                let places = Places { query: 0, key: width, value: 2 * width, width, heads: self.heads };
+                attention::every_token(machine, &places, batch, arena);
+                self.rest(machine, tokens, arena);
+            }
+            Projections::Cls { key_value, query } => {
+                arena.project(machine, key_value, tokens);
+                arena.keep_first_tokens(batch);
+                let texts = Span::all(batch.texts().div_ceil(L));
+                arena.queries.reshape(query.rows(), batch.texts());
+                let Arena { hidden, queries, rounded, .. } = arena;
+                query.multiply(machine, hidden, texts, Outcome::default(), rounded, queries);
+                let places = Places { query: 0, key: 0, value: width, width, heads: self.heads };
+                attention::first_tokens(&places, batch, arena);
+                self.rest(machine, texts, arena);
+            }
+        }
+    }
+
+    /// Everything after attention, from `context` and the residual in `hidden`.
+    fn rest<M: Machine<L, H>, const L: usize>(&self, machine: M, all: Span, arena: &mut Arena<L>) {
+        let Arena { hidden, context, inner, rounded, .. } = arena;
+        let add = Outcome { add: true, finish: None };
+        let finish = Outcome { add: false, finish: Some(self.activation) };
+        for span in all.cut(INNER_TOKENS / L) {
+            let panels = span.from..span.from + span.panels;
+            self.output.multiply(machine, context, span, add, rounded, hidden);
+            self.attention_norm.apply(hidden, panels.clone());
+            inner.reshape(self.inner.rows(), span.panels * L);
+            self.inner.multiply(machine, hidden, Span { to: 0, ..span }, finish, rounded, inner);
+            self.outer.multiply(machine, inner, Span { from: 0, ..span }, add, rounded, hidden);
+            self.outer_norm.apply(hidden, panels);
+        }
+    }
+}
+
+/// LayerNorm.
+#[derive(Debug)]
+pub(super) struct Norm {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    epsilon: f32,
+}
+
+impl Norm {
+    pub fn new(name: &str, config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
+        let Stored { weight, bias } = Stored::read(name, parameters)?;
+        Ok(Self { weight, bias, epsilon: config.layer_norm_eps as f32 })
+    }
+
+    fn width(&self) -> usize {
+        self.weight.len()
+    }
+
+    pub fn apply<const L: usize>(&self, hidden: &mut Panels<L>, panels: Range<usize>) {
+        for panel in panels {
+            let rows = &mut hidden.panel_mut(panel)[..self.width()];
+            normalise_tokens(rows, (&self.weight, &self.bias), self.epsilon);
+        }
+    }
+}

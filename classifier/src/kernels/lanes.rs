@@ -1,0 +1,161 @@
+//! The layout and the tiles of the inference engine: tokens lie in the lanes of the vector registers.
+//!
+//! A panel holds as many tokens as a vector has lanes, and row `r` of it is a vector of their `r`-th numbers. A product
+//! `weights · panel` reads and writes such vectors, so its result is at once the right side of the next product: nothing is
+//! packed but the weights, once. Whatever is done to each token (LayerNorm, softmax, quantising) is the same arithmetic in all
+//! lanes, without a sum across them.
+
+use super::activation::Finish;
+use super::numbers::fused;
+
+/// A kind of machine with L lanes and tiles of H rows.
+pub(crate) trait Machine<const L: usize, const H: usize>:
+    Copy + std::fmt::Debug + Send + Sync + 'static
+{
+    /// The product of H rows with P panels, at most 3: `sums = finish(bias + left · right [+ sums])`.
+    ///
+    /// The depth is that of the panels on the right; all must be the same.
+    fn tile<const P: usize>(self, left: Left, right: [&[[f32; L]]; P], edge: Edge<H>, sums: [&mut [[f32; L]]; P]);
+
+    /// What [`integer_tile`](Self::integer_tile) wants to be added to the weights' bytes.
+    const OFFSET: i32;
+
+    /// `start + left · right`, exactly, for weights between -127 and 127, plus the offset, and numbers between -127 and 127. A word
+    /// holds the bytes of four steps of the depth, the first one lowest.
+    fn integer_tile<const P: usize>(
+        self,
+        left: &[[u32; H]],
+        right: [&[[u32; L]]; P],
+        start: [&[i32; L]; P],
+    ) -> [[[i32; L]; H]; P];
+
+    /// `out = finish(bias + sums · scales [+ out])` for one panel of an [`integer_tile`](Self::integer_tile).
+    fn rescale(self, sums: &[[i32; L]; H], scales: Scales<L, H>, edge: Edge<H>, out: &mut [[f32; L]]);
+}
+
+/// What the integers of a product stand for: one each is as much as the product of its row's and its token's scale.
+#[derive(Clone, Copy)]
+pub(crate) struct Scales<'a, const L: usize, const H: usize> {
+    pub rows: &'a [f32; H],
+    pub tokens: &'a [f32; L],
+}
+
+/// The left side of a tile: H rows in a slice.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<'a> {
+    /// From the first number of the first row on.
+    pub values: &'a [f32],
+    /// From one number of a row to the next.
+    pub step: usize,
+    /// From one row to the next.
+    pub row: usize,
+}
+
+/// What a tile starts and ends with.
+#[derive(Clone, Copy)]
+pub(crate) struct Edge<'a, const H: usize> {
+    /// What is added to each row.
+    pub bias: &'a [f32; H],
+    /// Whether the sums are added to what is there, or replace it.
+    pub add: bool,
+    /// What is done to the sums in the end.
+    pub finish: Option<Finish>,
+}
+
+impl<const H: usize> Edge<'_, H> {
+    /// A product alone.
+    pub const PLAIN: Self = Self { bias: &[0.0; H], add: false, finish: None };
+}
+
+/// The depth of a tile, and proof that everything it touches is there.
+pub(super) fn depth<const L: usize, const H: usize, const P: usize>(
+    left: Left,
+    right: &[&[[f32; L]]; P],
+    sums: &[&mut [[f32; L]]; P],
+) -> usize {
+    let depth = right[0].len();
+    assert!(depth > 0 && right.iter().all(|panel| panel.len() == depth), "panels of different depths: a bug");
+    assert!(sums.iter().all(|panel| panel.len() >= H), "no room for a tile: a bug");
+    let last =
+        (depth - 1).checked_mul(left.step).zip((H - 1).checked_mul(left.row)).and_then(|(a, b)| a.checked_add(b));
+    assert!(last.is_some_and(|last| last < left.values.len()), "too few numbers on the left: a bug");
+    depth
+}
+
+/// The machine that every machine is, and the reference for the others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Portable;
+
+impl Machine<8, 4> for Portable {
+    fn tile<const P: usize>(self, left: Left, right: [&[[f32; 8]]; P], edge: Edge<4>, sums: [&mut [[f32; 8]]; P]) {
+        let depth = depth::<8, 4, P>(left, &right, &sums);
+        for (right, sums) in right.into_iter().zip(sums) {
+            let mut total = edge.bias.map(|bias| [bias; 8]);
+            if edge.add {
+                for (total, sums) in total.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+                    *total += sums;
+                }
+            }
+            for k in 0..depth {
+                for (h, total) in total.iter_mut().enumerate() {
+                    let left = left.values[k * left.step + h * left.row];
+                    for (total, right) in total.iter_mut().zip(&right[k]) {
+                        *total += left * right;
+                    }
+                }
+            }
+            sums[..4].copy_from_slice(&total);
+            if let Some(finish) = edge.finish {
+                finish.apply::<false>(sums[..4].as_flattened_mut());
+            }
+        }
+    }
+
+    const OFFSET: i32 = 0;
+
+    fn integer_tile<const P: usize>(
+        self,
+        left: &[[u32; 4]],
+        right: [&[[u32; 8]]; P],
+        start: [&[i32; 8]; P],
+    ) -> [[[i32; 8]; 4]; P] {
+        let mut sums = start.map(|start| [*start; 4]);
+        for (sums, right) in sums.iter_mut().zip(right) {
+            assert_eq!(left.len(), right.len(), "the inner sizes of a product differ: a bug");
+            for (left, right) in left.iter().zip(right) {
+                for (sums, left) in sums.iter_mut().zip(left) {
+                    for (sum, right) in sums.iter_mut().zip(right) {
+                        let pairs = left.to_le_bytes().into_iter().zip(right.to_le_bytes());
+                        *sum +=
+                            pairs.map(|(a, b)| i32::from(a.cast_signed()) * i32::from(b.cast_signed())).sum::<i32>();
+                    }
+                }
+            }
+        }
+        sums
+    }
+
+    fn rescale(self, sums: &[[i32; 8]; 4], scales: Scales<8, 4>, edge: Edge<4>, out: &mut [[f32; 8]]) {
+        rescale::<false, 8, 4>(sums, scales, edge, out);
+    }
+}
+
+/// See [`Machine::rescale`].
+#[inline(always)]
+pub(super) fn rescale<const FUSED: bool, const L: usize, const H: usize>(
+    sums: &[[i32; L]; H],
+    scales: Scales<L, H>,
+    edge: Edge<H>,
+    out: &mut [[f32; L]],
+) {
+    let out = &mut out[..H];
+    for h in 0..H {
+        for lane in 0..L {
+            let before = if edge.add { out[h][lane] + edge.bias[h] } else { edge.bias[h] };
+            out[h][lane] = fused::<FUSED>(sums[h][lane] as f32, scales.tokens[lane] * scales.rows[h], before);
+        }
+    }
+    if let Some(finish) = edge.finish {
+        finish.apply::<FUSED>(out.as_flattened_mut());
+    }
+}
