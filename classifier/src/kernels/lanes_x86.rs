@@ -5,13 +5,14 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m256i, __m512i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_sign_epi8, _mm256_storeu_ps, _mm256_storeu_si256, _mm512_abs_epi8, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_maddubs_epi16,
+    __m256, __m256i, __m512, __m512i, _mm_load_ss, _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_broadcastss_ps, _mm256_fmadd_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_sign_epi8, _mm512_abs_epi8, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_broadcastss_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_madd_epi16, _mm512_maddubs_epi16,
     _mm512_mask_sub_epi8, _mm512_movepi8_mask, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_si512, _mm512_storeu_ps, _mm512_storeu_si512,
+    _mm512_setzero_si512,
 };
+use std::mem::transmute;
 
 use super::lanes::{Edge, Left, Machine, Scales, depth, rescale};
 use super::machine::{Avx2, Avx512, Vnni};
@@ -19,7 +20,12 @@ use super::machine::{Avx2, Avx512, Vnni};
 impl Machine<16, 8> for Avx512 {
     fn tile<const P: usize>(self, left: Left, right: [&[[f32; 16]]; P], edge: Edge<8>, sums: [&mut [[f32; 16]]; P]) {
         // SAFETY: `self` is proof of the instructions.
-        unsafe { avx512_tile(left, right, edge, sums) }
+        unsafe {
+            match left.row {
+                1 => avx512_tile::<P, true>(left, right, edge, sums),
+                _ => avx512_tile::<P, false>(left, right, edge, sums),
+            }
+        }
     }
 
     const OFFSET: i32 = 0;
@@ -47,7 +53,12 @@ impl Machine<16, 8> for Avx512 {
 impl Machine<16, 8> for Vnni {
     fn tile<const P: usize>(self, left: Left, right: [&[[f32; 16]]; P], edge: Edge<8>, sums: [&mut [[f32; 16]]; P]) {
         // SAFETY: `self` is proof of the instructions, which AVX-512 is part of.
-        unsafe { avx512_tile(left, right, edge, sums) }
+        unsafe {
+            match left.row {
+                1 => avx512_tile::<P, true>(left, right, edge, sums),
+                _ => avx512_tile::<P, false>(left, right, edge, sums),
+            }
+        }
     }
 
     const OFFSET: i32 = 128;
@@ -75,7 +86,12 @@ impl Machine<16, 8> for Vnni {
 impl Machine<8, 4> for Avx2 {
     fn tile<const P: usize>(self, left: Left, right: [&[[f32; 8]]; P], edge: Edge<4>, sums: [&mut [[f32; 8]]; P]) {
         // SAFETY: `self` is proof of the instructions.
-        unsafe { avx2_tile(left, right, edge, sums) }
+        unsafe {
+            match left.row {
+                1 => avx2_tile::<P, true>(left, right, edge, sums),
+                _ => avx2_tile::<P, false>(left, right, edge, sums),
+            }
+        }
     }
 
     const OFFSET: i32 = 0;
@@ -100,50 +116,55 @@ impl Machine<8, 4> for Avx2 {
     }
 }
 
+/// Defines a tile of numbers; `CONTIGUOUS` where the numbers of a column lie side by side on the left.
+///
+/// Vectors are transmuted and not loaded through pointers, since the latter is checked again and again in builds with debug
+/// assertions.
 macro_rules! tile {
-    ($name:ident, $features:literal, $lanes:literal, $height:literal, $load:ident, $store:ident, $fill:ident, $add:ident, $fused:ident) => {
+    ($name:ident, $features:literal, $lanes:literal, $height:literal, $vector:ty, $fill:ident, $broadcast:ident, $add:ident, $fused:ident) => {
         #[target_feature(enable = $features)]
-        fn $name<const P: usize>(
+        fn $name<const P: usize, const CONTIGUOUS: bool>(
             left: Left,
             right: [&[[f32; $lanes]]; P],
             edge: Edge<$height>,
-            sums: [&mut [[f32; $lanes]]; P],
+            mut sums: [&mut [[f32; $lanes]]; P],
         ) {
             let depth = depth::<$lanes, $height, P>(left, &right, &sums);
             let mut total = [[$fill(0.0); P]; $height];
             for h in 0..$height {
-                total[h] = [$fill(edge.bias[h]); P];
-            }
-            if edge.add {
-                for h in 0..$height {
-                    for p in 0..P {
-                        // SAFETY: a row is one vector long.
-                        total[h][p] = $add(total[h][p], unsafe { $load(sums[p][h].as_ptr()) });
-                    }
-                }
-            }
-            for k in 0..depth {
-                let mut row = [$fill(0.0); P];
                 for p in 0..P {
-                    // SAFETY: `k` is below the depth that all panels were found to have, and a row is one vector long.
-                    row[p] = unsafe { $load(right[p].get_unchecked(k).as_ptr()) };
-                }
-                for h in 0..$height {
-                    // SAFETY: the number at the greatest `k` and `h` was found to be inside the slice.
-                    let left = $fill(unsafe { *left.values.get_unchecked(k * left.step + h * left.row) });
-                    for p in 0..P {
-                        total[h][p] = $fused(left, row[p], total[h][p]);
+                    total[h][p] = $fill(edge.bias[h]);
+                    if edge.add {
+                        // SAFETY: a vector is so many numbers.
+                        total[h][p] = $add(total[h][p], unsafe { transmute::<[f32; $lanes], $vector>(sums[p][h]) });
                     }
                 }
             }
-            for (p, sums) in sums.into_iter().enumerate() {
+            let rows: [usize; $height] = std::array::from_fn(|h| if CONTIGUOUS { h } else { h * left.row });
+            let mut column = left.values.as_ptr();
+            for k in 0..depth {
+                let mut line = [$fill(0.0); P];
+                for p in 0..P {
+                    // SAFETY: a vector is so many numbers.
+                    line[p] = unsafe { transmute::<[f32; $lanes], $vector>(right[p][k]) };
+                }
                 for h in 0..$height {
-                    // SAFETY: a row is one vector long.
-                    unsafe { $store(sums[h].as_mut_ptr(), total[h][p]) };
+                    // SAFETY: `depth` has found the number of the last column and row to be inside the slice.
+                    let left = $broadcast(unsafe { _mm_load_ss(column.wrapping_add(rows[h])) });
+                    for p in 0..P {
+                        total[h][p] = $fused(left, line[p], total[h][p]);
+                    }
                 }
-                if let Some(finish) = edge.finish {
-                    finish.apply::<true>(sums[..$height].as_flattened_mut());
+                column = column.wrapping_add(left.step);
+            }
+            for h in 0..$height {
+                for p in 0..P {
+                    // SAFETY: a vector is so many numbers.
+                    sums[p][h] = unsafe { transmute::<$vector, [f32; $lanes]>(total[h][p]) };
                 }
+            }
+            if let Some(finish) = edge.finish {
+                sums.iter_mut().for_each(|sums| finish.apply::<true>(sums[..$height].as_flattened_mut()));
             }
         }
     };
@@ -154,18 +175,18 @@ tile!(
     "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",
     16,
     8,
-    _mm512_loadu_ps,
-    _mm512_storeu_ps,
+    __m512,
     _mm512_set1_ps,
+    _mm512_broadcastss_ps,
     _mm512_add_ps,
     _mm512_fmadd_ps
 );
 
-tile!(avx2_tile, "avx2,fma", 8, 4, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_add_ps, _mm256_fmadd_ps);
+tile!(avx2_tile, "avx2,fma", 8, 4, __m256, _mm256_set1_ps, _mm256_broadcastss_ps, _mm256_add_ps, _mm256_fmadd_ps);
 
 /// Defines a tile of bytes that multiplies as `$multiply` says: 4 weights of a row, 4 numbers of each token, and the sums so far.
 macro_rules! integer_tile {
-    ($name:ident, $features:literal, $lanes:literal, $height:literal, $load:ident, $store:ident, $fill:ident, $multiply:ident) => {
+    ($name:ident, $features:literal, $lanes:literal, $height:literal, $vector:ty, $fill:ident, $multiply:ident) => {
         #[target_feature(enable = $features)]
         fn $name<const P: usize>(
             left: &[[u32; $height]],
@@ -174,32 +195,30 @@ macro_rules! integer_tile {
         ) -> [[[i32; $lanes]; $height]; P] {
             assert!(right.iter().all(|panel| panel.len() == left.len()), "the inner sizes of a product differ: a bug");
             let mut total = [[$fill(0); P]; $height];
-            for p in 0..P {
-                // SAFETY: a row is one vector long.
-                let start = unsafe { $load(start[p].as_ptr().cast()) };
-                for h in 0..$height {
-                    total[h][p] = start;
+            for h in 0..$height {
+                for p in 0..P {
+                    // SAFETY: a vector is so many numbers.
+                    total[h][p] = unsafe { transmute::<[i32; $lanes], $vector>(*start[p]) };
                 }
             }
             for k in 0..left.len() {
-                let mut row = [$fill(0); P];
+                let mut line = [$fill(0); P];
                 for p in 0..P {
-                    // SAFETY: all panels were found to have this depth, and a row is one vector long.
-                    row[p] = unsafe { $load(right[p].get_unchecked(k).as_ptr().cast()) };
+                    // SAFETY: a vector is so many words.
+                    line[p] = unsafe { transmute::<[u32; $lanes], $vector>(right[p][k]) };
                 }
                 for h in 0..$height {
-                    // SAFETY: `k` is below the depth of the left side.
-                    let left = $fill(unsafe { left.get_unchecked(k)[h] }.cast_signed());
+                    let left = $fill(left[k][h].cast_signed());
                     for p in 0..P {
-                        total[h][p] = $multiply(left, row[p], total[h][p]);
+                        total[h][p] = $multiply(left, line[p], total[h][p]);
                     }
                 }
             }
             let mut sums = [[[0; $lanes]; $height]; P];
             for h in 0..$height {
                 for p in 0..P {
-                    // SAFETY: a row is one vector long.
-                    unsafe { $store(sums[p][h].as_mut_ptr().cast(), total[h][p]) };
+                    // SAFETY: a vector is so many numbers.
+                    sums[p][h] = unsafe { transmute::<$vector, [i32; $lanes]>(total[h][p]) };
                 }
             }
             sums
@@ -212,8 +231,7 @@ integer_tile!(
     "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma",
     16,
     8,
-    _mm512_loadu_si512,
-    _mm512_storeu_si512,
+    __m512i,
     _mm512_set1_epi32,
     vnni_multiply
 );
@@ -223,22 +241,12 @@ integer_tile!(
     "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",
     16,
     8,
-    _mm512_loadu_si512,
-    _mm512_storeu_si512,
+    __m512i,
     _mm512_set1_epi32,
     avx512_multiply
 );
 
-integer_tile!(
-    avx2_integer_tile,
-    "avx2,fma",
-    8,
-    4,
-    _mm256_loadu_si256,
-    _mm256_storeu_si256,
-    _mm256_set1_epi32,
-    avx2_multiply
-);
+integer_tile!(avx2_integer_tile, "avx2,fma", 8, 4, __m256i, _mm256_set1_epi32, avx2_multiply);
 
 /// The weights are the operand without sign, hence the offset.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
