@@ -20,7 +20,8 @@ fn main() {
     let reps: usize = flag("--reps").map_or(1, |b| b.parse().unwrap());
     for _ in 0..reps {
         let t = Instant::now();
-        let before = cpu(); let mut times = vec![];
+        let before = cpu();
+        let mut times = vec![];
         for b in texts.chunks(batch) {
             let t = Instant::now();
             c.classify(b).unwrap();

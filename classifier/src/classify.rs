@@ -129,6 +129,14 @@ impl Classifier {
         }
     }
 
+    /// How exactly it computes.
+    pub fn precision(&self) -> Precision {
+        match &self.engine {
+            Engine::Bert(network) => network.precision(),
+            Engine::Linear(_) => Precision::F32,
+        }
+    }
+
     /// The class names, in the order of the scores.
     pub fn labels(&self) -> &Labels {
         &self.labels

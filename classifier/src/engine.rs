@@ -5,8 +5,8 @@
 //! the keys and values.
 
 mod attention;
+mod bert;
 mod embeddings;
-mod encoder;
 mod layer;
 mod linear;
 mod pooling;
@@ -21,7 +21,7 @@ use candle_core::Result;
 use crate::Precision;
 use crate::kernels::{Machine, Portable};
 use crate::model::{ModelConfig, Parameters, TokenBatch};
-use encoder::Encoder;
+use bert::Bert;
 
 /// A BERT ready to run on this machine; clones share it.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ impl Engine {
         parameters: &Parameters,
         precision: Precision,
     ) -> Result<Self> {
-        Ok(Self(Arc::new(Encoder::<M, L, H>::new(machine, config, parameters, precision)?)))
+        Ok(Self(Arc::new(Bert::<M, L, H>::new(machine, config, parameters, precision)?)))
     }
 
     /// The logits, one row a text, on the calling thread: callers that want all cores split the batch.

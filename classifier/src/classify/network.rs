@@ -16,6 +16,7 @@ const GPU_TOKENS: usize = 16_384;
 pub(super) struct Network {
     tokenizer: Tokenizer,
     model: Model,
+    precision: Precision,
     positions: usize,
 }
 
@@ -42,7 +43,11 @@ impl Network {
             Precision::F32 => Model::Graph(Box::new(BertClassifier::new(config, &parameters)?)),
             Precision::Int8 => bail!("int8 runs on the CPU alone"),
         };
-        Ok(Self { tokenizer, model, positions: config.max_position_embeddings })
+        Ok(Self { tokenizer, model, precision, positions: config.max_position_embeddings })
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     pub fn tokenizer(&self) -> &Tokenizer {

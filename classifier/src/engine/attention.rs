@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::encoder::Arena;
+use super::bert::Arena;
 use crate::kernels::{Edge, Left, Machine, Panels, merge_tokens, mix_tokens, multiply_tokens, softmax, softmax_tokens};
 use crate::model::TokenBatch;
 

@@ -3,7 +3,7 @@ use std::ops::Range;
 use candle_core::Result;
 
 use super::attention::{self, Places};
-use super::encoder::Arena;
+use super::bert::Arena;
 use super::linear::{Linear, Stored};
 use crate::Precision;
 use crate::kernels::{Finish, Machine, Outcome, Panels, Span, normalise_tokens};

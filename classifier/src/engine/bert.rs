@@ -13,7 +13,7 @@ use crate::model::{ModelConfig, Parameters, Pooling, TokenBatch, shapes};
 
 /// The whole network, packed for a kind of machine.
 #[derive(Debug)]
-pub(super) struct Encoder<M, const L: usize, const H: usize> {
+pub(super) struct Bert<M, const L: usize, const H: usize> {
     machine: M,
     embeddings: Embeddings,
     /// Rows of a hidden vector, those that fill up a tile included.
@@ -47,7 +47,7 @@ pub(super) struct Arena<const L: usize> {
     pub rounded: Rounded<L>,
 }
 
-impl<M: Machine<L, H>, const L: usize, const H: usize> Encoder<M, L, H> {
+impl<M: Machine<L, H>, const L: usize, const H: usize> Bert<M, L, H> {
     pub fn new(machine: M, config: &ModelConfig, parameters: &Parameters, precision: Precision) -> Result<Self> {
         for (name, shape) in shapes(config) {
             let found = parameters.get(&name)?.dims();
@@ -94,7 +94,7 @@ impl<M: Machine<L, H>, const L: usize, const H: usize> Encoder<M, L, H> {
     }
 }
 
-impl<M: Machine<L, H>, const L: usize, const H: usize> Forward for Encoder<M, L, H> {
+impl<M: Machine<L, H>, const L: usize, const H: usize> Forward for Bert<M, L, H> {
     fn forward(&self, batch: &TokenBatch) -> Result<Vec<Vec<f32>>> {
         if batch.texts() == 0 {
             return Ok(Vec::new());
