@@ -204,6 +204,15 @@ impl Classifier {
         }
     }
 
+    /// How many multiplications and additions the layers' matrix products are for texts of so many tokens: those of tokens, not of
+    /// padding, and those whose result is read. 0 for a linear model.
+    pub fn operations(&self, lengths: &[usize]) -> f64 {
+        match &self.engine {
+            Engine::Bert(network) => network.operations(lengths),
+            Engine::Linear(_) => 0.0,
+        }
+    }
+
     /// A forward pass over a fixed text: finite scores that sum to 1.
     ///
     /// # Errors

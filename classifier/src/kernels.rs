@@ -6,21 +6,20 @@ mod activation;
 mod columns;
 mod integers;
 mod lanes;
-#[cfg(target_arch = "x86_64")]
-mod lanes_x86;
 mod machine;
 mod numbers;
-#[cfg(target_arch = "x86_64")]
-mod panel_tile;
 mod panels;
+mod peak;
 mod product;
 mod rows;
 #[cfg(test)]
 pub(crate) mod tests;
 mod weights;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub(crate) use activation::{Finish, gate, gelu, gelu_new, normal, relu};
-pub(crate) use columns::{merge_tokens, mix_tokens, multiply_tokens, normalise_tokens, softmax_tokens};
+pub(crate) use columns::{merge_tokens, mix_tokens, multiply_tokens, softmax_tokens};
 pub(crate) use integers::{IntegerWeights, Rounded};
 pub(crate) use lanes::{Edge, Left, Machine, Portable};
 pub(crate) use machine::vectorised;
@@ -28,6 +27,7 @@ pub(crate) use machine::vectorised;
 pub(crate) use machine::{Avx2, Avx512, Vnni};
 pub(crate) use numbers::{exp, sum_of};
 pub(crate) use panels::Panels;
+pub(crate) use peak::spin;
 pub(crate) use product::{Matrix, Output, multiply};
 pub(crate) use rows::{moments, softmax};
 pub(crate) use weights::{Outcome, Span, Weights};

@@ -25,5 +25,6 @@ pub use checkpoint::CheckpointError;
 pub use classify::{Classifier, Encoder, ModelKind, Prediction};
 pub use device::{DeviceChoice, UnknownDevice};
 pub use labels::Labels;
+pub use parallel::peak_operations;
 pub use precision::{Precision, UnknownPrecision};
 pub use tokenizer::Tokenizer;

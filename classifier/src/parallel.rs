@@ -3,8 +3,11 @@
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use candle_core::Result;
+
+use crate::kernels::spin;
 
 /// How many threads can work at once here.
 pub(crate) fn cores() -> usize {
@@ -41,6 +44,21 @@ pub(crate) fn map<Job: Sync, Output: Send>(
     let mut done: Vec<_> = done.into_iter().flatten().collect();
     done.sort_unstable_by_key(|(index, _)| *index);
     Ok(done.into_iter().map(|(_, output)| output).collect())
+}
+
+/// How many multiplications and additions this machine can do a second on all cores, measured for a tenth of a second: the limit
+/// of what a model can reach in f32.
+pub fn peak_operations() -> f64 {
+    const ROUNDS: usize = 100_000;
+    let work = |_: &usize| {
+        let (started, mut done) = (Instant::now(), 0.0);
+        while started.elapsed() < Duration::from_millis(100) {
+            done += spin(ROUNDS);
+        }
+        Ok(done / started.elapsed().as_secs_f64())
+    };
+    let rates = map(&(0..cores()).collect::<Vec<_>>(), work);
+    rates.expect("the work cannot fail: anything else is a bug").iter().sum()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use classifier::{Classifier, DeviceChoice, Prediction};
+use classifier::{Classifier, DeviceChoice, Precision, Prediction};
 use serde_json::{Map, Value, json};
 
 /// Texts classified at once: enough to keep all cores busy with texts of similar length, and answers still come soon.
@@ -46,11 +46,15 @@ pub struct Arguments {
     /// Where the model runs: auto, cpu, cuda or cuda:N.
     #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
+
+    /// How exactly the model computes: f32, or int8 on the CPU.
+    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = Precision::F32)]
+    precision: Precision,
 }
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let mut classifier = Classifier::open(&arguments.checkpoint, &arguments.device.open()?)?;
+    let mut classifier = Classifier::open_with(&arguments.checkpoint, &arguments.device.open()?, arguments.precision)?;
     if let Some(tokens) = arguments.max_length {
         classifier = classifier.with_max_length(tokens);
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use classifier::{Classifier, DeviceChoice};
+use classifier::{Classifier, DeviceChoice, Precision};
 use trainer::dataset::{self, Classes};
 
 use crate::dataset_flags::ColumnFlags;
@@ -30,6 +30,10 @@ pub struct Arguments {
     #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
 
+    /// How exactly the model computes: f32, or int8 on the CPU.
+    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = Precision::F32)]
+    precision: Precision,
+
     /// Print the figures as JSON.
     #[arg(long, env = "LABELSTREAM_JSON")]
     json: bool,
@@ -39,7 +43,7 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     let rows = dataset::read_csv(&arguments.data, &arguments.columns.columns())?;
     ensure!(!rows.is_empty(), "{}: no rows", arguments.data.display());
-    let mut classifier = Classifier::open(&arguments.checkpoint, &arguments.device.open()?)?;
+    let mut classifier = Classifier::open_with(&arguments.checkpoint, &arguments.device.open()?, arguments.precision)?;
     if let Some(tokens) = arguments.max_length {
         classifier = classifier.with_max_length(tokens);
     }

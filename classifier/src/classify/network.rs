@@ -3,7 +3,7 @@
 use candle_core::{Result, bail};
 
 use crate::engine::Engine;
-use crate::model::{BertClassifier, ModelConfig, Parameters, TokenBatch};
+use crate::model::{BertClassifier, ModelConfig, Parameters, Pooling, TokenBatch};
 use crate::{Precision, Prediction, Tokenizer, parallel};
 
 /// Tokens that one forward pass takes at once on the CPU: their activations fit a core's cache.
@@ -17,7 +17,7 @@ pub(super) struct Network {
     tokenizer: Tokenizer,
     model: Model,
     precision: Precision,
-    positions: usize,
+    config: ModelConfig,
 }
 
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl Network {
             Precision::F32 => Model::Graph(Box::new(BertClassifier::new(config, &parameters)?)),
             Precision::Int8 => bail!("int8 runs on the CPU alone"),
         };
-        Ok(Self { tokenizer, model, precision, positions: config.max_position_embeddings })
+        Ok(Self { tokenizer, model, precision, config: config.clone() })
     }
 
     pub fn precision(&self) -> Precision {
@@ -54,9 +54,26 @@ impl Network {
         &self.tokenizer
     }
 
+    /// See [`Classifier::operations`](crate::Classifier::operations).
+    pub fn operations(&self, lengths: &[usize]) -> f64 {
+        let ModelConfig { hidden_size: hidden, intermediate_size: inner, num_hidden_layers: layers, .. } = self.config;
+        let (hidden, inner) = (hidden as f64, inner as f64);
+        let text = |length: &usize| {
+            let tokens = *length as f64;
+            // Query and output, and the feed-forward block, for so many tokens; the keys and values are always those of all.
+            let layer = |read: f64| {
+                4.0 * hidden * hidden * tokens
+                    + read * (4.0 * hidden * hidden + 4.0 * hidden * inner + 4.0 * tokens * hidden)
+            };
+            let last = if self.config.pooling == Pooling::Cls { 1.0 } else { tokens };
+            (layers - 1) as f64 * layer(tokens) + layer(last)
+        };
+        if layers == 0 { 0.0 } else { lengths.iter().map(text).sum() }
+    }
+
     /// Tokens of the longest text that the model can take.
     pub fn positions(&self) -> usize {
-        self.positions
+        self.config.max_position_embeddings
     }
 
     pub fn encode<T: AsRef<str> + Sync>(&self, texts: &[T], max_length: usize) -> Result<Vec<Vec<u32>>> {

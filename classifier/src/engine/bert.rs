@@ -73,7 +73,7 @@ impl<M: Machine<L, H>, const L: usize, const H: usize> Bert<M, L, H> {
     }
 
     fn run(&self, batch: &TokenBatch, arena: &mut Arena<L>) -> Result<Vec<Vec<f32>>> {
-        self.embeddings.look_up(batch, self.rows, &mut arena.hidden)?;
+        self.embeddings.look_up(self.machine, batch, &mut arena.hidden)?;
         for layer in &self.layers {
             layer.forward(self.machine, batch, arena);
         }

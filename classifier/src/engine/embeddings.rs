@@ -2,7 +2,7 @@ use candle_core::{Result, bail};
 
 use super::layer::Norm;
 use super::linear::numbers;
-use crate::kernels::Panels;
+use crate::kernels::{Machine, Panels};
 use crate::model::{ModelConfig, Parameters, TokenBatch};
 
 /// The first vector of each token.
@@ -29,7 +29,12 @@ impl Embeddings {
     }
 
     /// Errors are a token without a row, and a text longer than there are positions.
-    pub fn look_up<const L: usize>(&self, batch: &TokenBatch, rows: usize, hidden: &mut Panels<L>) -> Result<()> {
+    pub fn look_up<M: Machine<L, H>, const L: usize, const H: usize>(
+        &self,
+        machine: M,
+        batch: &TokenBatch,
+        hidden: &mut Panels<L>,
+    ) -> Result<()> {
         let (entries, positions) = (self.words.len() / self.width, self.places.len() / self.width);
         if let Some(id) = batch.ids().iter().find(|id| **id as usize >= entries) {
             bail!("row {id} of a table with {entries} rows");
@@ -38,7 +43,7 @@ impl Embeddings {
         if longest > positions {
             bail!("a text of {longest} tokens is too long for a model with {positions} positions");
         }
-        hidden.reshape(rows, batch.tokens());
+        hidden.reshape(self.width.next_multiple_of(H), batch.tokens());
         let panels = batch.tokens().div_ceil(L);
         if let Some(last) = panels.checked_sub(1) {
             // Some of its lanes may have no token.
@@ -55,7 +60,7 @@ impl Embeddings {
                 }
             }
         }
-        self.norm.apply(hidden, 0..panels);
+        self.norm.apply(machine, hidden, 0..panels);
         Ok(())
     }
 }

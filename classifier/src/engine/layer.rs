@@ -6,7 +6,7 @@ use super::attention::{self, Places};
 use super::bert::Arena;
 use super::linear::{Linear, Stored};
 use crate::Precision;
-use crate::kernels::{Finish, Machine, Outcome, Panels, Span, normalise_tokens};
+use crate::kernels::{Finish, Machine, Outcome, Panels, Span};
 use crate::model::{Activation, ModelConfig, Parameters, TokenBatch};
 
 /// An encoder layer.
@@ -105,11 +105,11 @@ impl<const H: usize> Layer<H> {
         for span in all.cut(INNER_TOKENS / L) {
             let panels = span.from..span.from + span.panels;
             self.output.multiply(machine, context, span, add, rounded, hidden);
-            self.attention_norm.apply(hidden, panels.clone());
+            self.attention_norm.apply(machine, hidden, panels.clone());
             inner.reshape(self.inner.rows(), span.panels * L);
             self.inner.multiply(machine, hidden, Span { to: 0, ..span }, finish, rounded, inner);
             self.outer.multiply(machine, inner, Span { from: 0, ..span }, add, rounded, hidden);
-            self.outer_norm.apply(hidden, panels);
+            self.outer_norm.apply(machine, hidden, panels);
         }
     }
 }
@@ -132,10 +132,15 @@ impl Norm {
         self.weight.len()
     }
 
-    pub fn apply<const L: usize>(&self, hidden: &mut Panels<L>, panels: Range<usize>) {
+    pub fn apply<M: Machine<L, H>, const L: usize, const H: usize>(
+        &self,
+        machine: M,
+        hidden: &mut Panels<L>,
+        panels: Range<usize>,
+    ) {
         for panel in panels {
             let rows = &mut hidden.panel_mut(panel)[..self.width()];
-            normalise_tokens(rows, (&self.weight, &self.bias), self.epsilon);
+            machine.normalise(rows, (&self.weight, &self.bias), self.epsilon);
         }
     }
 }

@@ -4,21 +4,6 @@ use super::machine::vectorised;
 use super::numbers::exp;
 
 vectorised! {
-    /// LayerNorm of each token, in place; `affine` is the weight of each row and the bias.
-    pub(crate) fn normalise_tokens<const L: usize>(panel: &mut [[f32; L]], affine: (&[f32], &[f32]), epsilon: f32) {
-        let count = panel.len() as f32;
-        let mean = sum_rows(panel, |value, _| value, &[0.0; L]).map(|sum| sum / count);
-        let variance = sum_rows(panel, |value, mean| (value - mean) * (value - mean), &mean).map(|sum| sum / count);
-        let scale = variance.map(|variance| 1.0 / (variance + epsilon).sqrt());
-        for (row, (weight, bias)) in panel.iter_mut().zip(affine.0.iter().zip(affine.1)) {
-            for lane in 0..L {
-                row[lane] = (row[lane] - mean[lane]) * scale[lane] * weight + bias;
-            }
-        }
-    }
-}
-
-vectorised! {
     /// The softmax of each token's numbers, in place.
     pub(crate) fn softmax_tokens<const L: usize>(rows: &mut [[f32; L]]) {
         let mut greatest = [f32::NEG_INFINITY; L];
@@ -78,44 +63,9 @@ vectorised! {
     }
 }
 
-/// The sum over the rows in each lane; four sums at once, so that no addition waits for the one before.
-#[inline(always)]
-fn sum_rows<const L: usize>(panel: &[[f32; L]], value: impl Fn(f32, f32) -> f32, with: &[f32; L]) -> [f32; L] {
-    let mut sums = [[0.0; L]; 4];
-    for rows in panel.chunks(4) {
-        for (sums, row) in sums.iter_mut().zip(rows) {
-            for lane in 0..L {
-                sums[lane] += value(row[lane], with[lane]);
-            }
-        }
-    }
-    std::array::from_fn(|lane| sums[0][lane] + sums[1][lane] + (sums[2][lane] + sums[3][lane]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::tests::numbers;
-
-    #[test]
-    fn the_layer_norm_of_each_lane_is_that_of_its_numbers() {
-        for width in [1, 6, 37] {
-            let mut panel: Vec<[f32; 8]> = numbers(width * 8, 1).as_chunks().0.to_vec();
-            let before = panel.clone();
-            let (weight, bias) = (numbers(width, 2), numbers(width, 3));
-            normalise_tokens(&mut panel, (&weight, &bias), 1e-3);
-            for lane in 0..8 {
-                let values: Vec<f64> = before.iter().map(|row| f64::from(row[lane])).collect();
-                let mean = values.iter().sum::<f64>() / width as f64;
-                let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / width as f64;
-                for (row, value) in values.iter().enumerate() {
-                    let normal = ((value - mean) / (variance + 1e-3).sqrt()) as f32;
-                    let (found, expected) = (panel[row][lane], normal * weight[row] + bias[row]);
-                    assert!((found - expected).abs() < 1e-5, "{width}: {found}, expected {expected}");
-                }
-            }
-        }
-    }
 
     #[test]
     fn the_softmax_of_each_lane_sums_to_one_however_large_its_numbers() {

@@ -31,6 +31,9 @@ pub(crate) trait Machine<const L: usize, const H: usize>:
 
     /// `out = finish(bias + sums · scales [+ out])` for one panel of an [`integer_tile`](Self::integer_tile).
     fn rescale(self, sums: &[[i32; L]; H], scales: Scales<L, H>, edge: Edge<H>, out: &mut [[f32; L]]);
+
+    /// LayerNorm of each token, in place; `affine` is the weight of each row, and the bias.
+    fn normalise(self, panel: &mut [[f32; L]], affine: (&[f32], &[f32]), epsilon: f32);
 }
 
 /// What the integers of a product stand for: one each is as much as the product of its row's and its token's scale.
@@ -138,6 +141,18 @@ impl Machine<8, 4> for Portable {
     fn rescale(self, sums: &[[i32; 8]; 4], scales: Scales<8, 4>, edge: Edge<4>, out: &mut [[f32; 8]]) {
         rescale::<false, 8, 4>(sums, scales, edge, out);
     }
+
+    fn normalise(self, panel: &mut [[f32; 8]], (weight, bias): (&[f32], &[f32]), epsilon: f32) {
+        for lane in 0..8 {
+            let count = panel.len() as f32;
+            let mean = panel.iter().map(|row| row[lane]).sum::<f32>() / count;
+            let square = panel.iter().map(|row| (row[lane] - mean).powi(2)).sum::<f32>() / count;
+            let scale = 1.0 / (square + epsilon).sqrt();
+            for (row, (weight, bias)) in panel.iter_mut().zip(weight.iter().zip(bias)) {
+                row[lane] = (row[lane] - mean) * scale * weight + bias;
+            }
+        }
+    }
 }
 
 /// See [`Machine::rescale`].
@@ -157,5 +172,36 @@ pub(super) fn rescale<const FUSED: bool, const L: usize, const H: usize>(
     }
     if let Some(finish) = edge.finish {
         finish.apply::<FUSED>(out.as_flattened_mut());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::tests::{machines, numbers};
+
+    fn check<M: Machine<L, H>, const L: usize, const H: usize>(machine: M) {
+        for width in [1, 6, 37] {
+            let mut panel: Vec<[f32; L]> = numbers(width * L, 1).as_chunks().0.to_vec();
+            let before = panel.clone();
+            let (weight, bias) = (numbers(width, 2), numbers(width, 3));
+            machine.normalise(&mut panel, (&weight, &bias), 1e-3);
+            for lane in 0..L {
+                let values: Vec<f64> = before.iter().map(|row| f64::from(row[lane])).collect();
+                let mean = values.iter().sum::<f64>() / width as f64;
+                let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / width as f64;
+                for (row, value) in values.iter().enumerate() {
+                    let normal = ((value - mean) / (variance + 1e-3).sqrt()) as f32;
+                    let (found, expected) = (panel[row][lane], normal * weight[row] + bias[row]);
+                    assert!((found - expected).abs() < 1e-5, "{width}: {found}, expected {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_layer_norm_of_each_lane_is_that_of_its_numbers_on_every_kind_of_machine() {
+        check(Portable);
+        machines!(check);
     }
 }

@@ -1,13 +1,17 @@
 //! `labelstream bench engine`: tokenizing and the forward pass, without Kafka and Postgres.
+//!
+//! `gflops` counts the multiplications and additions of the layers' products for the tokens that the texts have and the results
+//! that are read, over the whole time, tokenizing included; `peak_gflops` is what all cores do in f32 without any memory, measured
+//! right after. Both are of the CPU.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::ensure;
-use classifier::{Classifier, DeviceChoice};
+use classifier::{Classifier, DeviceChoice, Precision, peak_operations};
 use serde_json::json;
 
-use crate::measure::{memory, percentile};
+use crate::measure::{memory, percentile, processor_seconds};
 use crate::{print, reviews};
 
 /// Flags of `labelstream bench engine`.
@@ -29,9 +33,17 @@ pub struct Arguments {
     #[arg(long, env = "LABELSTREAM_BATCH_SIZE", default_value_t = 1024, value_parser = at_least_one)]
     batch_size: usize,
 
+    /// Tokens a text is truncated to; by default what the model takes.
+    #[arg(long, env = "LABELSTREAM_MAX_LENGTH")]
+    max_length: Option<usize>,
+
     /// Where the model runs: auto, cpu, cuda or cuda:N.
     #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
+
+    /// How exactly the model computes: f32, or int8 on the CPU.
+    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = Precision::F32)]
+    precision: Precision,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -42,12 +54,16 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let file = reviews::texts(&arguments.texts)?;
     let texts = spread(&file, arguments.count)?;
-    let classifier = open(&arguments.checkpoint, arguments.device)?;
-    let tokens: usize = classifier.count_tokens(&texts)?.iter().sum();
+    let mut classifier = Classifier::open_with(&arguments.checkpoint, &arguments.device.open()?, arguments.precision)?;
+    if let Some(tokens) = arguments.max_length {
+        classifier = classifier.with_max_length(tokens);
+    }
+    let lengths = classifier.count_tokens(&texts)?;
+    let tokens: usize = lengths.iter().sum();
     // The first batch pays for memory and caches.
     classifier.classify(&texts[..texts.len().min(arguments.batch_size)])?;
 
-    let started = Instant::now();
+    let (started, processor) = (Instant::now(), processor_seconds());
     let mut batches = Vec::new();
     for batch in texts.chunks(arguments.batch_size) {
         let started = Instant::now();
@@ -55,6 +71,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         batches.push(started.elapsed().as_secs_f64());
     }
     let seconds = started.elapsed().as_secs_f64();
+    let processor_seconds = processor_seconds().zip(processor).map(|(after, before)| after - before);
+    let operations = classifier.operations(&lengths) / seconds;
+    let peak = peak_operations();
 
     batches.sort_by(f64::total_cmp);
     let milliseconds = |share| percentile(&batches, share) * 1e3;
@@ -63,7 +82,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         "texts_per_second": texts.len() as f64 / seconds, "tokens_per_second": tokens as f64 / seconds,
         "batch_size": arguments.batch_size,
         "batch_milliseconds": {"p50": milliseconds(0.5), "p95": milliseconds(0.95), "p99": milliseconds(0.99)},
-        "threads": threads(), "device": arguments.device.to_string(),
+        "processor_seconds": processor_seconds,
+        "gflops": operations / 1e9, "peak_gflops": peak / 1e9, "share_of_peak": operations / peak,
+        "precision": classifier.precision().to_string(), "threads": threads(), "device": arguments.device.to_string(),
         "peak_memory_mib": memory().map(|(_, peak)| peak),
         "checkpoint": arguments.checkpoint, "version": env!("CARGO_PKG_VERSION"),
     }))

@@ -6,7 +6,7 @@ use std::arch::x86_64::{
     _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
-use super::machine::{Avx2, Avx512};
+use crate::kernels::machine::{Avx2, Avx512};
 
 impl Avx512 {
     /// The product of a panel of 12 rows, stored column by column, and one of 32 columns: 24 of the 32 registers hold sums.
