@@ -73,26 +73,22 @@ impl Classifier {
         Self::open_with(directory, device, Precision::F32)
     }
 
-    /// As [`open`](Self::open), to compute with this precision whatever the checkpoint was saved with.
+    /// As [`open`](Self::open), to compute with this precision whatever the checkpoint was saved with. A linear model has one
+    /// precision, f32, whatever is asked for.
     ///
     /// # Errors
-    /// As `open`; int8 of a linear model, or on a GPU.
+    /// As `open`; int8 on a GPU.
     pub fn open_with(
         directory: &Path,
         device: &Device,
         precision: Precision,
     ) -> std::result::Result<Self, CheckpointError> {
-        let refused = |problem: &str| {
-            Err(CheckpointError::Precision { directory: directory.to_owned(), precision, problem: problem.to_owned() })
-        };
-        let is_linear = checkpoint::model_type(directory)?.as_deref() == Some(linear::MODEL_TYPE);
-        match precision {
-            Precision::Int8 if is_linear => return refused("a linear model has one, f32"),
-            Precision::Int8 if !device.is_cpu() => return refused("it runs on the CPU alone"),
-            _ => {}
-        }
-        if is_linear {
+        if checkpoint::model_type(directory)?.as_deref() == Some(linear::MODEL_TYPE) {
             return Ok(Self::linear(LinearModel::open(directory)?));
+        }
+        if precision == Precision::Int8 && !device.is_cpu() {
+            let problem = "it runs on the CPU alone".to_owned();
+            return Err(CheckpointError::Precision { directory: directory.to_owned(), precision, problem });
         }
         let Checkpoint { config, parameters, tokenizer } = Checkpoint::open(directory)?;
         let on_device =

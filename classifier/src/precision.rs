@@ -16,6 +16,16 @@ pub enum Precision {
 #[error("unknown precision {0:?}: expected f32 or int8")]
 pub struct UnknownPrecision(String);
 
+impl Precision {
+    /// As it is written beside predictions.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
 impl FromStr for Precision {
     type Err = UnknownPrecision;
 
@@ -30,10 +40,7 @@ impl FromStr for Precision {
 
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::Int8 => "int8",
-        })
+        f.write_str(self.name())
     }
 }
 

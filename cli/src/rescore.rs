@@ -143,7 +143,7 @@ impl Rescore {
             let rescored = keys.into_iter().zip(answers).map(|(key, answer)| {
                 let (best, score) = answer.best();
                 let label = classifier.labels().name(best).into();
-                Rescored { key, label, score, scores: answer.scores, version, precision: "f32" }
+                Rescored { key, label, score, scores: answer.scores, version, precision: classifier.precision().name() }
             });
             Ok(rescored.collect())
         };

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use classifier::DeviceChoice;
+use classifier::{DeviceChoice, Precision};
 
 /// Everything that can be set. Each flag has an environment variable; secrets belong there or in a file, not on the command line.
 #[derive(Clone, clap::Parser)]
@@ -74,6 +74,10 @@ pub struct Config {
     /// Where the model runs: auto, cpu, cuda or cuda:N
     #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
+
+    /// What the model computes with: f32, or int8 on the CPU, which is quicker and now and then says another label; every prediction names it
+    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = Precision::F32)]
+    pub precision: Precision,
 
     /// Address of health, metrics and predictions
     #[arg(long, env = "LABELSTREAM_HTTP", default_value = "127.0.0.1:9100", value_name = "ADDRESS")]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use classifier::{CheckpointError, Classifier, Device, Labels, Prediction};
+use classifier::{CheckpointError, Classifier, Device, Labels, Precision, Prediction};
 use store::Version;
 
 /// Something that labels texts. The consumer serves a [`Classifier`]; benchmarks serve a [`Constant`].
@@ -93,8 +93,13 @@ pub(crate) struct Champion {
 
 impl Champion {
     /// Opens a checkpoint directory as the version that it is registered as.
-    pub fn open(directory: &Path, version: Version, device: &Device) -> Result<Self, CheckpointError> {
-        let classifier = Classifier::open(directory, device)?;
+    pub fn open(
+        directory: &Path,
+        version: Version,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self, CheckpointError> {
+        let classifier = Classifier::open_with(directory, device, precision)?;
         Ok(Self { classifier, version, away: (!device.is_cpu()).then(|| directory.to_owned()) })
     }
 }
@@ -112,6 +117,10 @@ impl Model for Champion {
         self.version
     }
 
+    fn precision(&self) -> &'static str {
+        self.classifier.precision().name()
+    }
+
     fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>> {
         Ok(self.classifier.classify(texts)?)
     }
@@ -127,7 +136,7 @@ impl Model for Champion {
 
     fn on_cpu(&self) -> Option<Result<Box<dyn Model>>> {
         let directory = self.away.as_ref()?;
-        let opened = Self::open(directory, self.version, &Device::Cpu);
+        let opened = Self::open(directory, self.version, &Device::Cpu, Precision::F32);
         Some(opened.map(|model| Box::new(model) as Box<dyn Model>).map_err(Into::into))
     }
 

@@ -160,6 +160,7 @@ impl Consumer {
             checkpoints: self.checkpoints.clone(),
             cache: self.config.cache.clone().unwrap_or_else(default_cache),
             device: self.config.device,
+            precision: self.config.precision,
             health: self.health.clone(),
         };
         let pipeline = self.config.pipeline().to_owned();

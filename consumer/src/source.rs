@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use classifier::DeviceChoice;
 use classifier::checkpoint::{CheckpointError, Manifest};
+use classifier::{DeviceChoice, Precision};
 use store::checkpoints::{CheckpointStore, CheckpointStoreError};
 
 use crate::golden;
@@ -21,6 +21,8 @@ pub(crate) struct Source {
     pub checkpoints: CheckpointStore,
     pub cache: PathBuf,
     pub device: DeviceChoice,
+    /// What networks compute with.
+    pub precision: Precision,
     /// Knows whether the device has died.
     pub health: Arc<Health>,
 }
@@ -39,8 +41,8 @@ impl Source {
     /// The model of a registered version, in one attempt. All the work is done on a thread of its own.
     pub async fn load(&self, registered: &store::Model) -> Result<Champion, Refusal> {
         let directory = self.fetch(registered).await?;
-        let (registered, device) = (registered.clone(), self.device());
-        let loaded = thread("reload", Box::new(move || Ok(open(&directory, &registered, device))))?;
+        let (registered, device, precision) = (registered.clone(), self.device(), self.precision);
+        let loaded = thread("reload", Box::new(move || Ok(open(&directory, &registered, device, precision))))?;
         loaded.await?
     }
 
@@ -83,11 +85,16 @@ async fn verify(directory: &Path, registered: &store::Model) -> anyhow::Result<(
     thread("verify", Box::new(verify))?.await
 }
 
-fn open(directory: &Path, registered: &store::Model, device: DeviceChoice) -> Result<Champion, Refusal> {
+fn open(
+    directory: &Path,
+    registered: &store::Model,
+    device: DeviceChoice,
+    precision: Precision,
+) -> Result<Champion, Refusal> {
     stand_back();
     let device = device.open().with_context(|| format!("cannot open the device {device}"))?;
     let manifest = Manifest::read(directory)?;
-    let mut champion = Champion::open(directory, registered.version, &device)?;
+    let mut champion = Champion::open(directory, registered.version, &device, precision)?;
     let labels = champion.labels().names();
     if labels != registered.labels {
         return Err(Refusal::for_good(anyhow::anyhow!(
@@ -155,7 +162,7 @@ mod tests {
     #[test]
     fn a_file_that_vanishes_while_it_is_loaded_is_looked_for_again_and_a_damaged_one_is_not() {
         let directory = tempfile::tempdir().unwrap();
-        let refusal = || open(directory.path(), &registered(), DeviceChoice::Cpu).err().unwrap();
+        let refusal = || open(directory.path(), &registered(), DeviceChoice::Cpu, Precision::F32).err().unwrap();
         assert!(refusal().is_transient, "no manifest");
         std::fs::write(directory.path().join("manifest.json"), r#"{"files": []}"#).unwrap();
         assert!(refusal().is_transient, "no configuration");

@@ -81,10 +81,10 @@ impl Network {
     }
 
     pub fn classify_tokens<T: AsRef<[u32]> + Sync>(&self, texts: &[T]) -> Result<Vec<Prediction>> {
+        let same = alike(texts);
+        let distinct: Vec<usize> = same.iter().map(|texts| texts[0]).collect();
         let length = |text: usize| texts[text].as_ref().len();
-        let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(|text| std::cmp::Reverse(length(*text)));
-        let shards = shards(&order, length, self.budget(order.iter().copied().map(length).sum()));
+        let shards = shards(&distinct, length, self.budget(distinct.iter().copied().map(length).sum()));
         let batch =
             |shard: &[usize]| TokenBatch::new(&shard.iter().map(|text| texts[*text].as_ref()).collect::<Vec<_>>());
         let logits: Vec<Vec<Vec<f32>>> = match &self.model {
@@ -95,8 +95,9 @@ impl Network {
             }
         };
         let mut predictions = vec![Prediction { scores: Vec::new() }; texts.len()];
-        for (text, logits) in order.iter().zip(logits.iter().flatten()) {
-            predictions[*text] = Prediction::from_logits(logits);
+        for (texts, logits) in same.iter().zip(logits.iter().flatten()) {
+            let prediction = Prediction::from_logits(logits);
+            texts.iter().for_each(|text| predictions[*text] = prediction.clone());
         }
         Ok(predictions)
     }
@@ -108,6 +109,15 @@ impl Network {
             Model::Graph(_) => GPU_TOKENS,
         }
     }
+}
+
+/// The texts, longest first, those with the same ids together: they are computed once.
+fn alike<T: AsRef<[u32]>>(texts: &[T]) -> Vec<Vec<usize>> {
+    let ids = |text: usize| texts[text].as_ref();
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    // Stable, so that the first of the same is the one that stands for them.
+    order.sort_by(|&one, &other| ids(other).len().cmp(&ids(one).len()).then_with(|| ids(one).cmp(ids(other))));
+    order.chunk_by(|&one, &other| ids(one) == ids(other)).map(<[usize]>::to_vec).collect()
 }
 
 /// Cuts texts, longest first, into runs of about `budget` tokens; a text longer than that is a run of its own.
@@ -132,6 +142,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn texts_with_the_same_ids_stand_together_and_longer_ones_first() {
+        let texts: [&[u32]; 6] = [&[1, 2], &[1, 3, 2], &[1, 2], &[], &[1, 2, 2], &[1, 2]];
+        assert_eq!(alike(&texts), [vec![4], vec![1], vec![0, 2, 5], vec![3]]);
+        assert!(alike::<&[u32]>(&[]).is_empty());
+    }
 
     proptest! {
         #[test]

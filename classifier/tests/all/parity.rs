@@ -61,6 +61,26 @@ fn scores_are_the_softmax_of_transformers_logits_in_the_order_of_the_texts() {
     }
 }
 
+#[test]
+fn texts_are_answered_together_as_alone_on_however_many_cores() {
+    for name in fixtures() {
+        let Expected { texts, .. } = Expected::of(&name);
+        let classifier = Classifier::open(&fixture(&name), &Device::Cpu).unwrap();
+        let ids = classifier.encoder().unwrap().encode(&texts).unwrap();
+        // Every text behind every other one: all different, and enough for several shards a core.
+        let pair = |number: usize| [&ids[number % ids.len()][..], &ids[number / ids.len()]].concat();
+        let many: Vec<Vec<u32>> = (0..ids.len() * ids.len())
+            .map(pair)
+            .map(|ids| ids.into_iter().take(classifier.max_length()).collect())
+            .collect();
+        let together = classifier.classify_tokens(&many).unwrap();
+        for (ids, together) in many.iter().zip(together) {
+            let alone = classifier.classify_tokens(&[ids]).unwrap().remove(0);
+            assert_close(&name, &[together.scores], &[alone.scores], TOLERANCE);
+        }
+    }
+}
+
 /// The encoder of candle-transformers, padded and masked, under our pooler and head.
 #[test]
 fn logits_are_those_of_candle_transformers() {

@@ -78,6 +78,23 @@ async fn a_linear_model_serves_like_a_bert_and_gives_way_to_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_prediction_names_the_precision_that_it_was_computed_with() {
+    let site = Site::new().await;
+    for (precision, written) in [("f32", 50), ("int8", 100)] {
+        let consumer = site.consume(&["--precision", precision]);
+        site.world.publish_reviews(50);
+        site.world.until_written(written).await;
+        consumer.stop().await;
+    }
+    for rows in [
+        "select count(*) from predictions where precision = 'f32'",
+        "select count(*) from predictions where precision = 'int8'",
+    ] {
+        assert_eq!(site.world.number(rows).await, 50, "{rows}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn batches_of_two_versions_that_wait_for_postgres_together_are_written_apart() {
     let site = Site::new().await;
     let address = free_address();
