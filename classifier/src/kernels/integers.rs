@@ -187,18 +187,23 @@ mod tests {
 
     /// Tiles of the greatest numbers of either sign, and of all others, against sums of products in 64 bits.
     fn exact<M: Machine<L, H>, const L: usize, const H: usize>(machine: M) {
-        let extremes = |index: usize| if index.is_multiple_of(2) { 127 } else { -127 };
-        let any = |index: usize| (index * 7_919 % 255) as i64 - 127;
-        let fillings: [(&str, &dyn Fn(usize) -> i64, &dyn Fn(usize) -> i64); 5] = [
-            ("greatest", &|_| 127, &|_| 127),
-            ("greatest and least", &|_| -127, &|_| 127),
-            ("least", &|_| -127, &|_| -127),
-            ("either", &|index| extremes(index / 2), &|index| extremes(index / 3)),
-            ("any", &any, &|index| any(index + 31)),
+        fn either(index: usize) -> i64 {
+            if index.is_multiple_of(2) { 127 } else { -127 }
+        }
+        fn any(index: usize) -> i64 {
+            (index * 7_919 % 255) as i64 - 127
+        }
+        type Bytes = fn(usize) -> i64;
+        let fillings: [(&str, Bytes, Bytes); 5] = [
+            ("greatest", |_| 127, |_| 127),
+            ("greatest and least", |_| -127, |_| 127),
+            ("least", |_| -127, |_| -127),
+            ("either", |index| either(index / 2), |index| either(index / 3)),
+            ("any", any, |index| any(index + 31)),
         ];
         for (name, weight, number) in fillings {
             for depth in [1, 7, 768] {
-                let word = |byte: &dyn Fn(usize) -> i64, first: usize, offset: i64| {
+                let word = |byte: Bytes, first: usize, offset: i64| {
                     u32::from_le_bytes(std::array::from_fn(|byte_number| (byte(first + byte_number) + offset) as u8))
                 };
                 let weights: Vec<[u32; H]> = (0..depth)
@@ -215,15 +220,14 @@ mod tests {
                     })
                 });
                 let found = machine.integer_tile(&weights, tokens.each_ref().map(|t| &t[..]), start.each_ref());
-                for panel in 0..2 {
-                    for h in 0..H {
-                        for lane in 0..L {
-                            let token = (panel * L + lane) * depth * 4;
-                            let expected = 5 + sum(&|k| weight(h * depth * 4 + k) * number(token + k));
-                            assert_eq!(i64::from(found[panel][h][lane]), expected, "{name}, depth {depth}");
-                        }
-                    }
-                }
+                let expected = std::array::from_fn(|panel| {
+                    std::array::from_fn(|h: usize| {
+                        let token = |lane| (panel * L + lane) * depth * 4;
+                        std::array::from_fn(|lane| 5 + sum(&|k| weight(h * depth * 4 + k) * number(token(lane) + k)))
+                    })
+                });
+                let found: [[[i64; L]; H]; 2] = found.map(|panel| panel.map(|row| row.map(i64::from)));
+                assert_eq!(found, expected, "{name}, depth {depth}");
             }
         }
     }

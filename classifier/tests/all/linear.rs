@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::Device;
 use classifier::checkpoint::{Base, Checkpoint, Manifest};
 use classifier::linear::{LinearModel, LinearWeights, NgramRange, Ngrams};
-use classifier::{CheckpointError, Classifier, Labels, ModelKind};
+use classifier::{CheckpointError, Classifier, Labels, ModelKind, Precision};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
@@ -241,4 +241,15 @@ fn a_configuration_that_says_something_else_is_named() {
     refused(&path, &["model.safetensors", "weight", "shape"]);
     fs::write(path.join("config.json"), "{").unwrap();
     refused(&path, &["config.json"]);
+}
+
+#[test]
+fn a_linear_model_has_one_precision() {
+    let directory = saved();
+    let path = directory.path().join("model");
+    let open = |precision| Classifier::open_with(&path, &Device::Cpu, precision);
+    assert_eq!(open(Precision::F32).unwrap().precision(), Precision::F32);
+    let error = open(Precision::Int8).unwrap_err();
+    assert!(matches!(error, CheckpointError::Precision { precision: Precision::Int8, .. }), "{error}");
+    assert!(error.to_string().contains("no int8: a linear model"), "{error}");
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use candle_core::{Device, IndexOp, Tensor};
 use classifier::checkpoint::Checkpoint;
 use classifier::model::{BertClassifier, TokenBatch};
-use classifier::{Classifier, Tokenizer};
+use classifier::{Classifier, Precision, Tokenizer};
 
 use super::{Expected, assert_close, fixture, fixtures};
 
@@ -122,6 +122,32 @@ fn logits_are_those_of_candle_transformers() {
         let reference: Vec<Vec<f32>> = dense(&pooled, "classifier").to_vec2().unwrap();
         assert_close(name, &logits(&checkpoint, &expected.ids), &reference, TOLERANCE);
     }
+}
+
+#[test]
+fn in_8_bits_scores_are_close_to_those_of_transformers_and_nothing_else_changes() {
+    for name in fixtures() {
+        let Expected { texts, .. } = Expected::of(&name);
+        let [exact, rounded] = [Precision::F32, Precision::Int8].map(|precision| {
+            let classifier = Classifier::open_with(&fixture(&name), &Device::Cpu, precision).unwrap();
+            assert_eq!(classifier.precision(), precision);
+            classifier.classify(&texts).unwrap().into_iter().map(|one| one.scores).collect::<Vec<_>>()
+        });
+        assert_close(&name, &rounded, &exact, 0.05);
+        assert_ne!(rounded, exact, "{name}: nothing was rounded");
+    }
+}
+
+#[test]
+fn operations_are_those_of_tokens_and_of_what_is_read() {
+    let classifier = Classifier::open(&fixture("gelu"), &Device::Cpu).unwrap();
+    let config = Checkpoint::open(&fixture("gelu")).unwrap().config;
+    let (hidden, inner) = (config.hidden_size as f64, config.intermediate_size as f64);
+    let [one, two] = [[7].as_slice(), &[7, 9]].map(|lengths| classifier.operations(lengths));
+    let whole = 7.0 * (8.0 * hidden * hidden + 4.0 * hidden * inner + 4.0 * 7.0 * hidden);
+    let last = 7.0 * 4.0 * hidden * hidden + (4.0 * hidden * hidden + 4.0 * hidden * inner + 4.0 * 7.0 * hidden);
+    assert_eq!(one, (config.num_hidden_layers - 1) as f64 * whole + last);
+    assert_eq!(two, one + classifier.operations(&[9]));
 }
 
 #[test]
