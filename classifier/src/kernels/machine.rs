@@ -1,6 +1,12 @@
 //! What this machine turns out to have, and functions compiled for each of it.
 #![allow(unsafe_code)]
 
+/// What is compiled for the instructions of the machine that does it. All of it must be `#[inline(always)]`: what is not is
+/// compiled for the baseline.
+pub(crate) trait Work {
+    fn run(self);
+}
+
 /// Proof that this machine has AVX-512.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +22,16 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512vl")
             && Avx2::detect().is_some();
         has_it.then_some(Self(()))
+    }
+
+    /// Does the work, compiled for these instructions.
+    pub fn run(self, work: impl Work) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        fn compiled(work: impl Work) {
+            work.run();
+        }
+        // SAFETY: `self` is proof of the instructions.
+        unsafe { compiled(work) }
     }
 }
 
@@ -42,6 +58,16 @@ impl Avx2 {
     /// What the machine says; it is asked once.
     pub fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+
+    /// Does the work, compiled for these instructions.
+    pub fn run(self, work: impl Work) {
+        #[target_feature(enable = "avx2,fma")]
+        fn compiled(work: impl Work) {
+            work.run();
+        }
+        // SAFETY: `self` is proof of the instructions.
+        unsafe { compiled(work) }
     }
 }
 
