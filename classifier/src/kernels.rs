@@ -28,6 +28,6 @@ pub(crate) use machine::{Avx2, Avx512, Vnni};
 pub(crate) use numbers::{exp, sum_of};
 pub(crate) use panels::Panels;
 pub(crate) use peak::spin;
-pub(crate) use product::{Matrix, Output, multiply};
+pub(crate) use product::{ADDED_AT_ONCE, Matrix, Output, multiply};
 pub(crate) use rows::{moments, softmax};
 pub(crate) use weights::{Outcome, Span, Weights};

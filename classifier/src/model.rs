@@ -7,11 +7,13 @@ mod batch;
 mod bert;
 mod config;
 mod dropout;
+mod encoder;
 mod parameters;
 
 pub use batch::TokenBatch;
 pub use bert::BertClassifier;
 pub use config::{Activation, ConfigError, ModelConfig, Pooling, UnknownPooling};
 pub use dropout::Dropout;
+pub use encoder::{Encoder, Gradients, Trace};
 pub use parameters::{Parameters, initialise};
 pub(crate) use parameters::{initial, shapes};

@@ -61,6 +61,22 @@ pub fn peak_operations() -> f64 {
     rates.expect("the work cannot fail: anything else is a bug").iter().sum()
 }
 
+/// Does every job on a thread of its own, the first on the caller's.
+pub(crate) fn each<Job: Send>(
+    jobs: impl IntoIterator<Item = Job>,
+    work: impl Fn(Job) -> Result<()> + Sync,
+) -> Result<()> {
+    let mut jobs = jobs.into_iter();
+    let Some(first) = jobs.next() else { return Ok(()) };
+    let work = &work;
+    thread::scope(|scope| {
+        let others: Vec<_> = jobs.map(|job| scope.spawn(move || work(job))).collect();
+        let mut results = vec![work(first)];
+        results.extend(others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic))));
+        results.into_iter().collect()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use classifier::Classifier;
 use classifier::checkpoint::Checkpoint;
-use classifier::model::{BertClassifier, Dropout, Parameters};
+use classifier::model::{Dropout, Parameters};
 use serde::Serialize;
 
 use crate::batches::Order;
@@ -15,7 +15,7 @@ use crate::checkpoints::Checkpoints;
 use crate::dataset::Dataset;
 use crate::evaluate::evaluate_samples;
 use crate::fingerprint::Fingerprint;
-use crate::gradient::{self, Gradients, Pass};
+use crate::gradient::{Gradients, Model, Pass};
 use crate::learner::Learner;
 use crate::loss::Loss;
 use crate::metrics::Evaluation;
@@ -202,6 +202,8 @@ struct Run<'a> {
     order: Order<'a>,
     loss: Loss,
     learner: Learner,
+    model: Model,
+    gradients: Gradients,
     replicas: Replicas,
 }
 
@@ -219,6 +221,7 @@ impl<'a> Run<'a> {
         let best_by = &settings.best_by;
         ensure!(best_by.is_for(config.labels.names()), "best-by: there is no {best_by} of these classes");
         let learner = Learner::new(parameters, config, settings, &device)?;
+        let model = Model::new(config, &learner.parameters)?;
         let order = Order::new(&start.train, settings);
         Ok(Self {
             settings,
@@ -227,14 +230,16 @@ impl<'a> Run<'a> {
             order,
             loss: Loss::new(settings, &dataset.labels, &config.labels, &start.train)?,
             learner,
+            gradients: Gradients::new(&model),
+            model,
             replicas: Replicas::gather(settings.replica.as_ref(), || Ok(Fingerprint::new(settings, start)?.digest()))?,
         })
     }
 
     /// Moves the weights; `step` counts from 0.
     fn step(&mut self, step: usize) -> Result<Step> {
-        let (loss, gradients) = self.accumulate(step)?;
-        let norm = gradients.norm(self.settings.threads)?;
+        let loss = self.accumulate(step)?;
+        let norm = self.gradients.norm(self.settings.threads)?;
         ensure!(
             loss.is_finite() && norm.is_finite(),
             "at step {step} the loss is {loss} and the length of the gradient {norm}: the run has diverged, lower the learning rate"
@@ -243,18 +248,18 @@ impl<'a> Run<'a> {
         let warmup = (self.settings.warmup_ratio * all as f64).ceil() as usize;
         let learning_rate = self.settings.learning_rate * schedule::linear(step, warmup, all);
         let clip = (self.settings.max_grad_norm / (norm + 1e-6)).min(1.0);
-        self.learner.step(step + 1, &gradients, learning_rate, clip)?;
+        self.learner.step(step + 1, &self.gradients, learning_rate, clip)?;
         let examples = self.order.of_step(step).iter().map(Vec::len).sum();
         Ok(Step { loss, learning_rate, examples })
     }
 
-    /// The mean loss of a step's batches as if they were one, and its gradients.
-    fn accumulate(&mut self, step: usize) -> Result<(f64, Gradients)> {
+    /// The mean loss of a step's batches as if they were one; its gradients are then at hand.
+    fn accumulate(&mut self, step: usize) -> Result<f64> {
         let Settings { accumulation_steps, seed, threads, .. } = *self.settings;
-        let model = BertClassifier::new(&self.start.checkpoint.config, &self.learner.parameters)?;
         let batches = self.order.of_step(step);
         let weight = self.loss.weight(batches.iter().flatten().map(|index| &self.start.train[*index]));
-        let mut sum: Option<(f64, Gradients)> = None;
+        self.gradients.clear();
+        let mut loss = 0.0;
         for (number, batch) in batches.iter().enumerate() {
             let number = step * accumulation_steps + number;
             let pass = Pass {
@@ -266,17 +271,9 @@ impl<'a> Run<'a> {
                 share: self.replicas.share(),
             };
             let samples = self.start.batch(batch, self.settings, number);
-            let (loss, gradients) = gradient::of_batch(&model, &self.learner.parameters, &samples, pass)?;
-            sum = Some(match sum {
-                None => (loss, gradients),
-                Some((loss_sum, mut gradient_sum)) => {
-                    gradient_sum.add(gradients, threads)?;
-                    (loss_sum + loss, gradient_sum)
-                }
-            });
+            loss += self.gradients.add_batch(&self.model, &samples, pass)?;
         }
-        let (loss, gradients) = sum.context("a step without batches is a bug")?;
-        self.replicas.sum(loss, gradients)
+        self.replicas.sum(loss, &mut self.gradients)
     }
 
     fn evaluates_after(&self, step: usize) -> bool {

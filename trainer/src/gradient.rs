@@ -1,16 +1,28 @@
 //! A batch to its loss and gradients, one thread a core.
 
-use anyhow::{Context, Result};
-use candle_core::{CpuStorage, InplaceOp2, Layout, Storage, Tensor, bail};
-use classifier::model::{BertClassifier, Dropout, Parameters, TokenBatch};
+use anyhow::{Context, Result, bail};
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, Layout, Storage, Tensor, Var};
+use classifier::model::{self, BertClassifier, Dropout, Encoder, ModelConfig, Parameters, TokenBatch, Trace};
 
 use crate::batches::Sample;
 use crate::loss::Loss;
 use crate::parallel;
 use crate::replicas::Share;
 
-/// One gradient a variable, sorted by the parameters' names.
-pub(crate) struct Gradients(Vec<Tensor>);
+/// One gradient a variable, sorted by the parameters' names: on the CPU in memory that is used again at each step.
+pub(crate) enum Gradients {
+    Cpu { sums: model::Gradients, traces: Vec<Trace> },
+    Device(Vec<Tensor>),
+}
+
+/// A model as its gradients are computed.
+pub(crate) struct Model {
+    classifier: BertClassifier,
+    /// What is below its pooling, by hand; on the CPU.
+    encoder: Option<Encoder>,
+    parameters: Parameters,
+}
 
 /// How a batch is passed through the model.
 #[derive(Clone, Copy)]
@@ -26,124 +38,185 @@ pub(crate) struct Pass<'a> {
     pub share: Share,
 }
 
-/// The loss of our share of a batch, summed over its samples and times `scale`, and its gradients.
-///
-/// On the CPU the samples are dealt to `threads` shards a replica, each on a thread of its own, and the shards are summed in
-/// order: the result depends on the number of threads (by rounding) but not on their timing.
-pub(crate) fn of_batch(
-    model: &BertClassifier,
-    parameters: &Parameters,
-    samples: &[Sample],
-    pass: Pass,
-) -> Result<(f64, Gradients)> {
-    let threads = if model.device().is_cpu() { pass.threads } else { 1 };
-    let shards = (threads * pass.share.replicas).min(samples.len());
-    // Neighbours are of similar length, so dealing them out in turn gives shards of similar work.
-    let shard = |number: usize| samples.iter().skip(number).step_by(shards).collect::<Vec<_>>();
-    let first = threads * pass.share.rank;
-    let results = parallel::map(
-        threads,
-        (first..shards.min(first + threads)).collect(),
-        |_| 1,
-        |number| of_shard(model, parameters, &shard(number), Pass { dropout: pass.dropout.shard(number), ..pass }),
-    )?;
-    let mut results = results.into_iter();
-    let Some((mut loss, mut gradients)) = results.next() else {
-        // A last batch may have fewer samples than there are shards.
-        return Ok((0.0, Gradients::zeros(parameters)?));
-    };
-    for (shard_loss, shard_gradients) in results {
-        loss += shard_loss;
-        gradients.add(shard_gradients, pass.threads)?;
+impl Model {
+    /// Over parameters that it shares.
+    pub(crate) fn new(config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
+        let classifier = BertClassifier::new(config, parameters)?;
+        let on_cpu = classifier.device().is_cpu();
+        let encoder = on_cpu.then(|| Encoder::new(config, parameters)).transpose()?;
+        Ok(Self { classifier, encoder, parameters: parameters.clone() })
     }
-    Ok((loss, gradients))
-}
-
-fn of_shard(
-    model: &BertClassifier,
-    parameters: &Parameters,
-    samples: &[&Sample],
-    pass: Pass,
-) -> Result<(f64, Gradients)> {
-    let texts: Vec<&[u32]> = samples.iter().map(|sample| sample.ids.as_slice()).collect();
-    let labels: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
-    let logits = model.forward(&TokenBatch::new(&texts), Some(&pass.dropout))?;
-    let loss = (pass.loss.sum(&logits, &labels)? * pass.scale)?;
-    let mut store = loss.backward()?;
-    let gradients = parameters.variables().map(|(name, parameter)| {
-        let gradient = store.remove(parameter);
-        gradient.with_context(|| format!("no gradient reached {name}: that is a bug"))
-    });
-    let gradients = gradients.collect::<Result<_>>()?;
-    Ok((f64::from(loss.to_scalar::<f32>()?), Gradients(gradients)))
 }
 
 impl Gradients {
-    /// Gradients that were computed elsewhere.
+    /// None yet.
+    pub(crate) fn new(model: &Model) -> Self {
+        match model.encoder {
+            Some(_) => Self::Cpu { sums: model::Gradients::new(&model.parameters), traces: Vec::new() },
+            None => Self::Device(Vec::new()),
+        }
+    }
+
+    /// Some that were not computed.
     #[cfg(test)]
-    pub(crate) fn new(gradients: Vec<Tensor>) -> Self {
-        Self(gradients)
+    pub(crate) fn on_cpu(gradients: &[Tensor]) -> Self {
+        let name = |slot: usize| format!("{slot:03}");
+        let named = gradients.iter().enumerate().map(|(slot, tensor)| (name(slot), tensor.clone()));
+        let mut sums = model::Gradients::new(&Parameters::new(named.collect()).trainable().unwrap());
+        for (slot, tensor) in gradients.iter().enumerate() {
+            sums.add(slot, &tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        }
+        Self::Cpu { sums, traces: Vec::new() }
     }
 
-    fn zeros(parameters: &Parameters) -> Result<Self> {
-        let zeros = |(_, parameter): (&str, &Tensor)| Ok(parameter.zeros_like()?.detach());
-        Ok(Self(parameters.variables().map(zeros).collect::<Result<_>>()?))
+    /// Forgets them, before a step.
+    pub(crate) fn clear(&mut self) {
+        match self {
+            Self::Cpu { sums, .. } => sums.clear(),
+            Self::Device(sums) => sums.clear(),
+        }
     }
 
-    /// Adds others in place.
-    pub(crate) fn add(&mut self, others: Self, threads: usize) -> Result<()> {
-        let pairs: Vec<_> = self.0.iter_mut().zip(others.0).collect();
-        parallel::map(
-            threads,
-            pairs,
-            |(sum, _)| sum.elem_count(),
-            |(sum, other)| {
-                if sum.device().is_cpu() {
-                    sum.inplace_op2(&other, &AddInPlace)?;
-                } else {
-                    *sum = (&*sum + other)?;
+    /// Adds those of our share of a batch and gives its loss, summed over its samples and times `scale`.
+    ///
+    /// On the CPU the samples are dealt to `threads` shards a replica, each on a thread of its own, and the shards are summed
+    /// in order: the result depends on the number of threads (by rounding) but not on their timing.
+    pub(crate) fn add_batch(&mut self, model: &Model, samples: &[Sample], pass: Pass) -> Result<f64> {
+        let threads = if model.encoder.is_some() { pass.threads } else { 1 };
+        let shards = (threads * pass.share.replicas).min(samples.len());
+        let first = threads * pass.share.rank;
+        // Neighbours are of similar length, so dealing them out in turn gives shards of similar work. A last batch may have
+        // fewer samples than there are shards.
+        let own: Vec<Shard> = (first..shards.min(first + threads))
+            .map(|number| Shard::new(samples.iter().skip(number).step_by(shards), pass.dropout.shard(number)))
+            .collect();
+        match (self, &model.encoder) {
+            (Self::Cpu { sums, traces }, Some(encoder)) => {
+                traces.resize_with(own.len(), Trace::default);
+                let jobs = own.iter().zip(traces.iter_mut()).collect();
+                let heads = parallel::map(
+                    threads,
+                    jobs,
+                    |_| 1,
+                    |(shard, trace)| {
+                        let hidden = encoder.forward(&shard.batch, Some(&shard.dropout), trace)?;
+                        let hidden = Var::from_tensor(&hidden)?;
+                        let (loss, mut head) = shard.backward(model, Some(&hidden), pass)?;
+                        trace.set_gradient(&head.remove(&hidden).context("no gradient reached the encoder: a bug")?)?;
+                        Ok((loss, head))
+                    },
+                )?;
+                encoder.backward(traces, sums)?;
+                for (slot, (_, parameter)) in model.parameters.variables().enumerate() {
+                    for gradient in heads.iter().filter_map(|(_, head)| head.get(parameter)) {
+                        read(&gradient.contiguous()?, |values| sums.add(slot, values))?;
+                    }
                 }
-                Ok(())
-            },
-        )?;
-        Ok(())
+                if own.is_empty() {
+                    sums.fill();
+                }
+                if let Some((name, _)) = sums.missing().and_then(|slot| model.parameters.variables().nth(slot)) {
+                    bail!("no gradient reached {name}: that is a bug");
+                }
+                Ok(heads.iter().map(|(loss, _)| loss).sum())
+            }
+            (Self::Device(sums), None) => {
+                let zeros = || model.parameters.variables().map(|(_, parameter)| Ok(parameter.zeros_like()?.detach()));
+                let Some(shard) = own.first() else {
+                    if sums.is_empty() {
+                        *sums = zeros().collect::<Result<_>>()?;
+                    }
+                    return Ok(0.0);
+                };
+                let (loss, mut store) = shard.backward(model, None, pass)?;
+                let gradients = model.parameters.variables().map(|(name, parameter)| {
+                    let gradient = store.remove(parameter);
+                    gradient.with_context(|| format!("no gradient reached {name}: that is a bug"))
+                });
+                let gradients = gradients.collect::<Result<Vec<_>>>()?;
+                *sums = if sums.is_empty() {
+                    gradients
+                } else {
+                    sums.iter().zip(gradients).map(|(sum, gradient)| Ok((sum + gradient)?)).collect::<Result<_>>()?
+                };
+                Ok(loss)
+            }
+            _ => bail!("gradients of another device than the model's: a bug"),
+        }
     }
 
     /// The length of all gradients as one vector; summed by parameter in the order of their names.
     pub(crate) fn norm(&self, threads: usize) -> Result<f64> {
-        let squares = parallel::map(
-            threads,
-            self.0.iter().collect(),
-            |gradient| gradient.elem_count(),
-            |gradient| {
-                if gradient.device().is_cpu() {
-                    Ok(read(gradient, sum_of_squares)?)
-                } else {
-                    Ok(f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?))
-                }
-            },
-        )?;
+        let squares = match self {
+            Self::Cpu { sums, .. } => {
+                let values = sums.values().iter().collect();
+                parallel::map(threads, values, |values: &&Vec<f32>| values.len(), |values| Ok(sum_of_squares(values)))?
+            }
+            Self::Device(sums) => {
+                let square = |sum: &Tensor| Ok(f64::from(sum.sqr()?.sum_all()?.to_scalar::<f32>()?));
+                sums.iter().map(square).collect::<Result<_>>()?
+            }
+        };
         Ok(squares.iter().sum::<f64>().sqrt())
     }
 
     /// All values, one gradient after the other.
     pub(crate) fn to_values(&self) -> Result<Vec<f32>> {
-        let values = self.0.iter().map(|gradient| gradient.flatten_all()?.to_vec1::<f32>());
-        Ok(values.collect::<candle_core::Result<Vec<_>>>()?.concat())
+        match self {
+            Self::Cpu { sums, .. } => Ok(sums.values().concat()),
+            Self::Device(sums) => {
+                let values = sums.iter().map(|gradient| gradient.flatten_all()?.to_vec1::<f32>());
+                Ok(values.collect::<candle_core::Result<Vec<_>>>()?.concat())
+            }
+        }
     }
 
-    /// Gradients of the same shapes with the values that [`to_values`](Self::to_values) gave.
-    pub(crate) fn with_values(&self, mut values: &[f32]) -> Result<Self> {
-        let gradients = self.0.iter().map(|gradient| {
-            let (own, rest) = values.split_at(gradient.elem_count());
+    /// Takes on the values that [`to_values`](Self::to_values) gave elsewhere.
+    pub(crate) fn set_values(&mut self, mut values: &[f32]) -> Result<()> {
+        let mut next = |count: usize| {
+            let (own, rest) = values.split_at(count);
             values = rest;
-            Tensor::from_slice(own, gradient.shape(), gradient.device())
-        });
-        Ok(Self(gradients.collect::<candle_core::Result<_>>()?))
+            own
+        };
+        match self {
+            Self::Cpu { sums, .. } => {
+                for sum in sums.values_mut() {
+                    let own = next(sum.len());
+                    sum.copy_from_slice(own);
+                }
+            }
+            Self::Device(sums) => {
+                for sum in sums {
+                    *sum = Tensor::from_slice(next(sum.elem_count()), sum.shape(), sum.device())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The part of a batch that one thread computes.
+struct Shard {
+    batch: TokenBatch,
+    labels: Vec<u32>,
+    dropout: Dropout,
+}
+
+impl Shard {
+    fn new<'a>(samples: impl Iterator<Item = &'a Sample> + Clone, dropout: Dropout) -> Self {
+        let texts: Vec<&[u32]> = samples.clone().map(|sample| sample.ids.as_slice()).collect();
+        Self { batch: TokenBatch::new(&texts), labels: samples.map(|sample| sample.label).collect(), dropout }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Tensor> {
-        self.0.iter()
+    /// The loss, and the gradients of all variables that candle has followed: from the encoder's result, where there is one.
+    fn backward(&self, model: &Model, hidden: Option<&Tensor>, pass: Pass) -> Result<(f64, GradStore)> {
+        let logits = match hidden {
+            Some(hidden) => model.classifier.classify(hidden, &self.batch, Some(&self.dropout)),
+            None => model.classifier.forward(&self.batch, Some(&self.dropout)),
+        };
+        let loss = (pass.loss.sum(&logits?, &self.labels)? * pass.scale)?;
+        let store = loss.backward()?;
+        Ok((f64::from(loss.to_scalar::<f32>()?), store))
     }
 }
 
@@ -165,40 +238,21 @@ pub(crate) fn read<R>(tensor: &Tensor, look: impl FnOnce(&[f32]) -> R) -> candle
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
         Storage::Cpu(storage) => Ok(look(slice(storage, layout)?)),
-        _ => bail!("not on the CPU"),
+        _ => candle_core::bail!("not on the CPU"),
     }
 }
 
 pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
-    let Some((start, end)) = layout.contiguous_offsets() else { bail!("a gradient or parameter must be contiguous") };
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        candle_core::bail!("a gradient or parameter must be contiguous")
+    };
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
 
 pub(crate) fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> candle_core::Result<&'a mut [f32]> {
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
-        _ => bail!("a gradient or parameter must be f32 and contiguous"),
-    }
-}
-
-struct AddInPlace;
-
-impl InplaceOp2 for AddInPlace {
-    fn name(&self) -> &'static str {
-        "add-in-place"
-    }
-
-    fn cpu_fwd(
-        &self,
-        sum: &mut CpuStorage,
-        sum_layout: &Layout,
-        other: &CpuStorage,
-        layout: &Layout,
-    ) -> candle_core::Result<()> {
-        for (sum, other) in slice_mut(sum, sum_layout)?.iter_mut().zip(slice(other, layout)?) {
-            *sum += other;
-        }
-        Ok(())
+        _ => candle_core::bail!("a gradient or parameter must be f32 and contiguous"),
     }
 }
 
@@ -207,27 +261,24 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
+    fn tensor(values: &[f32]) -> Tensor {
+        Tensor::new(values, &Device::Cpu).unwrap()
+    }
+
     #[test]
     fn the_norm_is_that_of_all_gradients_together() {
-        let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
-        let gradients = Gradients(vec![tensor(&[3.0; 16]), tensor(&[0.0, 5.0, 0.0])]);
-        assert_eq!(gradients.norm(2).unwrap(), 13.0);
+        let gradients = [tensor(&[3.0; 16]), tensor(&[0.0, 5.0, 0.0])];
+        assert_eq!(Gradients::on_cpu(&gradients).norm(2).unwrap(), 13.0);
+        assert_eq!(Gradients::Device(gradients.to_vec()).norm(2).unwrap(), 13.0);
     }
 
     #[test]
     fn gradients_become_values_and_values_gradients() {
-        let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
-        let gradients = Gradients(vec![tensor(&[3.0, 4.0]), tensor(&[5.0])]);
-        let again = gradients.with_values(&gradients.to_values().unwrap()).unwrap();
-        assert_eq!(again.0[0].to_vec1::<f32>().unwrap(), [3.0, 4.0]);
-        assert_eq!(again.0[1].to_vec1::<f32>().unwrap(), [5.0]);
-    }
-
-    #[test]
-    fn gradients_are_added_in_place() {
-        let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
-        let mut sum = Gradients(vec![tensor(&[1.0, 2.0])]);
-        sum.add(Gradients(vec![tensor(&[0.5, -2.0])]), 2).unwrap();
-        assert_eq!(sum.0[0].to_vec1::<f32>().unwrap(), [1.5, 0.0]);
+        let gradients = [tensor(&[3.0, 4.0]), tensor(&[5.0])];
+        for mut gradients in [Gradients::on_cpu(&gradients), Gradients::Device(gradients.to_vec())] {
+            assert_eq!(gradients.to_values().unwrap(), [3.0, 4.0, 5.0]);
+            gradients.set_values(&[1.0, 2.0, 6.0]).unwrap();
+            assert_eq!(gradients.to_values().unwrap(), [1.0, 2.0, 6.0]);
+        }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Mutex;
 
-use anyhow::Result;
-use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Tensor, Var};
+use anyhow::{Result, bail};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Tensor, Var};
 use classifier::model::Parameters;
 
-use crate::gradient::{Gradients, slice, slice_mut};
+use crate::gradient::{Gradients, slice_mut};
 use crate::parallel;
 
 const BETA_1: f64 = 0.9;
@@ -64,17 +64,26 @@ impl AdamW {
             second: 1.0 / (1.0 - BETA_2.powi(self.steps)).sqrt(),
         };
         let weight_decay = self.weight_decay;
-        let pairs: Vec<_> = self.states.iter_mut().zip(gradients.iter()).collect();
-        parallel::map(
-            threads,
-            pairs,
-            |(_, gradient)| gradient.elem_count(),
-            |(state, gradient)| {
-                let is_matrix = gradient.rank() >= 2;
-                let factors = factors(learning_rate * state.rate, if is_matrix { weight_decay } else { 0.0 });
-                state.step(gradient, factors)
-            },
-        )?;
+        let of = |state: &State| {
+            let is_matrix = state.variable.rank() >= 2;
+            factors(learning_rate * state.rate, if is_matrix { weight_decay } else { 0.0 })
+        };
+        match gradients {
+            Gradients::Cpu { sums, .. } => {
+                let pairs: Vec<_> = self.states.iter_mut().zip(sums.values()).collect();
+                let size = |(_, gradient): &(&mut State, &Vec<f32>)| gradient.len();
+                parallel::map(threads, pairs, size, |(state, gradient)| {
+                    let factors = of(state);
+                    state.step_slice(gradient, factors)
+                })?;
+            }
+            Gradients::Device(sums) => {
+                for (state, gradient) in self.states.iter_mut().zip(sums) {
+                    let factors = of(state);
+                    state.step_tensor(gradient, factors)?;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -121,53 +130,44 @@ impl State {
         Ok(Self { variable: Var::from_tensor(parameter)?, rate, moments })
     }
 
-    fn step(&mut self, gradient: &Tensor, factors: Factors) -> Result<()> {
-        match &mut self.moments {
-            Moments::Slices { first, second } => {
-                let moments = Mutex::new((first.as_mut_slice(), second.as_mut_slice()));
-                self.variable.inplace_op2(gradient, &Step { moments, factors })?;
-            }
-            Moments::Tensors { first, second } => {
-                let gradient = (gradient.detach() * factors.gradient)?;
-                *first = ((&*first * BETA_1)? + (&gradient * (1.0 - BETA_1))?)?;
-                *second = ((&*second * BETA_2)? + (gradient.sqr()? * (1.0 - BETA_2))?)?;
-                let root = ((second.sqrt()? * factors.second)? + EPSILON)?;
-                let moved =
-                    ((self.variable.as_detached_tensor() * factors.decay)? - ((&*first / root)? * factors.rate)?)?;
-                self.variable.set(&moved)?;
-            }
-        }
-        Ok(())
+    fn step_slice(&mut self, gradient: &[f32], factors: Factors) -> Result<()> {
+        let Moments::Slices { first, second } = &mut self.moments else { bail!("moments of another device: a bug") };
+        let moments = Mutex::new((first.as_mut_slice(), second.as_mut_slice()));
+        Ok(self.variable.inplace_op1(&Step { gradient, moments, factors })?)
+    }
+
+    fn step_tensor(&mut self, gradient: &Tensor, factors: Factors) -> Result<()> {
+        let Moments::Tensors { first, second } = &mut self.moments else { bail!("moments of another device: a bug") };
+        let gradient = (gradient.detach() * factors.gradient)?;
+        *first = ((&*first * BETA_1)? + (&gradient * (1.0 - BETA_1))?)?;
+        *second = ((&*second * BETA_2)? + (gradient.sqr()? * (1.0 - BETA_2))?)?;
+        let root = ((second.sqrt()? * factors.second)? + EPSILON)?;
+        let moved = ((self.variable.as_detached_tensor() * factors.decay)? - ((&*first / root)? * factors.rate)?)?;
+        Ok(self.variable.set(&moved)?)
     }
 }
 
 /// One step of one parameter in one pass. The mutex only lends the moments through candle's `&self`; nobody else asks for it.
 struct Step<'a> {
+    gradient: &'a [f32],
     moments: Mutex<(&'a mut [f32], &'a mut [f32])>,
     factors: Factors,
 }
 
-impl InplaceOp2 for Step<'_> {
+impl InplaceOp1 for Step<'_> {
     fn name(&self) -> &'static str {
         "adamw"
     }
 
-    fn cpu_fwd(
-        &self,
-        parameter: &mut CpuStorage,
-        parameter_layout: &Layout,
-        gradient: &CpuStorage,
-        layout: &Layout,
-    ) -> candle_core::Result<()> {
-        let parameter = slice_mut(parameter, parameter_layout)?;
-        let gradient = slice(gradient, layout)?;
+    fn cpu_fwd(&self, parameter: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let parameter = slice_mut(parameter, layout)?;
         let mut moments = self.moments.lock().expect("nobody else holds the moments: anything else is a bug");
         let (first, second) = &mut *moments;
         let moments = first.iter_mut().zip(second.iter_mut());
         let (scale, decay) = (self.factors.gradient as f32, self.factors.decay as f32);
         let (rate, correction) = (self.factors.rate as f32, self.factors.second as f32);
         let (beta_1, beta_2, epsilon) = (BETA_1 as f32, BETA_2 as f32, EPSILON as f32);
-        for ((parameter, gradient), (first, second)) in parameter.iter_mut().zip(gradient).zip(moments) {
+        for ((parameter, gradient), (first, second)) in parameter.iter_mut().zip(self.gradient).zip(moments) {
             let gradient = gradient * scale;
             *first = beta_1 * *first + (1.0 - beta_1) * gradient;
             *second = beta_2 * *second + (1.0 - beta_2) * gradient * gradient;
@@ -199,7 +199,15 @@ mod tests {
     fn gradients(factor: f32) -> Gradients {
         let bias = Tensor::new(&[-factor, 1e-3 * factor], &Device::Cpu).unwrap();
         let weight = Tensor::new(&[[0.1 * factor, -0.2 * factor], [0.0, 3.0 * factor]], &Device::Cpu).unwrap();
-        Gradients::new(vec![bias, weight])
+        Gradients::on_cpu(&[bias, weight])
+    }
+
+    fn on_device(gradients: &Gradients, parameters: &Parameters) -> Gradients {
+        let values = gradients.to_values().unwrap();
+        let zeros = parameters.variables().map(|(_, tensor)| tensor.zeros_like().unwrap().detach()).collect();
+        let mut gradients = Gradients::Device(zeros);
+        gradients.set_values(&values).unwrap();
+        gradients
     }
 
     fn assert_close(values: &[f32], expected: &[f32]) {
@@ -236,7 +244,7 @@ mod tests {
         }
         for factor in [1.0, -2.0, 0.5] {
             fused_optimizer.step(&gradients(factor), 0.1, 0.7, 1).unwrap();
-            composed_optimizer.step(&gradients(factor), 0.1, 0.7, 1).unwrap();
+            composed_optimizer.step(&on_device(&gradients(factor), &composed), 0.1, 0.7, 1).unwrap();
         }
         for name in ["bias", "weight"] {
             assert_close(&values(&fused, name), &values(&composed, name));

@@ -67,10 +67,10 @@ impl Replicas {
         self.share
     }
 
-    /// Adds up the losses and gradients of all.
-    pub(crate) fn sum(&mut self, loss: f64, gradients: Gradients) -> Result<(f64, Gradients)> {
+    /// Adds up the losses, which it gives, and the gradients of all.
+    pub(crate) fn sum(&mut self, loss: f64, gradients: &mut Gradients) -> Result<f64> {
         if self.share.replicas == 1 {
-            return Ok((loss, gradients));
+            return Ok(loss);
         }
         let mut exchange = || {
             let (mut loss, mut values) = (loss, gradients.to_values()?);
@@ -86,7 +86,8 @@ impl Replicas {
                 first.write_gradients(loss, &values)?;
                 (loss, values) = first.read_gradients(values.len())?;
             }
-            anyhow::Ok((loss, gradients.with_values(&values)?))
+            gradients.set_values(&values)?;
+            anyhow::Ok(loss)
         };
         exchange().context("another replica has left")
     }

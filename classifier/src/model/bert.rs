@@ -4,7 +4,7 @@ use candle_core::{Device, Result, Tensor, bail};
 
 use super::parameters::shapes;
 use super::{Activation, Dropout, ModelConfig, Parameters, Pooling, TokenBatch};
-use crate::ops::{self, Texts};
+use crate::ops::{self, Mask, Texts, graph};
 
 /// BERT with a pooler and a classification head; with the pooler over `[CLS]`, transformers' `BertForSequenceClassification`.
 #[derive(Clone, Debug)]
@@ -50,10 +50,23 @@ impl BertClassifier {
         for layer in &self.layers {
             hidden = layer.forward(&hidden, &texts, dropout)?;
         }
-        let pooled = self.pooler.forward(&hidden, batch, &texts)?;
+        if let Pooler::Cls(_) = self.pooler {
+            let first_tokens: Arc<[u32]> = batch.ranges().map(|range| range.start as u32).collect();
+            hidden = graph::lookup(&hidden, &first_tokens)?;
+        }
+        self.classify(&hidden, batch, dropout)
+    }
+
+    /// The logits, from what the [encoder](super::Encoder::forward) gives: the vectors of the first tokens where the pooling
+    /// asks for no other, else those of all tokens.
+    ///
+    /// # Errors
+    /// Failures of the device.
+    pub fn classify(&self, hidden: &Tensor, batch: &TokenBatch, dropout: Option<&Dropout>) -> Result<Tensor> {
+        let pooled = self.pooler.forward(hidden, &Texts::new(batch.starts(), self.device())?)?;
         let mask =
             dropout.and_then(|dropout| dropout.site(self.layers.len() + 1, Site::Output, self.classifier_dropout));
-        self.classifier.forward(&ops::dropout(&pooled, mask)?)
+        self.classifier.forward(&graph::dropout(&pooled, mask)?)
     }
 
     /// Where the parameters are.
@@ -81,12 +94,9 @@ impl Pooler {
         })
     }
 
-    fn forward(&self, hidden: &Tensor, batch: &TokenBatch, texts: &Texts) -> Result<Tensor> {
+    fn forward(&self, hidden: &Tensor, texts: &Texts) -> Result<Tensor> {
         match self {
-            Self::Cls(dense) => {
-                let first_tokens: Arc<[u32]> = batch.ranges().map(|range| range.start as u32).collect();
-                dense.forward(&ops::lookup(hidden, &first_tokens)?)?.tanh()
-            }
+            Self::Cls(dense) => dense.forward(hidden)?.tanh(),
             Self::Mean => ops::mean_pool(hidden, texts),
             Self::Max => ops::max_pool(hidden, texts),
             Self::Attention { query } => ops::attention_pool(hidden, query, texts),
@@ -124,10 +134,10 @@ impl Embeddings {
     }
 
     fn forward(&self, batch: &TokenBatch, texts: &Texts, dropout: Option<&Dropout>) -> Result<Tensor> {
-        let words = ops::lookup(&self.words, batch.ids())?;
-        let places = ops::lookup_positions(&self.positions, &self.types, texts)?;
+        let words = graph::lookup(&self.words, batch.ids())?;
+        let places = graph::lookup_positions(&self.positions, &self.types, texts)?;
         let normal = self.norm.forward(&words, &places, None)?;
-        ops::dropout(&normal, dropout.and_then(|dropout| dropout.site(0, Site::Output, self.dropout)))
+        graph::dropout(&normal, dropout.and_then(|dropout| dropout.site(0, Site::Output, self.dropout)))
     }
 }
 
@@ -175,11 +185,11 @@ impl Layer {
         let mask = |site, probability| dropout.and_then(|dropout| dropout.site(self.number, site, probability));
         let (query, key, value) = (self.query.forward(hidden)?, self.key.forward(hidden)?, self.value.forward(hidden)?);
         let context =
-            ops::attention(&query, &key, &value, texts, self.heads, mask(Site::Attention, self.attention_dropout))?;
+            graph::attention(&query, &key, &value, texts, self.heads, mask(Site::Attention, self.attention_dropout))?;
         let attended = self.attention_output.forward(&context)?;
         let attended =
             self.attention_norm.forward(&attended, hidden, mask(Site::AttentionOutput, self.hidden_dropout))?;
-        let inner = ops::activate(&self.intermediate.forward(&attended)?, self.activation)?;
+        let inner = graph::activate(&self.intermediate.forward(&attended)?, self.activation)?;
         let outer = self.output.forward(&inner)?;
         self.output_norm.forward(&outer, &attended, mask(Site::Output, self.hidden_dropout))
     }
@@ -200,7 +210,7 @@ impl Linear {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::linear(x, &self.weight, &self.bias)
+        graph::linear(x, &self.weight, &self.bias)
     }
 }
 
@@ -218,8 +228,8 @@ impl Norm {
     }
 
     /// LayerNorm of the sum, with dropout on the branch.
-    fn forward(&self, branch: &Tensor, residual: &Tensor, mask: Option<ops::Mask>) -> Result<Tensor> {
+    fn forward(&self, branch: &Tensor, residual: &Tensor, mask: Option<Mask>) -> Result<Tensor> {
         let affine = Tensor::stack(&[&self.weight, &self.bias], 0)?;
-        ops::add_norm(branch, residual, &affine, self.epsilon, mask)
+        graph::add_norm(branch, residual, &affine, self.epsilon, mask)
     }
 }

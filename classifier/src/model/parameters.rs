@@ -53,6 +53,11 @@ impl Parameters {
         self.iter().filter(|(_, tensor)| tensor.is_variable())
     }
 
+    /// The place of a parameter among the [`variables`](Self::variables); `None` where it is none.
+    pub(super) fn slot(&self, name: &str) -> Option<usize> {
+        self.variables().position(|(variable, _)| variable == name)
+    }
+
     /// The same storage without gradient tracking: a model over it keeps no graph.
     pub fn detached(&self) -> Self {
         Self(self.0.iter().map(|(name, tensor)| (name.clone(), tensor.detach())).collect())

@@ -1,30 +1,108 @@
+//! Self-attention inside each text of a packed batch, forward and backward, on slices:
+//! `dropout(softmax(query · keyᵀ / √d)) · value` for each head of each text.
+
 use std::ops::Range;
-use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
-
-use super::composed;
 use super::dropout::{Mask, drop_out};
-use super::texts::Texts;
-use super::values::{read, tensor, values};
+use super::rows::Rows;
 use crate::kernels::{Matrix, Output, multiply, softmax, sum_of, vectorised};
 
-/// Self-attention inside each text of a packed batch: `dropout(softmax(query · keyᵀ / √d)) · value` for each head.
-///
-/// All operands are (tokens, heads · d).
-pub(crate) fn attention(
-    query: &Tensor,
-    key: &Tensor,
-    value: &Tensor,
-    texts: &Texts,
-    heads: usize,
-    mask: Option<Mask>,
-) -> Result<Tensor> {
-    if let Some(padded) = &texts.padded {
-        return composed::attention(query, key, value, padded, &texts.starts, heads, mask);
+/// The attention of one layer to one batch. Keys and values are (tokens, heads · d); queries and results are (rows, heads · d).
+#[derive(Clone, Copy)]
+pub(crate) struct Attention<'a> {
+    /// Cumulative lengths of the texts.
+    pub starts: &'a [usize],
+    pub heads: usize,
+    pub mask: Option<Mask>,
+    /// The tokens that ask.
+    pub queries: Rows<'a>,
+}
+
+/// Queries, keys and values, or their gradients.
+pub(crate) struct Operands<T> {
+    pub query: T,
+    pub key: T,
+    pub value: T,
+}
+
+impl Attention<'_> {
+    /// What the queries find.
+    pub fn forward(&self, operands: Operands<&[f32]>, width: usize, context: &mut [f32]) {
+        let mut scratch = Vec::new();
+        for head in self.heads(width) {
+            let scores = part(&mut scratch, head.square());
+            head.probabilities(operands.query, operands.key, scores);
+            if let Some(mask) = &self.mask {
+                drop_out(scores, head.first_score, mask);
+            }
+            multiply(1.0, head.scores(scores), head.tokens.part(operands.value), head.queries.output(context));
+        }
     }
-    let operation = Attention { starts: texts.starts.clone(), heads, mask };
-    query.contiguous()?.apply_op3(&key.contiguous()?, &value.contiguous()?, operation)
+
+    /// The gradients of the operands from that of the result.
+    ///
+    /// The probabilities are computed again rather than kept: they cost a fifth of the products here.
+    pub fn backward(
+        &self,
+        operands: Operands<&[f32]>,
+        width: usize,
+        context_gradient: &[f32],
+        gradients: Operands<&mut [f32]>,
+    ) {
+        let Operands { query, key, value } = operands;
+        let mut scratch = Vec::new();
+        for head in self.heads(width) {
+            let (probabilities, rest) = part(&mut scratch, 3 * head.square()).split_at_mut(head.square());
+            let (dropped, gradient) = rest.split_at_mut(head.square());
+
+            head.probabilities(query, key, probabilities);
+            dropped.copy_from_slice(probabilities);
+            if let Some(mask) = &self.mask {
+                drop_out(dropped, head.first_score, mask);
+            }
+            let context_gradient = head.queries.part(context_gradient);
+            multiply(1.0, head.scores(dropped).transposed(), context_gradient, head.tokens.output(gradients.value));
+            multiply(1.0, context_gradient, head.tokens.part(value).transposed(), head.scores_output(gradient));
+            if let Some(mask) = &self.mask {
+                drop_out(gradient, head.first_score, mask);
+            }
+            softmax_backward(probabilities, gradient, head.tokens.count);
+            let scale = head.scale();
+            multiply(scale, head.scores(gradient), head.tokens.part(key), head.queries.output(gradients.query));
+            multiply(
+                scale,
+                head.scores(gradient).transposed(),
+                head.queries.part(query),
+                head.tokens.output(gradients.key),
+            );
+        }
+    }
+
+    fn heads(&self, width: usize) -> impl Iterator<Item = Head> {
+        let size = width / self.heads;
+        let texts = self.starts.windows(2).zip(first_scores(self.starts, self.heads));
+        texts.enumerate().flat_map(move |(text, (pair, first_score))| {
+            let length = pair[1] - pair[0];
+            let queries = match self.queries {
+                Rows::Tokens => pair[0]..pair[1],
+                Rows::First(_) => text..text + 1,
+            };
+            (0..self.heads).map(move |head| {
+                let block = |rows: Range<usize>| Block {
+                    first: rows.start * width + head * size,
+                    end: (rows.end - 1) * width + (head + 1) * size,
+                    count: rows.len(),
+                    size,
+                    width,
+                };
+                Head {
+                    queries: block(queries.clone()),
+                    tokens: block(pair[0]..pair[1]),
+                    first_score: first_score + head * length * length,
+                }
+            })
+        })
+    }
 }
 
 /// The number of the first attention probability of each text: what dropout masks count by. A text of `n` tokens has `heads · n²`.
@@ -36,163 +114,68 @@ pub(super) fn first_scores(starts: &[usize], heads: usize) -> impl Iterator<Item
     })
 }
 
-struct Attention {
-    starts: Arc<[usize]>,
-    heads: usize,
-    mask: Option<Mask>,
-}
-
 /// One head of one text.
 struct Head {
-    /// Its first value in a (tokens, width) matrix.
-    first: usize,
-    /// One past its last value there.
-    end: usize,
-    /// Tokens of the text.
-    length: usize,
-    /// Size of the head.
-    size: usize,
-    /// Values from one token to the next.
-    width: usize,
+    queries: Block,
+    tokens: Block,
     /// The number of its first probability.
     first_score: usize,
 }
 
-impl Attention {
-    fn heads(&self, width: usize) -> impl Iterator<Item = Head> {
-        let size = width / self.heads;
-        let texts = self.starts.windows(2).zip(first_scores(&self.starts, self.heads));
-        texts.flat_map(move |(pair, first_score)| {
-            let (start, length) = (pair[0], pair[1] - pair[0]);
-            (0..self.heads).map(move |head| Head {
-                first: start * width + head * size,
-                end: (start + length - 1) * width + (head + 1) * size,
-                length,
-                size,
-                width,
-                first_score: first_score + head * length * length,
-            })
-        })
-    }
-
-    fn longest(&self) -> usize {
-        self.starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
-    }
+/// Where the values of one head stand in some rows of a matrix.
+struct Block {
+    first: usize,
+    end: usize,
+    /// Rows.
+    count: usize,
+    /// Size of the head.
+    size: usize,
+    /// Values from one row to the next.
+    width: usize,
 }
 
 impl Head {
-    fn range(&self) -> Range<usize> {
-        self.first..self.end
+    /// How many probabilities there are.
+    fn square(&self) -> usize {
+        self.queries.count * self.tokens.count
     }
 
-    /// This head's part of a (tokens, width) matrix: (length, size).
-    fn part<'a>(&self, whole: &'a [f32]) -> Matrix<'a> {
-        Matrix::strided(&whole[self.range()], self.length, self.size, self.width)
+    fn scale(&self) -> f32 {
+        1.0 / (self.tokens.size as f32).sqrt()
     }
 
-    /// The same as the place for a product.
-    fn output<'a>(&self, whole: &'a mut [f32]) -> Output<'a> {
-        Output { values: &mut whole[self.range()], row_stride: self.width, add: false }
+    fn scores<'a>(&self, scores: &'a [f32]) -> Matrix<'a> {
+        Matrix::new(scores, self.queries.count, self.tokens.count)
     }
 
-    /// A (length, length) matrix in scratch memory.
-    fn square<'a>(&self, scratch: &'a [f32]) -> Matrix<'a> {
-        Matrix::new(scratch, self.length, self.length)
+    fn scores_output<'a>(&self, values: &'a mut [f32]) -> Output<'a> {
+        Output { values, row_stride: self.tokens.count, add: false }
     }
 
-    /// `softmax(query · keyᵀ / √size)` into scratch memory.
+    /// `softmax(query · keyᵀ / √size)`.
     fn probabilities(&self, query: &[f32], key: &[f32], scores: &mut [f32]) {
-        multiply(
-            1.0 / (self.size as f32).sqrt(),
-            self.part(query),
-            self.part(key).transposed(),
-            Output { values: scores, row_stride: self.length, add: false },
-        );
-        softmax(scores, self.length);
+        let (query, key) = (self.queries.part(query), self.tokens.part(key));
+        multiply(self.scale(), query, key.transposed(), self.scores_output(scores));
+        softmax(scores, self.tokens.count);
     }
 }
 
-impl CustomOp3 for Attention {
-    fn name(&self) -> &'static str {
-        "attention"
+impl Block {
+    fn part<'a>(&self, whole: &'a [f32]) -> Matrix<'a> {
+        Matrix::strided(&whole[self.first..self.end], self.count, self.size, self.width)
     }
 
-    fn cpu_fwd(
-        &self,
-        query: &CpuStorage,
-        query_layout: &Layout,
-        key: &CpuStorage,
-        key_layout: &Layout,
-        value: &CpuStorage,
-        value_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (query, key, value) =
-            (values(query, query_layout)?, values(key, key_layout)?, values(value, value_layout)?);
-        let (_, width) = query_layout.shape().dims2()?;
-        let mut context = vec![0.0; query.len()];
-        let mut scratch = vec![0.0; self.longest().pow(2)];
-        for head in self.heads(width) {
-            let scores = &mut scratch[..head.length * head.length];
-            head.probabilities(query, key, scores);
-            if let Some(mask) = &self.mask {
-                drop_out(scores, head.first_score, mask);
-            }
-            multiply(1.0, head.square(scores), head.part(value), head.output(&mut context));
-        }
-        Ok((CpuStorage::F32(context), query_layout.shape().clone()))
+    fn output<'a>(&self, whole: &'a mut [f32]) -> Output<'a> {
+        Output { values: &mut whole[self.first..self.end], row_stride: self.width, add: false }
     }
+}
 
-    /// The probabilities are computed again rather than kept: they cost a fifth of the products here.
-    fn bwd(
-        &self,
-        query: &Tensor,
-        key: &Tensor,
-        value: &Tensor,
-        _context: &Tensor,
-        context_gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let shape = query.shape();
-        let (_, width) = shape.dims2()?;
-        let context_gradient = context_gradient.contiguous()?;
-        let context_gradient = read(&context_gradient)?;
-        let (query, key, value) = (read(query)?, read(key)?, read(value)?);
-        let mut query_gradient = vec![0.0; query.len()];
-        let mut key_gradient = vec![0.0; query.len()];
-        let mut value_gradient = vec![0.0; query.len()];
-        let mut scratch = vec![0.0; 3 * self.longest().pow(2)];
-        for head in self.heads(width) {
-            let square = head.length * head.length;
-            let (probabilities, rest) = scratch.split_at_mut(square);
-            let (dropped, rest) = rest.split_at_mut(square);
-            let gradient = &mut rest[..square];
-
-            head.probabilities(&query, &key, probabilities);
-            dropped.copy_from_slice(probabilities);
-            if let Some(mask) = &self.mask {
-                drop_out(dropped, head.first_score, mask);
-            }
-            let context_gradient = head.part(&context_gradient);
-            multiply(1.0, head.square(dropped).transposed(), context_gradient, head.output(&mut value_gradient));
-            multiply(
-                1.0,
-                context_gradient,
-                head.part(&value).transposed(),
-                Output { values: gradient, row_stride: head.length, add: false },
-            );
-            if let Some(mask) = &self.mask {
-                drop_out(gradient, head.first_score, mask);
-            }
-            softmax_backward(probabilities, gradient, head.length);
-            let scale = 1.0 / (head.size as f32).sqrt();
-            multiply(scale, head.square(gradient), head.part(&key), head.output(&mut query_gradient));
-            multiply(scale, head.square(gradient).transposed(), head.part(&query), head.output(&mut key_gradient));
-        }
-        Ok((
-            Some(tensor(query_gradient, shape)?),
-            Some(tensor(key_gradient, shape)?),
-            Some(tensor(value_gradient, shape)?),
-        ))
+/// So many values of scratch memory, whatever they are.
+fn part(scratch: &mut Vec<f32>, size: usize) -> &mut [f32] {
+    if scratch.len() < size {
+        scratch.resize(size, 0.0);
     }
+    &mut scratch[..size]
 }
 
 vectorised! {

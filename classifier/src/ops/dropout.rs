@@ -1,7 +1,5 @@
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+//! Dropout on slices.
 
-use super::composed;
-use super::values::{read, tensor, values};
 use crate::kernels::vectorised;
 
 /// The dropout mask of one place in the network: a pure function from an element's number to its factor.
@@ -37,39 +35,9 @@ impl Mask {
     }
 }
 
-/// Multiplies each element with its factor; without a mask, `x` itself.
-pub(crate) fn dropout(x: &Tensor, mask: Option<Mask>) -> Result<Tensor> {
-    match mask {
-        None => Ok(x.clone()),
-        Some(mask) if x.device().is_cpu() => x.contiguous()?.apply_op1(Dropout(mask)),
-        Some(mask) => composed::dropout(x, mask),
-    }
-}
-
-struct Dropout(Mask);
-
-impl CustomOp1 for Dropout {
-    fn name(&self) -> &'static str {
-        "dropout"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let mut y = values(x, layout)?.to_vec();
-        drop_out(&mut y, 0, &self.0);
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
-    }
-
-    fn bwd(&self, _x: &Tensor, _y: &Tensor, y_gradient: &Tensor) -> Result<Option<Tensor>> {
-        let y_gradient = y_gradient.contiguous()?;
-        let mut gradient = read(&y_gradient)?.to_vec();
-        drop_out(&mut gradient, 0, &self.0);
-        Ok(Some(tensor(gradient, y_gradient.shape())?))
-    }
-}
-
 vectorised! {
     /// Applies the mask to elements `first`, `first + 1`, ...
-    pub(super) fn drop_out(values: &mut [f32], first: usize, mask: &Mask) {
+    pub(crate) fn drop_out(values: &mut [f32], first: usize, mask: &Mask) {
         let mask = *mask;
         for (element, value) in values.iter_mut().enumerate() {
             *value *= mask.factor(first + element);

@@ -1,93 +1,88 @@
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+//! The linear layer, forward and backward, on slices: `y = x · weightᵀ + bias` for `x` (rows, inputs), `weight` (outputs, inputs)
+//! as PyTorch stores it, `bias` (outputs) and `y` (rows, outputs).
 
-use super::composed;
-use super::values::{read, tensor, values};
-use crate::kernels::{Matrix, Output, multiply, vectorised};
+use std::ops::Range;
 
-/// `x · weightᵀ + bias` for `x` (rows, in), `weight` (out, in) as PyTorch stores it, and `bias` (out).
-pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return composed::linear(x, weight, bias);
+use crate::kernels::{ADDED_AT_ONCE, Matrix, Output, multiply, vectorised};
+
+/// The layer's result.
+pub(crate) fn linear(x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
+    let (outputs, inputs) = (bias.len(), weight.len() / bias.len());
+    for row in y.chunks_exact_mut(outputs) {
+        row.copy_from_slice(bias);
     }
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Linear)
+    multiply(
+        1.0,
+        Matrix::new(x, x.len() / inputs, inputs),
+        Matrix::new(weight, outputs, inputs).transposed(),
+        Output { values: y, row_stride: outputs, add: true },
+    );
 }
 
-struct Linear;
+/// The gradient of `x` from that of `y`, which has so many columns; added to what is there, or in its place.
+pub(crate) fn linear_backward(y_gradient: &[f32], weight: &[f32], outputs: usize, x_gradient: &mut [f32], add: bool) {
+    let inputs = weight.len() / outputs;
+    multiply(
+        1.0,
+        Matrix::new(y_gradient, y_gradient.len() / outputs, outputs),
+        Matrix::new(weight, outputs, inputs),
+        Output { values: x_gradient, row_stride: inputs, add },
+    );
+}
 
-impl CustomOp3 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
+/// Some rows of the gradient of a layer's weight, and as many values of its bias's: threads share a layer by its outputs.
+pub(crate) struct OutputRows<'a> {
+    /// Which they are.
+    pub rows: Range<usize>,
+    /// Of all that there are.
+    pub outputs: usize,
+    pub weight: &'a mut [f32],
+    pub bias: &'a mut [f32],
+}
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (rows, inputs) = x_layout.shape().dims2()?;
-        let (outputs, _) = weight_layout.shape().dims2()?;
-        let bias = values(bias, bias_layout)?;
-        let mut y = Vec::with_capacity(rows * outputs);
-        for _ in 0..rows {
-            y.extend_from_slice(bias);
+impl OutputRows<'_> {
+    /// The gradients from those of `y`, for the `x` that it came from; added to what is there, or in its place.
+    ///
+    /// What is added is summed for itself first, so that the sum over several `x` does not depend on who adds them up.
+    pub fn backward(&mut self, y_gradient: &[f32], x: &[f32], add: bool) {
+        let (tokens, inputs) = (y_gradient.len() / self.outputs, self.weight.len() / self.rows.len());
+        let y_gradient = &y_gradient[self.rows.start..];
+        let left = Matrix::strided(y_gradient, tokens, self.rows.len(), self.outputs).transposed();
+        let product = |values: &mut [f32], add| {
+            multiply(1.0, left, Matrix::new(x, tokens, inputs), Output { values, row_stride: inputs, add });
+        };
+        let mut sums = vec![0.0; self.rows.len()];
+        sum_rows(y_gradient, self.outputs, &mut sums);
+        if add && tokens > ADDED_AT_ONCE {
+            let mut sum = vec![0.0; self.weight.len()];
+            product(&mut sum, false);
+            add_to(self.weight, &sum);
+        } else {
+            product(self.weight, add);
         }
-        multiply(
-            1.0,
-            Matrix::new(values(x, x_layout)?, rows, inputs),
-            Matrix::new(values(weight, weight_layout)?, outputs, inputs).transposed(),
-            Output { values: &mut y, row_stride: outputs, add: true },
-        );
-        Ok((CpuStorage::F32(y), (rows, outputs).into()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _bias: &Tensor,
-        _y: &Tensor,
-        y_gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (rows, inputs) = x.dims2()?;
-        let outputs = weight.dim(0)?;
-        let y_gradient = y_gradient.contiguous()?;
-        let y_gradient = read(&y_gradient)?;
-        let y_gradient_matrix = Matrix::new(&y_gradient, rows, outputs);
-
-        let mut x_gradient = vec![0.0; rows * inputs];
-        multiply(
-            1.0,
-            y_gradient_matrix,
-            Matrix::new(&read(weight)?, outputs, inputs),
-            Output { values: &mut x_gradient, row_stride: inputs, add: false },
-        );
-        let mut weight_gradient = vec![0.0; outputs * inputs];
-        multiply(
-            1.0,
-            y_gradient_matrix.transposed(),
-            Matrix::new(&read(x)?, rows, inputs),
-            Output { values: &mut weight_gradient, row_stride: inputs, add: false },
-        );
-        let mut bias_gradient = vec![0.0; outputs];
-        sum_rows(&y_gradient, &mut bias_gradient);
-        Ok((
-            Some(tensor(x_gradient, (rows, inputs))?),
-            Some(tensor(weight_gradient, (outputs, inputs))?),
-            Some(tensor(bias_gradient, outputs)?),
-        ))
+        if !add {
+            self.bias.fill(0.0);
+        }
+        add_to(self.bias, &sums);
     }
 }
 
 vectorised! {
-    fn sum_rows(matrix: &[f32], sums: &mut [f32]) {
-        for row in matrix.chunks_exact(sums.len()) {
+    /// Sums of the first columns of a matrix whose rows start every `stride` values.
+    fn sum_rows(matrix: &[f32], stride: usize, sums: &mut [f32]) {
+        for row in matrix.chunks(stride) {
             for (sum, value) in sums.iter_mut().zip(row) {
                 *sum += value;
             }
+        }
+    }
+}
+
+vectorised! {
+    /// Adds values one by one.
+    pub(crate) fn add_to(sums: &mut [f32], values: &[f32]) {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += value;
         }
     }
 }

@@ -1,149 +1,117 @@
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+//! Residual connection and LayerNorm in one, forward and backward, on slices: `norm(residual + dropout(branch))`.
 
-use super::composed;
 use super::dropout::Mask;
-use super::values::{read, tensor, values};
+use super::rows::Rows;
 use crate::kernels::{moments, sum_of, vectorised};
 
-/// LayerNorm of `residual + dropout(branch)`, both (rows, width).
-///
-/// `affine` (2, width) is the LayerNorm's weight over its bias: one tensor, because a custom operation has three operands.
+/// What a LayerNorm's backward pass needs of its forward pass.
+#[derive(Debug, Default)]
+pub(crate) struct Normal {
+    /// The rows before weight and bias: mean 0, deviation 1. The branch until the forward pass.
+    pub values: Vec<f32>,
+    /// One over the deviation of each row.
+    pub scales: Vec<f32>,
+}
+
+/// The weight and the bias of a LayerNorm, or the gradients of both.
+#[derive(Clone, Copy)]
+pub(crate) struct Affine<T> {
+    pub weight: T,
+    pub bias: T,
+}
+
+/// What happens to the branch, and the numbers of its rows to dropout.
+#[derive(Clone, Copy)]
+pub(crate) struct Branch<'a> {
+    pub mask: Option<Mask>,
+    pub rows: Rows<'a>,
+}
+
+/// The norm of the branch, which stands in `normal`, plus the residual.
 pub(crate) fn add_norm(
-    branch: &Tensor,
-    residual: &Tensor,
-    affine: &Tensor,
-    epsilon: f64,
-    mask: Option<Mask>,
-) -> Result<Tensor> {
-    if !branch.device().is_cpu() {
-        return composed::add_norm(branch, residual, affine, epsilon, mask);
-    }
-    let operation = AddNorm { epsilon: epsilon as f32, mask };
-    branch.contiguous()?.apply_op3(&residual.contiguous()?, &affine.contiguous()?, operation)
-}
-
-struct AddNorm {
+    normal: &mut Normal,
+    residual: &[f32],
+    affine: Affine<&[f32]>,
     epsilon: f32,
-    mask: Option<Mask>,
-}
-
-impl CustomOp3 for AddNorm {
-    fn name(&self) -> &'static str {
-        "add-norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        branch: &CpuStorage,
-        branch_layout: &Layout,
-        residual: &CpuStorage,
-        residual_layout: &Layout,
-        affine: &CpuStorage,
-        affine_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let mut y = values(branch, branch_layout)?.to_vec();
-        normalise(&mut y, values(residual, residual_layout)?, values(affine, affine_layout)?, self);
-        Ok((CpuStorage::F32(y), branch_layout.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        branch: &Tensor,
-        residual: &Tensor,
-        affine: &Tensor,
-        _y: &Tensor,
-        y_gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let y_gradient = y_gradient.contiguous()?;
-        // The rows come in as the operands and leave as their gradients.
-        let mut branch_rows = read(branch)?.to_vec();
-        let mut residual_rows = read(residual)?.to_vec();
-        let mut affine_gradient = vec![0.0; affine.elem_count()];
-        normalise_backward(
-            &read(affine)?,
-            &read(&y_gradient)?,
-            &mut branch_rows,
-            &mut residual_rows,
-            &mut affine_gradient,
-            self,
-        );
-        Ok((
-            Some(tensor(branch_rows, branch.shape())?),
-            Some(tensor(residual_rows, residual.shape())?),
-            Some(tensor(affine_gradient, affine.shape())?),
-        ))
-    }
+    branch: Branch,
+    y: &mut [f32],
+) {
+    let Normal { values, scales } = normal;
+    scales.resize(values.len() / affine.weight.len(), 0.0);
+    normalise(values, scales, residual, affine, epsilon, branch, y);
 }
 
 vectorised! {
-    fn normalise(rows: &mut [f32], residual: &[f32], affine: &[f32], operation: &AddNorm) {
-        let width = affine.len() / 2;
-        let (weight, bias) = affine.split_at(width);
-        for (number, (row, residual)) in rows.chunks_exact_mut(width).zip(residual.chunks_exact(width)).enumerate() {
-            add(row, residual, number * width, operation.mask);
-            let (mean, deviation) = moments(row, operation.epsilon);
+    fn normalise(
+        values: &mut [f32],
+        scales: &mut [f32],
+        residual: &[f32],
+        affine: Affine<&[f32]>,
+        epsilon: f32,
+        branch: Branch<'_>,
+        y: &mut [f32],
+    ) {
+        let width = affine.weight.len();
+        let rows = values.chunks_exact_mut(width).zip(residual.chunks_exact(width)).zip(y.chunks_exact_mut(width));
+        for (number, ((row, residual), y)) in rows.enumerate() {
+            drop_out(row, number, branch);
+            for (value, residual) in row.iter_mut().zip(residual) {
+                *value += residual;
+            }
+            let (mean, deviation) = moments(row, epsilon);
             let scale = 1.0 / deviation;
-            for ((value, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
-                *value = (*value - mean) * scale * weight + bias;
+            scales[number] = scale;
+            for (((value, y), weight), bias) in row.iter_mut().zip(y).zip(affine.weight).zip(affine.bias) {
+                *value = (*value - mean) * scale;
+                *y = *value * weight + bias;
             }
         }
     }
 }
 
 vectorised! {
-    fn normalise_backward(
-        affine: &[f32],
-        y_gradient: &[f32],
-        branch: &mut [f32],
-        residual: &mut [f32],
-        affine_gradient: &mut [f32],
-        operation: &AddNorm,
+    /// Turns the gradient of the results into that of the residual, writes that of the branch, and adds to those of weight
+    /// and bias.
+    pub(crate) fn add_norm_backward(
+        normal: &Normal,
+        weight: &[f32],
+        branch: Branch<'_>,
+        gradient: &mut [f32],
+        branch_gradient: &mut [f32],
+        affine_gradient: Affine<&mut [f32]>,
     ) {
-        let width = affine.len() / 2;
-        let weight = &affine[..width];
-        let (weight_gradient, bias_gradient) = affine_gradient.split_at_mut(width);
-        let rows = branch.chunks_exact_mut(width).zip(residual.chunks_exact_mut(width)).zip(y_gradient.chunks_exact(width));
-        for (number, ((branch, residual), y_gradient)) in rows.enumerate() {
-            add(branch, residual, number * width, operation.mask);
-            let (mean, deviation) = moments(branch, operation.epsilon);
-            let scale = 1.0 / deviation;
-            for value in branch.iter_mut() {
-                *value = (*value - mean) * scale;
+        let width = weight.len();
+        let Affine { weight: weight_gradient, bias: bias_gradient } = affine_gradient;
+        let rows = gradient.chunks_exact_mut(width).zip(branch_gradient.chunks_exact_mut(width));
+        let rows = rows.zip(normal.values.chunks_exact(width).zip(&normal.scales));
+        for (number, ((gradient, branch_gradient), (normal, scale))) in rows.enumerate() {
+            for ((sum, gradient), normal) in weight_gradient.iter_mut().zip(&*gradient).zip(normal) {
+                *sum += gradient * normal;
             }
-            for ((sum, gradient), value) in weight_gradient.iter_mut().zip(y_gradient).zip(&*branch) {
-                *sum += gradient * value;
-            }
-            for (sum, gradient) in bias_gradient.iter_mut().zip(y_gradient) {
+            for (sum, gradient) in bias_gradient.iter_mut().zip(&*gradient) {
                 *sum += gradient;
             }
-            let (weight, gradient, normal) = (&weight[..width], &y_gradient[..width], &branch[..width]);
-            let mean_gradient = sum_of(width, |i| gradient[i] * weight[i]) / width as f32;
-            let mean_product = sum_of(width, |i| gradient[i] * weight[i] * normal[i]) / width as f32;
-            for (((residual, gradient), weight), normal) in residual.iter_mut().zip(y_gradient).zip(weight).zip(normal) {
-                *residual = scale * (gradient * weight - mean_gradient - normal * mean_product);
+            for (gradient, weight) in gradient.iter_mut().zip(weight) {
+                *gradient *= weight;
             }
-            branch.copy_from_slice(residual);
-            if let Some(mask) = operation.mask {
-                for (element, value) in branch.iter_mut().enumerate() {
-                    *value *= mask.factor(number * width + element);
-                }
+            let (gradient, normal) = (&mut gradient[..width], &normal[..width]);
+            let mean = sum_of(width, |i| gradient[i]) / width as f32;
+            let mean_product = sum_of(width, |i| gradient[i] * normal[i]) / width as f32;
+            for (gradient, normal) in gradient.iter_mut().zip(normal) {
+                *gradient = scale * (*gradient - mean - normal * mean_product);
             }
+            branch_gradient.copy_from_slice(gradient);
+            drop_out(branch_gradient, number, branch);
         }
     }
 }
 
 #[inline(always)]
-fn add(row: &mut [f32], residual: &[f32], first: usize, mask: Option<Mask>) {
-    match mask {
-        Some(mask) => {
-            for (element, (value, residual)) in row.iter_mut().zip(residual).enumerate() {
-                *value = *value * mask.factor(first + element) + residual;
-            }
-        }
-        None => {
-            for (value, residual) in row.iter_mut().zip(residual) {
-                *value += residual;
-            }
+fn drop_out(row: &mut [f32], number: usize, branch: Branch) {
+    if let Some(mask) = branch.mask {
+        let first = branch.rows.token(number) * row.len();
+        for (element, value) in row.iter_mut().enumerate() {
+            *value *= mask.factor(first + element);
         }
     }
 }

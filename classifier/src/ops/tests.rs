@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, Var};
 
-use super::*;
+use super::graph::{activate, add_norm, attention, dropout, linear, lookup, lookup_positions};
+use super::{Mask, Texts, attention_pool, composed, max_pool, mean_pool};
 use crate::model::Activation;
 
 /// Numbers of either sign, the same for the same key.

@@ -11,7 +11,7 @@ pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a
 }
 
 /// The values of a contiguous f32 tensor on the CPU, inside a backward pass.
-pub(super) fn read(tensor: &Tensor) -> Result<impl Deref<Target = [f32]>> {
+pub(crate) fn read(tensor: &Tensor) -> Result<impl Deref<Target = [f32]>> {
     let (storage, layout) = tensor.storage_and_layout();
     let range = contiguous(layout)?;
     match &*storage {

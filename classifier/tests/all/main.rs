@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod damaged;
+mod encoder;
 mod labels;
 mod linear;
 mod parity;
