@@ -11,7 +11,7 @@ use classifier::DeviceChoice;
 use classifier::model::Pooling;
 use trainer::report::Report;
 use trainer::tensorboard::EventFile;
-use trainer::{Base, BestBy, ClassWeights, Dataset, Replica, Settings, Trained};
+use trainer::{Base, BestBy, ClassWeights, Dataset, Precision, Replica, Settings, Trained};
 
 use crate::dataset_flags::ColumnFlags;
 use display::Display;
@@ -149,6 +149,10 @@ pub struct Arguments {
     #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
 
+    /// What matrices are multiplied in: auto (bf16 on a GPU, f32 on the CPU), f32 or bf16. Weights stay f32 with each.
+    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = Precision::Auto)]
+    precision: Precision,
+
     /// Directory for an event file that TensorBoard opens: loss, learning rate, and every metric of the validation texts.
     #[arg(long, env = "LABELSTREAM_TENSORBOARD", value_name = "DIR")]
     tensorboard: Option<PathBuf>,
@@ -229,6 +233,7 @@ fn settings(arguments: &Arguments) -> Settings {
         seed: arguments.seed.unwrap_or(usual.seed),
         threads: (arguments.threads.unwrap_or(usual.threads) / arguments.replicas.processes()).max(1),
         device: arguments.device,
+        precision: arguments.precision,
         state: arguments.state.clone(),
         save_steps: arguments.save_steps,
         replica: None,

@@ -44,6 +44,12 @@ pub struct Head {
     pub optimization_steps: usize,
     /// Numbers that are learned.
     pub trainable_parameters: usize,
+    /// Encoder layers of the model.
+    pub layers: usize,
+    /// Width of a token's vector.
+    pub hidden_size: usize,
+    /// Width inside a feed-forward block.
+    pub intermediate_size: usize,
     /// Names of the classes, in the order of the model's outputs.
     pub labels: Vec<String>,
     /// Parameters that the base did not have, made from the seed; empty where the whole model is new.
@@ -70,6 +76,8 @@ pub enum Progress<'a> {
         learning_rate: f64,
         /// Texts of the step.
         examples: usize,
+        /// Tokens of these texts.
+        tokens: usize,
     },
     /// The validation texts were classified.
     Evaluated {
@@ -133,7 +141,7 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
     let (mut step, mut examples_seen, mut learning_seconds, mut ends) = (first, 0, 0.0, false);
     while step < run.head.optimization_steps && !ends {
         let step_started = Instant::now();
-        let Step { loss, learning_rate, examples } = run.step(step)?;
+        let Step { loss, learning_rate, examples, tokens } = run.step(step)?;
         if step.is_multiple_of(run.order.steps()) {
             losses = EpochLoss::default();
         }
@@ -141,7 +149,7 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
         step += 1;
         examples_seen += examples;
         learning_seconds += step_started.elapsed().as_secs_f64();
-        progress(&Progress::Stepped { step, loss, learning_rate, examples })?;
+        progress(&Progress::Stepped { step, loss, learning_rate, examples, tokens })?;
 
         let is_due = run.evaluates_after(step);
         if is_due {
@@ -212,6 +220,7 @@ struct Step {
     loss: f64,
     learning_rate: f64,
     examples: usize,
+    tokens: usize,
 }
 
 impl<'a> Run<'a> {
@@ -221,7 +230,7 @@ impl<'a> Run<'a> {
         let best_by = &settings.best_by;
         ensure!(best_by.is_for(config.labels.names()), "best-by: there is no {best_by} of these classes");
         let learner = Learner::new(parameters, config, settings, &device)?;
-        let model = Model::new(config, &learner.parameters)?;
+        let model = Model::new(config, &learner.parameters, settings.precision)?;
         let order = Order::new(&start.train, settings);
         Ok(Self {
             settings,
@@ -249,8 +258,10 @@ impl<'a> Run<'a> {
         let learning_rate = self.settings.learning_rate * schedule::linear(step, warmup, all);
         let clip = (self.settings.max_grad_norm / (norm + 1e-6)).min(1.0);
         self.learner.step(step + 1, &self.gradients, learning_rate, clip)?;
-        let examples = self.order.of_step(step).iter().map(Vec::len).sum();
-        Ok(Step { loss, learning_rate, examples })
+        let batches = self.order.of_step(step);
+        let texts = || batches.iter().flatten();
+        let tokens = texts().map(|index| self.start.train[*index].ids.len()).sum();
+        Ok(Step { loss, learning_rate, examples: texts().count(), tokens })
     }
 
     /// The mean loss of a step's batches as if they were one; its gradients are then at hand.
@@ -347,6 +358,9 @@ impl Head {
             accumulation_steps: settings.accumulation_steps,
             optimization_steps: order.steps() * settings.epochs,
             trainable_parameters: learner.parameters.variables().map(|(_, tensor)| tensor.elem_count()).sum(),
+            layers: start.checkpoint.config.num_hidden_layers,
+            hidden_size: start.checkpoint.config.hidden_size,
+            intermediate_size: start.checkpoint.config.intermediate_size,
             labels: start.checkpoint.config.labels.names().to_vec(),
             initialised: start.initialised.clone(),
         }

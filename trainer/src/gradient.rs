@@ -9,6 +9,7 @@ use crate::batches::Sample;
 use crate::loss::Loss;
 use crate::parallel;
 use crate::replicas::Share;
+use crate::settings::Precision;
 
 /// One gradient a variable, sorted by the parameters' names: on the CPU in memory that is used again at each step.
 pub(crate) enum Gradients {
@@ -19,7 +20,7 @@ pub(crate) enum Gradients {
 /// A model as its gradients are computed.
 pub(crate) struct Model {
     classifier: BertClassifier,
-    /// What is below its pooling, by hand; on the CPU.
+    /// What is below its pooling, by hand: on the CPU in f32.
     encoder: Option<Encoder>,
     parameters: Parameters,
 }
@@ -40,10 +41,12 @@ pub(crate) struct Pass<'a> {
 
 impl Model {
     /// Over parameters that it shares.
-    pub(crate) fn new(config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
+    pub(crate) fn new(config: &ModelConfig, parameters: &Parameters, precision: Precision) -> Result<Self> {
         let classifier = BertClassifier::new(config, parameters)?;
-        let on_cpu = classifier.device().is_cpu();
-        let encoder = on_cpu.then(|| Encoder::new(config, parameters)).transpose()?;
+        let is_bf16 = precision.is_bf16(classifier.device());
+        let by_hand = classifier.device().is_cpu() && !is_bf16;
+        let encoder = by_hand.then(|| Encoder::new(config, parameters)).transpose()?;
+        let classifier = if is_bf16 { classifier.in_bf16() } else { classifier };
         Ok(Self { classifier, encoder, parameters: parameters.clone() })
     }
 }
@@ -51,9 +54,10 @@ impl Model {
 impl Gradients {
     /// None yet.
     pub(crate) fn new(model: &Model) -> Self {
-        match model.encoder {
-            Some(_) => Self::Cpu { sums: model::Gradients::new(&model.parameters), traces: Vec::new() },
-            None => Self::Device(Vec::new()),
+        if model.classifier.device().is_cpu() {
+            Self::Cpu { sums: model::Gradients::new(&model.parameters), traces: Vec::new() }
+        } else {
+            Self::Device(Vec::new())
         }
     }
 
@@ -82,7 +86,8 @@ impl Gradients {
     /// On the CPU the samples are dealt to `threads` shards a replica, each on a thread of its own, and the shards are summed
     /// in order: the result depends on the number of threads (by rounding) but not on their timing.
     pub(crate) fn add_batch(&mut self, model: &Model, samples: &[Sample], pass: Pass) -> Result<f64> {
-        let threads = if model.encoder.is_some() { pass.threads } else { 1 };
+        let on_cpu = matches!(self, Self::Cpu { .. });
+        let threads = if on_cpu { pass.threads } else { 1 };
         let shards = (threads * pass.share.replicas).min(samples.len());
         let first = threads * pass.share.rank;
         // Neighbours are of similar length, so dealing them out in turn gives shards of similar work. A last batch may have
@@ -90,58 +95,9 @@ impl Gradients {
         let own: Vec<Shard> = (first..shards.min(first + threads))
             .map(|number| Shard::new(samples.iter().skip(number).step_by(shards), pass.dropout.shard(number)))
             .collect();
-        match (self, &model.encoder) {
-            (Self::Cpu { sums, traces }, Some(encoder)) => {
-                traces.resize_with(own.len(), Trace::default);
-                let jobs = own.iter().zip(traces.iter_mut()).collect();
-                let heads = parallel::map(
-                    threads,
-                    jobs,
-                    |_| 1,
-                    |(shard, trace)| {
-                        let hidden = encoder.forward(&shard.batch, Some(&shard.dropout), trace)?;
-                        let hidden = Var::from_tensor(&hidden)?;
-                        let (loss, mut head) = shard.backward(model, Some(&hidden), pass)?;
-                        trace.set_gradient(&head.remove(&hidden).context("no gradient reached the encoder: a bug")?)?;
-                        Ok((loss, head))
-                    },
-                )?;
-                encoder.backward(traces, sums)?;
-                for (slot, (_, parameter)) in model.parameters.variables().enumerate() {
-                    for gradient in heads.iter().filter_map(|(_, head)| head.get(parameter)) {
-                        read(&gradient.contiguous()?, |values| sums.add(slot, values))?;
-                    }
-                }
-                if own.is_empty() {
-                    sums.fill();
-                }
-                if let Some((name, _)) = sums.missing().and_then(|slot| model.parameters.variables().nth(slot)) {
-                    bail!("no gradient reached {name}: that is a bug");
-                }
-                Ok(heads.iter().map(|(loss, _)| loss).sum())
-            }
-            (Self::Device(sums), None) => {
-                let zeros = || model.parameters.variables().map(|(_, parameter)| Ok(parameter.zeros_like()?.detach()));
-                let Some(shard) = own.first() else {
-                    if sums.is_empty() {
-                        *sums = zeros().collect::<Result<_>>()?;
-                    }
-                    return Ok(0.0);
-                };
-                let (loss, mut store) = shard.backward(model, None, pass)?;
-                let gradients = model.parameters.variables().map(|(name, parameter)| {
-                    let gradient = store.remove(parameter);
-                    gradient.with_context(|| format!("no gradient reached {name}: that is a bug"))
-                });
-                let gradients = gradients.collect::<Result<Vec<_>>>()?;
-                *sums = if sums.is_empty() {
-                    gradients
-                } else {
-                    sums.iter().zip(gradients).map(|(sum, gradient)| Ok((sum + gradient)?)).collect::<Result<_>>()?
-                };
-                Ok(loss)
-            }
-            _ => bail!("gradients of another device than the model's: a bug"),
+        match self {
+            Self::Cpu { sums, traces } => add_on_cpu(sums, traces, model, &own, pass),
+            Self::Device(sums) => add_on_device(sums, model, &own, pass),
         }
     }
 
@@ -195,6 +151,56 @@ impl Gradients {
     }
 }
 
+fn add_on_cpu(
+    sums: &mut model::Gradients,
+    traces: &mut Vec<Trace>,
+    model: &Model,
+    shards: &[Shard],
+    pass: Pass,
+) -> Result<f64> {
+    traces.resize_with(shards.len(), Trace::default);
+    let jobs = shards.iter().zip(traces.iter_mut()).collect();
+    let results = parallel::map(pass.threads, jobs, |_| 1, |(shard, trace)| shard.backward(model, trace, pass))?;
+    if let Some(encoder) = &model.encoder {
+        encoder.backward(traces, sums)?;
+    }
+    for (slot, (_, parameter)) in model.parameters.variables().enumerate() {
+        for gradient in results.iter().filter_map(|(_, store)| store.get(parameter)) {
+            read(&gradient.contiguous()?, |values| sums.add(slot, values))?;
+        }
+    }
+    if shards.is_empty() {
+        sums.fill();
+    }
+    if let Some((name, _)) = sums.missing().and_then(|slot| model.parameters.variables().nth(slot)) {
+        bail!("no gradient reached {name}: that is a bug");
+    }
+    Ok(results.iter().map(|(loss, _)| loss).sum())
+}
+
+fn add_on_device(sums: &mut Vec<Tensor>, model: &Model, shards: &[Shard], pass: Pass) -> Result<f64> {
+    let variables = || model.parameters.variables();
+    let mut sum = 0.0;
+    for shard in shards {
+        let (loss, mut store) = shard.backward(model, &mut Trace::default(), pass)?;
+        let gradients = variables().map(|(name, parameter)| {
+            let gradient = store.remove(parameter);
+            gradient.with_context(|| format!("no gradient reached {name}: that is a bug"))
+        });
+        let gradients = gradients.collect::<Result<Vec<_>>>()?;
+        *sums = if sums.is_empty() {
+            gradients
+        } else {
+            sums.iter().zip(gradients).map(|(sum, gradient)| Ok((sum + gradient)?)).collect::<Result<_>>()?
+        };
+        sum += loss;
+    }
+    if sums.is_empty() {
+        *sums = variables().map(|(_, parameter)| Ok(parameter.zeros_like()?.detach())).collect::<Result<_>>()?;
+    }
+    Ok(sum)
+}
+
 /// The part of a batch that one thread computes.
 struct Shard {
     batch: TokenBatch,
@@ -208,15 +214,21 @@ impl Shard {
         Self { batch: TokenBatch::new(&texts), labels: samples.map(|sample| sample.label).collect(), dropout }
     }
 
-    /// The loss, and the gradients of all variables that candle has followed: from the encoder's result, where there is one.
-    fn backward(&self, model: &Model, hidden: Option<&Tensor>, pass: Pass) -> Result<(f64, GradStore)> {
-        let logits = match hidden {
-            Some(hidden) => model.classifier.classify(hidden, &self.batch, Some(&self.dropout)),
-            None => model.classifier.forward(&self.batch, Some(&self.dropout)),
+    /// The loss, and the gradients of all variables that candle has followed: where the encoder is by hand, those above it; it
+    /// finds in the trace what it needs to go on.
+    fn backward(&self, model: &Model, trace: &mut Trace, pass: Pass) -> Result<(f64, GradStore)> {
+        let dropout = Some(&self.dropout);
+        let backward = |logits: Tensor| {
+            let loss = (pass.loss.sum(&logits, &self.labels)? * pass.scale)?;
+            anyhow::Ok((f64::from(loss.to_scalar::<f32>()?), loss.backward()?))
         };
-        let loss = (pass.loss.sum(&logits?, &self.labels)? * pass.scale)?;
-        let store = loss.backward()?;
-        Ok((f64::from(loss.to_scalar::<f32>()?), store))
+        let Some(encoder) = &model.encoder else {
+            return backward(model.classifier.forward(&self.batch, dropout)?);
+        };
+        let hidden = Var::from_tensor(&encoder.forward(&self.batch, dropout, trace)?)?;
+        let (loss, store) = backward(model.classifier.classify(&hidden, &self.batch, dropout)?)?;
+        trace.set_gradient(store.get(&hidden).context("no gradient reached the encoder: a bug")?)?;
+        Ok((loss, store))
     }
 }
 

@@ -192,7 +192,13 @@ mod tests {
         let evaluation = Evaluation::of_scores(&labels, &[0, 1, 1], &scores);
         let mut report = Report::default();
         for step in 1..=1000 {
-            report.record(&Progress::Stepped { step, loss: 1.0 / step as f64, learning_rate: 1e-3, examples: 32 });
+            report.record(&Progress::Stepped {
+                step,
+                loss: 1.0 / step as f64,
+                learning_rate: 1e-3,
+                examples: 32,
+                tokens: 500,
+            });
         }
         report.record(&Progress::Evaluated { step: 1000, evaluation: &evaluation, best: true });
         (report, evaluation)

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Result, ensure};
-use classifier::DeviceChoice;
 use classifier::model::Pooling;
+use classifier::{Device, DeviceChoice};
 use serde::{Serialize, Serializer};
 
 use crate::metrics::BestBy;
@@ -79,6 +79,8 @@ pub struct Settings {
     /// Where the model runs.
     #[serde(serialize_with = "as_text")]
     pub device: DeviceChoice,
+    /// What it multiplies matrices in.
+    pub precision: Precision,
     /// A directory where the state of the run is kept, and from which a run that was killed goes on.
     #[serde(skip)]
     pub state: Option<PathBuf>,
@@ -88,6 +90,65 @@ pub struct Settings {
     /// Our place among processes that train together, each with its share of every batch.
     #[serde(skip)]
     pub replica: Option<Replica>,
+}
+
+/// What matrices are multiplied in. Weights, their moments and gradients, LayerNorm, softmax and the loss are f32 with each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// bf16 on a GPU, f32 on the CPU.
+    #[default]
+    Auto,
+    /// f32.
+    F32,
+    /// bf16, which a GPU multiplies many times faster; on the CPU it is slower, and there to be looked at.
+    Bf16,
+}
+
+impl Precision {
+    /// Whether it means bf16 on this device.
+    pub fn is_bf16(self, device: &Device) -> bool {
+        match self {
+            Self::Auto => !device.is_cpu(),
+            Self::F32 => false,
+            Self::Bf16 => true,
+        }
+    }
+}
+
+/// A name that is no precision's.
+#[derive(Debug)]
+pub struct UnknownPrecision(String);
+
+impl std::error::Error for UnknownPrecision {}
+
+impl fmt::Display for UnknownPrecision {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "no precision is called {:?}; there are auto, f32 and bf16", self.0)
+    }
+}
+
+impl FromStr for Precision {
+    type Err = UnknownPrecision;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPrecision> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(UnknownPrecision(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
 }
 
 /// What each class counts in the loss.
@@ -144,6 +205,7 @@ impl Settings {
             seed: 42,
             threads: std::thread::available_parallelism().map_or(1, Into::into),
             device: DeviceChoice::Auto,
+            precision: Precision::Auto,
             state: None,
             save_steps: None,
             replica: None,
@@ -233,6 +295,16 @@ mod tests {
         for base in ["new", "new-linear", "new-bert", "some/checkpoint"] {
             Settings::for_base(&base.parse().unwrap()).check().unwrap();
         }
+    }
+
+    #[test]
+    fn a_precision_is_read_as_it_is_written_and_bf16_is_for_gpus_alone_unless_told() {
+        for precision in [Precision::Auto, Precision::F32, Precision::Bf16] {
+            assert_eq!(precision.to_string().parse::<Precision>().unwrap(), precision);
+        }
+        assert!("f16".parse::<Precision>().unwrap_err().to_string().contains("auto, f32 and bf16"));
+        let on_cpu = [Precision::Auto, Precision::F32, Precision::Bf16].map(|one| one.is_bf16(&Device::Cpu));
+        assert_eq!(on_cpu, [false, false, true]);
     }
 
     #[test]

@@ -190,7 +190,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut events = EventFile::create(directory.path()).unwrap();
         for step in 1..=3 {
-            let progress = Progress::Stepped { step, loss: 0.7, learning_rate: 1e-3, examples: 32 };
+            let progress = Progress::Stepped { step, loss: 0.7, learning_rate: 1e-3, examples: 32, tokens: 500 };
             events.record(&progress).unwrap();
         }
         let file = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap();

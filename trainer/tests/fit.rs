@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use classifier::checkpoint::{Checkpoint, Manifest};
 use classifier::{Classifier, Device, DeviceChoice};
-use trainer::{Base, ClassWeights, Dataset, Progress, Row, Settings, Summary};
+use trainer::{Base, ClassWeights, Dataset, Precision, Progress, Row, Settings, Summary};
 
 /// Texts of which the first character alone tells the class.
 fn rows(count: usize) -> Vec<Row> {
@@ -90,6 +90,19 @@ fn the_same_seed_gives_the_same_bits_and_another_seed_does_not() {
     let first = run(1);
     assert!(first == run(1), "two runs of one seed differ");
     assert!(first != run(2), "two seeds gave the same weights");
+}
+
+#[test]
+fn in_bf16_the_task_is_learned_and_the_weights_keep_what_bf16_would_round_away() {
+    let run = |precision| Run::new(&Settings { precision, epochs: 3, ..thorough() }, &dataset(192), &Base::NewBert);
+    let (exact, rounded) = (run(Precision::F32), run(Precision::Bf16));
+    assert_eq!(rounded.summary.evaluation.as_ref().unwrap().accuracy, 1.0, "{:?}", rounded.losses);
+    assert!(rounded.losses[0] != exact.losses[0] && (rounded.losses[0] - exact.losses[0]).abs() < 0.01);
+    assert!(rounded.losses.last().unwrap() < &(rounded.losses[0] / 2.0), "{:?}", rounded.losses);
+    let is_rounded = |value: &f32| value.to_bits() & 0xffff == 0;
+    let weights: Vec<f32> = weights(&rounded.out()).into_iter().flat_map(|(_, values)| values).collect();
+    let kept = weights.iter().filter(|value| !is_rounded(value)).count();
+    assert!(kept as f64 > 0.9 * weights.len() as f64, "{kept} of {}", weights.len());
 }
 
 #[test]

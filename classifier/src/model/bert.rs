@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::parameters::shapes;
 use super::{Activation, Dropout, ModelConfig, Parameters, Pooling, TokenBatch};
@@ -14,6 +14,8 @@ pub struct BertClassifier {
     pooler: Pooler,
     classifier: Linear,
     classifier_dropout: f64,
+    /// What matrices are multiplied in.
+    products: DType,
 }
 
 impl BertClassifier {
@@ -35,7 +37,14 @@ impl BertClassifier {
             pooler: Pooler::new(config, parameters)?,
             classifier: Linear::new("classifier", parameters)?,
             classifier_dropout: config.classifier_dropout.unwrap_or(config.hidden_dropout_prob),
+            products: DType::F32,
         })
+    }
+
+    /// The same with matrices multiplied in bf16, as torch's autocast has it: the parameters and their gradients stay f32, and
+    /// so do LayerNorm, softmax and what the layers add to. Composed of candle's operations on any device.
+    pub fn in_bf16(self) -> Self {
+        Self { products: DType::BF16, ..self }
     }
 
     /// The logits, one row a text. Without `dropout` the model is deterministic, as it serves.
@@ -45,10 +54,10 @@ impl BertClassifier {
     /// # Errors
     /// A token that the embedding has no row for, a text longer than the model has positions; failures of the device.
     pub fn forward(&self, batch: &TokenBatch, dropout: Option<&Dropout>) -> Result<Tensor> {
-        let texts = Texts::new(batch.starts(), self.device())?;
+        let texts = self.texts(batch)?;
         let mut hidden = self.embeddings.forward(batch, &texts, dropout)?;
         for layer in &self.layers {
-            hidden = layer.forward(&hidden, &texts, dropout)?;
+            hidden = layer.forward(&hidden, &texts, dropout, self.products)?;
         }
         if let Pooler::Cls(_) = self.pooler {
             let first_tokens: Arc<[u32]> = batch.ranges().map(|range| range.start as u32).collect();
@@ -63,10 +72,15 @@ impl BertClassifier {
     /// # Errors
     /// Failures of the device.
     pub fn classify(&self, hidden: &Tensor, batch: &TokenBatch, dropout: Option<&Dropout>) -> Result<Tensor> {
-        let pooled = self.pooler.forward(hidden, &Texts::new(batch.starts(), self.device())?)?;
+        let pooled = self.pooler.forward(hidden, &self.texts(batch)?)?;
         let mask =
             dropout.and_then(|dropout| dropout.site(self.layers.len() + 1, Site::Output, self.classifier_dropout));
         self.classifier.forward(&graph::dropout(&pooled, mask)?)
+    }
+
+    fn texts(&self, batch: &TokenBatch) -> Result<Texts> {
+        let is_fused = self.device().is_cpu() && self.products == DType::F32;
+        if is_fused { Ok(Texts::new(batch.starts())) } else { Texts::padded(batch.starts(), self.device()) }
     }
 
     /// Where the parameters are.
@@ -181,15 +195,18 @@ impl Layer {
         })
     }
 
-    fn forward(&self, hidden: &Tensor, texts: &Texts, dropout: Option<&Dropout>) -> Result<Tensor> {
+    fn forward(&self, hidden: &Tensor, texts: &Texts, dropout: Option<&Dropout>, products: DType) -> Result<Tensor> {
         let mask = |site, probability| dropout.and_then(|dropout| dropout.site(self.number, site, probability));
-        let (query, key, value) = (self.query.forward(hidden)?, self.key.forward(hidden)?, self.value.forward(hidden)?);
+        let rounded = hidden.to_dtype(products)?;
+        let (query, key, value) =
+            (self.query.forward(&rounded)?, self.key.forward(&rounded)?, self.value.forward(&rounded)?);
         let context =
             graph::attention(&query, &key, &value, texts, self.heads, mask(Site::Attention, self.attention_dropout))?;
         let attended = self.attention_output.forward(&context)?;
         let attended =
             self.attention_norm.forward(&attended, hidden, mask(Site::AttentionOutput, self.hidden_dropout))?;
-        let inner = graph::activate(&self.intermediate.forward(&attended)?, self.activation)?;
+        let inner = self.intermediate.forward(&attended.to_dtype(products)?)?;
+        let inner = graph::activate(&inner, self.activation)?;
         let outer = self.output.forward(&inner)?;
         self.output_norm.forward(&outer, &attended, mask(Site::Output, self.hidden_dropout))
     }
@@ -209,8 +226,9 @@ impl Linear {
         })
     }
 
+    /// In the precision of `x`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        graph::linear(x, &self.weight, &self.bias)
+        graph::linear(x, &self.weight.to_dtype(x.dtype())?, &self.bias.to_dtype(x.dtype())?)
     }
 }
 

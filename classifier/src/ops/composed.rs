@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 
 use super::attention::first_scores;
 use super::dropout::Mask;
@@ -14,7 +14,16 @@ use crate::model::Activation;
 pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     // The bias as a product with ones: its gradient is then a matrix product too, instead of a slow sum over rows.
     let ones = Tensor::ones((x.dim(0)?, 1), x.dtype(), x.device())?;
-    x.matmul(&weight.t()?)? + ones.matmul(&bias.unsqueeze(0)?)?
+    product(x, &weight.t()?)? + product(&ones, &bias.unsqueeze(0)?)?
+}
+
+/// The matrix product. Where a device has none for half precision, that of the same numbers in f32, rounded: what a GPU
+/// computes too.
+fn product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
+    if left.device().is_cpu() && left.dtype() == DType::BF16 {
+        return left.to_dtype(DType::F32)?.matmul(&right.to_dtype(DType::F32)?)?.to_dtype(DType::BF16);
+    }
+    left.matmul(right)
 }
 
 pub(super) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
@@ -27,9 +36,10 @@ pub(super) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
 
 pub(super) fn dropout(x: &Tensor, mask: Mask) -> Result<Tensor> {
     let factors: Vec<f32> = (0..x.elem_count()).map(|element| mask.factor(element)).collect();
-    x * Tensor::from_vec(factors, x.shape(), x.device())?
+    x * Tensor::from_vec(factors, x.shape(), x.device())?.to_dtype(x.dtype())?
 }
 
+/// In f32, whatever the branch is in.
 pub(super) fn add_norm(
     branch: &Tensor,
     residual: &Tensor,
@@ -37,9 +47,10 @@ pub(super) fn add_norm(
     epsilon: f64,
     mask: Option<Mask>,
 ) -> Result<Tensor> {
+    let branch = branch.to_dtype(DType::F32)?;
     let branch = match mask {
-        Some(mask) => dropout(branch, mask)?,
-        None => branch.clone(),
+        Some(mask) => dropout(&branch, mask)?,
+        None => branch,
     };
     let x = (branch + residual)?;
     let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
@@ -55,6 +66,7 @@ pub(super) fn lookup_positions(positions: &Tensor, types: &Tensor, rows: &Arc<[u
     lookup(positions, rows)?.broadcast_add(&types.get(0)?)
 }
 
+/// The softmax in f32, whatever the operands are in.
 pub(super) fn attention(
     query: &Tensor,
     key: &Tensor,
@@ -71,7 +83,8 @@ pub(super) fn attention(
         rows.reshape((padded.texts, padded.longest, heads, size))?.transpose(1, 2)?.contiguous()
     };
     let (query, key, value) = (by_head(query)?, by_head(key)?, by_head(value)?);
-    let scores = (query.matmul(&key.t()?.contiguous()?)? * (1.0 / (size as f64).sqrt()))?;
+    let scores = product(&query, &key.t()?.contiguous()?)?.to_dtype(DType::F32)?;
+    let scores = (scores * (1.0 / (size as f64).sqrt()))?;
     let scores = scores.broadcast_add(&padded.penalty)?;
     let powers = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
     let probabilities = powers.broadcast_div(&powers.sum_keepdim(D::Minus1)?)?;
@@ -81,7 +94,7 @@ pub(super) fn attention(
         }
         None => probabilities,
     };
-    let context = probabilities.matmul(&value)?.transpose(1, 2)?.contiguous()?;
+    let context = product(&probabilities.to_dtype(value.dtype())?, &value)?.transpose(1, 2)?.contiguous()?;
     context.reshape((padded.texts * padded.longest, width))?.index_select(&padded.to_packed, 0)
 }
 

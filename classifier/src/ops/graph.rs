@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 
 use super::attention::{self, Operands};
 use super::composed;
@@ -16,9 +16,14 @@ use super::values::{read, tensor, values};
 use super::{activation, add_norm_backward};
 use crate::model::Activation;
 
+/// Whether there is a fused operation for such a tensor.
+fn is_fused(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
+}
+
 /// `x · weightᵀ + bias` for `x` (rows, in), `weight` (out, in) as PyTorch stores it, and `bias` (out).
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !is_fused(x) {
         return composed::linear(x, weight, bias);
     }
     x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Linear)
@@ -74,7 +79,7 @@ impl CustomOp3 for Linear {
 
 /// The activation of every element.
 pub(crate) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !is_fused(x) {
         return composed::activate(x, activation);
     }
     x.contiguous()?.apply_op1(Activate(activation))
@@ -112,7 +117,7 @@ pub(crate) fn add_norm(
     epsilon: f64,
     mask: Option<Mask>,
 ) -> Result<Tensor> {
-    if !branch.device().is_cpu() {
+    if !is_fused(branch) {
         return composed::add_norm(branch, residual, affine, epsilon, mask);
     }
     let operation = AddNorm { epsilon: epsilon as f32, mask };
@@ -262,7 +267,7 @@ impl CustomOp3 for Attention {
 pub(crate) fn dropout(x: &Tensor, mask: Option<Mask>) -> Result<Tensor> {
     match mask {
         None => Ok(x.clone()),
-        Some(mask) if x.device().is_cpu() => x.contiguous()?.apply_op1(Dropout(mask)),
+        Some(mask) if is_fused(x) => x.contiguous()?.apply_op1(Dropout(mask)),
         Some(mask) => composed::dropout(x, mask),
     }
 }

@@ -87,7 +87,7 @@ fn mask() -> Option<Mask> {
 /// Texts of all kinds of lengths: one token, less and more than a vector register, more than two.
 fn texts(padded: bool) -> Texts {
     let starts: Arc<[usize]> = [0, 1, 6, 23, 60, 62].into();
-    if padded { Texts::with_padded(&starts, &Device::Cpu).unwrap() } else { Texts::new(&starts, &Device::Cpu).unwrap() }
+    if padded { Texts::padded(&starts, &Device::Cpu).unwrap() } else { Texts::new(&starts) }
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn pooling_agrees_with_its_padded_references() {
 fn attention_pooling_is_that_of_torch() {
     let rows = Var::new(&[[1.0f32, 2.0], [3.0, -1.0], [0.0, 5.0]], &Device::Cpu).unwrap();
     let query = Var::new(&[[0.5f32, -1.0]], &Device::Cpu).unwrap();
-    let one = Texts::new(&[0, 3].into(), &Device::Cpu).unwrap();
+    let one = Texts::new(&[0, 3].into());
     let pooled = attention_pool(&rows, &query, &one).unwrap();
     let weights = Tensor::new(&[[1.0f32, 2.0]], &Device::Cpu).unwrap();
     let gradients = (&pooled * weights).unwrap().sum_all().unwrap().backward().unwrap();

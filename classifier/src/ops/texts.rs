@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor};
 pub(crate) struct Texts {
     /// Cumulative lengths.
     pub starts: Arc<[usize]>,
-    /// What composed attention needs to go from packed rows to padded ones and back; nothing on the CPU.
+    /// What composed attention needs to go from packed rows to padded ones and back; nothing where it is fused.
     pub padded: Option<Padded>,
 }
 
@@ -23,14 +23,13 @@ pub(crate) struct Padded {
 }
 
 impl Texts {
-    pub fn new(starts: &Arc<[usize]>, device: &Device) -> Result<Self> {
-        let padded = if device.is_cpu() { None } else { Some(Padded::new(starts, device)?) };
-        Ok(Self { starts: starts.clone(), padded })
+    /// For fused operations.
+    pub fn new(starts: &Arc<[usize]>) -> Self {
+        Self { starts: starts.clone(), padded: None }
     }
 
-    /// The same with the padded form on any device, for tests of the composed operations.
-    #[cfg(test)]
-    pub fn with_padded(starts: &Arc<[usize]>, device: &Device) -> Result<Self> {
+    /// For composed ones, on their device.
+    pub fn padded(starts: &Arc<[usize]>, device: &Device) -> Result<Self> {
         Ok(Self { starts: starts.clone(), padded: Some(Padded::new(starts, device)?) })
     }
 

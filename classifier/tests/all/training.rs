@@ -148,3 +148,30 @@ fn new_weights_have_the_configured_spread() {
     let within_one = values.iter().filter(|value| value.abs() < 0.02).count() as f64 / count;
     assert!((within_one - 0.6827).abs() < 5e-3, "{within_one}");
 }
+
+#[test]
+fn in_bf16_parameters_and_gradients_stay_f32_and_are_near_those_of_f32() {
+    for pooling in [Pooling::Cls, Pooling::Mean] {
+        let config = ModelConfig { pooling, ..tiny(Activation::Gelu) };
+        let parameters = initialise(&config, 5).unwrap().trainable().unwrap();
+        let dropout = Dropout::new(9, 4);
+        let exact = BertClassifier::new(&config, &parameters).unwrap();
+        let run = |model: &BertClassifier| {
+            let logits = model.forward(&batch(), Some(&dropout)).unwrap();
+            let gradients = loss(&logits).unwrap().backward().unwrap();
+            let gradient = |(_, parameter): (&str, &Tensor)| gradients.get(parameter).unwrap().clone();
+            (logits, parameters.iter().map(gradient).collect::<Vec<_>>())
+        };
+        let ((exact_logits, exact_gradients), (logits, gradients)) = (run(&exact), run(&exact.clone().in_bf16()));
+        let norm = |tensor: &Tensor| tensor.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+        let distance = |a: &Tensor, b: &Tensor| norm(&(a - b).unwrap());
+        let far = distance(&logits, &exact_logits) / norm(&exact_logits);
+        assert!(far > 0.0 && far < 0.03, "{far}: not rounded, or wrong");
+        for (((name, _), found), expected) in parameters.iter().zip(&gradients).zip(&exact_gradients) {
+            assert_eq!(found.dtype(), candle_core::DType::F32, "{name}");
+            let far = distance(found, expected) / (norm(expected) + 1e-3);
+            // The true gradient of a key's bias is 0.
+            assert!(far < 0.1 || name.ends_with("key.bias"), "{name}: {far}");
+        }
+    }
+}

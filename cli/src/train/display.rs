@@ -24,7 +24,7 @@ impl Display {
         match progress {
             Progress::Started(head) => self.start(head),
             Progress::Resumed { step } => self.line(&format!("goes on after step {step}")),
-            Progress::Stepped { step, loss, learning_rate, examples } => {
+            Progress::Stepped { step, loss, learning_rate, examples, .. } => {
                 self.bar.inc(*examples as u64);
                 self.bar.set_message(format!("step {step}  loss {loss:.4}  learning rate {learning_rate:.2e}"));
             }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::triggers::{Schedule, Triggers};
 use crate::gate::Policy;
 use crate::labeled::Split;
-use crate::settings::{Base, Settings};
+use crate::settings::{Base, Precision, Settings};
 
 /// Everything that can be set. Each flag has an environment variable; secrets belong there or in a file, not on the
 /// command line.
@@ -139,6 +139,10 @@ pub struct Config {
     /// Where models run: auto, cpu, cuda or cuda:N
     #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
+
+    /// What matrices are multiplied in: auto (bf16 on a GPU, f32 on the CPU), f32 or bf16
+    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = Precision::Auto)]
+    pub precision: Precision,
 
     /// Champions before this one whose checkpoints are kept
     #[arg(long, env = "LABELSTREAM_KEEP_CHECKPOINTS", default_value_t = 5)]
@@ -283,6 +287,7 @@ impl Config {
             seed: self.seed.unwrap_or(usual.seed),
             threads: self.threads.unwrap_or(usual.threads),
             device: self.device,
+            precision: self.precision,
             // Nobody looks at the checkpoints on the way.
             save_limit: 0,
             save_steps: Some(self.save_steps),
