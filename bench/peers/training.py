@@ -1,74 +1,128 @@
 #!/usr/bin/env python3
-"""What transformers and PyTorch make of the training loop: texts a second over the first steps of an epoch.
+"""Training steps of labelstream and of PyTorch + transformers, in turn: the same model, texts, tokens and kind of batches.
 
-usage: training.py train_data.csv [--base DIRECTORY] [--steps 40] [--threads 2] [--max-length 128]
+usage: training.py PROGRAM DATA BASE [--steps 20] [--rounds 3] [--batch-size 32] [--threads 2] [--max-length 128]
 
-Without a base: 4 layers of 256 over single characters, as `labelstream train --base new-bert`. Batches of 32 of similar length,
-padded to their longest text, AdamW, clipping at 1. Prints wall-clock and processor time, the latter for machines that
-are busy with other things.
+PROGRAM is labelstream, DATA a directory with train_data.csv (label, text), BASE a checkpoint directory that both fine-tune: the
+one of a small BERT, or transformers' own (`BertForSequenceClassification(BertConfig(vocab_size=21128)).save_pretrained(...)` and a
+vocab.txt make a 12 x 768 to measure with). Batches are of texts of similar length from windows of 50 batches, padded to
+their longest in PyTorch; AdamW with the decay on matrices alone, clipping at 1.
+Prints one JSON object; ratios above 1 mean that labelstream is faster, by the clock and by processor time (medians of the rounds;
+on a machine that is busy with other things the latter is the one to trust). Each side has its own order of the texts: the
+rates in tokens are the fairer ones over few steps.
 """
 import argparse
 import csv
+import json
+import os
 import random
+import resource
+import statistics
+import subprocess
+import sys
 import time
+from pathlib import Path
 
-import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
+WARM_UP, WINDOW = 3, 50
 
-arguments = argparse.ArgumentParser()
-arguments.add_argument("data")
-arguments.add_argument("--base")
-arguments.add_argument("--steps", type=int, default=40)
-arguments.add_argument("--threads", type=int, default=2)
-arguments.add_argument("--max-length", type=int, default=128)
-arguments = arguments.parse_args()
-torch.set_num_threads(arguments.threads)
-torch.manual_seed(1)
-random.seed(1)
 
-rows = list(csv.DictReader(open(arguments.data, encoding="utf-8")))
-names = sorted({row["label"] for row in rows})
-if arguments.base:
+def main():
+    arguments = parse()
+    if arguments.peer:
+        print(json.dumps(peer(arguments)))
+        return
+    sides = {"labelstream": [], "torch": []}
+    for _ in range(arguments.rounds):
+        sides["labelstream"].append(run([
+            arguments.program, "bench", "train", "--data", arguments.data, "--base", arguments.base,
+            "--steps", str(arguments.steps), "--batch-size", str(arguments.batch_size), "--threads", str(arguments.threads),
+            "--max-length", str(arguments.max_length), "--device", "cpu",
+        ]))
+        sides["torch"].append(run([sys.executable, *sys.argv, "--peer"]))
+    median = {
+        side: {name: statistics.median(one[name] for one in rounds) for name in RATES} for side, rounds in sides.items()
+    }
+    ratio = {name: median["labelstream"][name] / median["torch"][name] for name in RATES}
+    print(json.dumps({"ratio": ratio, "median": median, "threads": arguments.threads, "rounds": sides}))
+
+
+RATES = ["texts_per_second", "texts_per_processor_second", "tokens_per_second", "tokens_per_processor_second"]
+
+
+def run(command):
+    """The JSON object that a command prints; with as many threads as it was told, whatever its libraries make of the machine."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=os.environ | {"TOKENIZERS_PARALLELISM": "false"})
+    return json.loads(done.stdout)
+
+
+def peer(arguments):
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(1)
+    random.seed(1)
+    rows = list(csv.DictReader(open(Path(arguments.data) / "train_data.csv", encoding="utf-8")))
+    names = sorted({row["label"] for row in rows})
     tokenizer = AutoTokenizer.from_pretrained(arguments.base)
     tokenizer.backend_tokenizer.no_padding()
     encode = lambda text: tokenizer(text, truncation=True, max_length=arguments.max_length)["input_ids"]
-    model = AutoModelForSequenceClassification.from_pretrained(arguments.base, num_labels=len(names))
-else:
-    vocabulary = {character: index + 5 for index, character in enumerate(sorted({c for row in rows for c in row["text"]}))}
-    encode = lambda text: [2, *(vocabulary[c] for c in text[: arguments.max_length - 2] if not c.isspace()), 3]
-    model = BertForSequenceClassification(
-        BertConfig(
-            vocab_size=len(vocabulary) + 5, hidden_size=256, num_hidden_layers=4, num_attention_heads=4,
-            intermediate_size=1024, num_labels=len(names),
-        )
-    )
-samples = [(encode(row["text"]), names.index(row["label"])) for row in rows]
-random.shuffle(samples)
-window = sorted(samples[: 50 * 32], key=lambda sample: len(sample[0]))
-batches = [window[start : start + 32] for start in range(0, len(window), 32)]
-random.shuffle(batches)
+    model = AutoModelForSequenceClassification.from_pretrained(arguments.base, num_labels=len(names), ignore_mismatched_sizes=True)
+    samples = [(encode(row["text"]), names.index(row["label"])) for row in rows]
+    random.shuffle(samples)
+    batches = []
+    for start in range(0, len(samples), WINDOW * arguments.batch_size):
+        window = sorted(samples[start : start + WINDOW * arguments.batch_size], key=lambda sample: len(sample[0]))
+        batches += [window[first : first + arguments.batch_size] for first in range(0, len(window), arguments.batch_size)]
+    random.shuffle(batches)
 
-model.train()
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    model.train()
+    matrices = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
+    vectors = [parameter for parameter in model.parameters() if parameter.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=5e-5)
+
+    def step(batch):
+        longest = max(len(ids) for ids, _ in batch)
+        ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in batch])
+        mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in batch])
+        labels = torch.tensor([label for _, label in batch])
+        model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    for batch in batches[:WARM_UP]:
+        step(batch)
+    wall, processor = time.perf_counter(), time.process_time()
+    measured = batches[WARM_UP : WARM_UP + arguments.steps]
+    for batch in measured:
+        step(batch)
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    texts = sum(map(len, measured))
+    tokens = sum(len(ids) for batch in measured for ids, _ in batch)
+    return {
+        "steps": len(measured), "texts": texts, "tokens": tokens, "seconds": wall, "processor_seconds": processor,
+        "texts_per_second": texts / wall, "tokens_per_second": tokens / wall,
+        "texts_per_processor_second": texts / processor, "tokens_per_processor_second": tokens / processor,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "threads": arguments.threads, "version": torch.__version__,
+    }
 
 
-def step(batch):
-    longest = max(len(ids) for ids, _ in batch)
-    ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in batch])
-    mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in batch])
-    labels = torch.tensor([label for _, label in batch])
-    model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad()
+def parse():
+    arguments = argparse.ArgumentParser(usage=__doc__)
+    arguments.add_argument("program")
+    arguments.add_argument("data")
+    arguments.add_argument("base")
+    arguments.add_argument("--steps", type=int, default=20)
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--batch-size", type=int, default=32)
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--max-length", type=int, default=128)
+    arguments.add_argument("--peer", action="store_true", help=argparse.SUPPRESS)
+    return arguments.parse_args()
 
 
-for batch in batches[:3]:
-    step(batch)
-wall, processor = time.perf_counter(), time.process_time()
-measured = batches[3 : 3 + arguments.steps]
-for batch in measured:
-    step(batch)
-wall, processor = time.perf_counter() - wall, time.process_time() - processor
-texts = sum(map(len, measured))
-print(f"{texts / wall:.1f} texts/s, {texts / processor:.1f} texts a processor second, {arguments.threads} threads")
+if __name__ == "__main__":
+    main()

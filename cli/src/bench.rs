@@ -1,9 +1,10 @@
-//! `labelstream bench`: how fast the engine is, and how much of that the stream keeps.
+//! `labelstream bench`: how fast the engine is, how much of that the stream keeps, and how fast a model learns.
 
 mod engine;
 mod servers;
 mod stream;
 mod swap;
+mod train;
 
 /// What to measure. Prints one JSON object.
 #[derive(clap::Subcommand)]
@@ -14,6 +15,8 @@ pub enum Command {
     Stream(stream::Arguments),
     /// How long a record takes while the champion changes, beside how long it takes otherwise.
     Swap(swap::Arguments),
+    /// The steps of a training: texts in memory to new weights.
+    Train(train::Arguments),
 }
 
 /// Runs the command.
@@ -22,5 +25,6 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Engine(arguments) => tokio::task::spawn_blocking(|| engine::run(arguments)).await?,
         Command::Stream(arguments) => stream::run(arguments).await,
         Command::Swap(arguments) => swap::run(arguments).await,
+        Command::Train(arguments) => tokio::task::spawn_blocking(|| train::run(arguments)).await?,
     }
 }
