@@ -21,8 +21,16 @@ impl DeviceChoice {
     /// # Errors
     /// A GPU that was asked for by name and cannot be opened; `Auto` falls back to the CPU instead.
     pub fn open(self) -> candle_core::Result<Device> {
+        self.open_for(0)
+    }
+
+    /// Opens the device for one of several processes on this machine: `Auto` takes the GPU of this number.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_for(self, process: usize) -> candle_core::Result<Device> {
         match self {
-            Self::Auto if cfg!(feature = "cuda") => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
+            Self::Auto if cfg!(feature = "cuda") => Ok(Device::new_cuda(process).unwrap_or(Device::Cpu)),
             Self::Auto | Self::Cpu => Ok(Device::Cpu),
             Self::Cuda(number) => Device::new_cuda(number),
         }

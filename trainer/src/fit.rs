@@ -225,7 +225,10 @@ struct Step {
 
 impl<'a> Run<'a> {
     fn new(settings: &'a Settings, dataset: &Dataset, start: &'a Start) -> Result<Self> {
-        let device = settings.device.open().with_context(|| format!("device {}", settings.device))?;
+        let device = settings
+            .device
+            .open_for(settings.replica.as_ref().map_or(0, |replica| replica.local_rank))
+            .with_context(|| format!("device {}", settings.device))?;
         let Checkpoint { config, parameters, .. } = &start.checkpoint;
         let best_by = &settings.best_by;
         ensure!(best_by.is_for(config.labels.names()), "best-by: there is no {best_by} of these classes");
@@ -241,7 +244,9 @@ impl<'a> Run<'a> {
             learner,
             gradients: Gradients::new(&model),
             model,
-            replicas: Replicas::gather(settings.replica.as_ref(), || Ok(Fingerprint::new(settings, start)?.digest()))?,
+            replicas: Replicas::gather(settings.replica.as_ref(), &device, || {
+                Ok(Fingerprint::new(settings, start)?.digest())
+            })?,
         })
     }
 

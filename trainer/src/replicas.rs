@@ -1,7 +1,11 @@
 //! Several processes that take the same steps, each with its share of every batch.
 //!
 //! Each sends its gradients to the first, which adds them up in the order of the ranks and sends the sum back: every replica
-//! then moves its weights by the same bits. A star is as quick as a ring for the few processes of one machine.
+//! then moves its weights by the same bits. A star is as quick as a ring for the few processes of one machine. On GPUs, with the
+//! feature `nccl`, NCCL sums the gradients.
+
+#[cfg(feature = "nccl")]
+mod nccl;
 
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,6 +13,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use candle_core::Device;
 
 use crate::gradient::Gradients;
 
@@ -27,6 +32,8 @@ pub struct Replica {
     pub count: usize,
     /// Where the first listens: `host:port`.
     pub address: String,
+    /// Its number among those on its machine: the GPU that it takes, unless it is told another.
+    pub local_rank: usize,
 }
 
 /// Which part of each batch is ours.
@@ -40,6 +47,8 @@ pub(crate) struct Share {
 pub(crate) struct Replicas {
     share: Share,
     peers: Vec<Peer>,
+    #[cfg(feature = "nccl")]
+    ring: Option<nccl::Ring>,
 }
 
 struct Peer {
@@ -49,18 +58,45 @@ struct Peer {
 
 impl Replicas {
     /// Meets the others; `None` is a run alone. All must show the same pass: that they do the same work.
-    pub(crate) fn gather(replica: Option<&Replica>, pass: impl FnOnce() -> Result<String>) -> Result<Self> {
-        let Some(Replica { rank, count, address }) = replica else {
-            return Ok(Self { share: Share { rank: 0, replicas: 1 }, peers: Vec::new() });
+    pub(crate) fn gather(
+        replica: Option<&Replica>,
+        device: &Device,
+        pass: impl FnOnce() -> Result<String>,
+    ) -> Result<Self> {
+        let Some(Replica { rank, count, address, .. }) = replica else {
+            return Ok(Self::new(Share { rank: 0, replicas: 1 }, Vec::new()));
         };
-        let pass = &pass()?;
+        let pass = &format!("{} on {}", pass()?, if device.is_cpu() { "the CPU" } else { "a GPU" });
         ensure!(rank < count, "rank {rank} of {count} replicas: ranks count from 0");
         let peers = match (rank, count) {
             (0, 1) => Vec::new(),
             (0, _) => listen(address, *count, pass)?,
             _ => vec![join(address, *rank, pass)?],
         };
-        Ok(Self { share: Share { rank: *rank, replicas: *count }, peers })
+        let replicas = Self::new(Share { rank: *rank, replicas: *count }, peers);
+        #[cfg(feature = "nccl")]
+        let replicas = replicas.with_ring(device)?;
+        Ok(replicas)
+    }
+
+    fn new(share: Share, peers: Vec<Peer>) -> Self {
+        Self {
+            share,
+            peers,
+            #[cfg(feature = "nccl")]
+            ring: None,
+        }
+    }
+
+    /// Has NCCL sum what is on GPUs.
+    #[cfg(feature = "nccl")]
+    fn with_ring(mut self, device: &Device) -> Result<Self> {
+        if let (Device::Cuda(device), 2..) = (device, self.share.replicas) {
+            let id = if self.share.rank == 0 { nccl::Ring::id()? } else { Vec::new() };
+            let id = self.agree(&id)?;
+            self.ring = Some(nccl::Ring::join(&id, self.share, device)?);
+        }
+        Ok(self)
     }
 
     pub(crate) fn share(&self) -> Share {
@@ -71,6 +107,10 @@ impl Replicas {
     pub(crate) fn sum(&mut self, loss: f64, gradients: &mut Gradients) -> Result<f64> {
         if self.share.replicas == 1 {
             return Ok(loss);
+        }
+        #[cfg(feature = "nccl")]
+        if let (Some(ring), Gradients::Device(gradients)) = (&self.ring, &mut *gradients) {
+            return ring.sum(loss, gradients);
         }
         let mut exchange = || {
             let (mut loss, mut values) = (loss, gradients.to_values()?);
@@ -118,7 +158,10 @@ fn listen(address: &str, count: usize, pass: &str) -> Result<Vec<Peer>> {
                 let mut peer = Peer::new(stream)?;
                 let rank = String::from_utf8(peer.read()?)?.parse::<usize>()?;
                 let theirs = String::from_utf8(peer.read()?)?;
-                ensure!(theirs == pass, "replica {rank} has other settings, texts or another base than the first");
+                ensure!(
+                    theirs == pass,
+                    "replica {rank} has other settings, texts, another base or kind of device than the first"
+                );
                 let place = rank.checked_sub(1).and_then(|place| peers.get_mut(place));
                 let place = place.with_context(|| format!("a replica calls itself {rank} of {count}"))?;
                 ensure!(place.is_none(), "two replicas call themselves {rank}");
@@ -147,7 +190,7 @@ fn join(address: &str, rank: usize, pass: &str) -> Result<Peer> {
     let mut peer = Peer::new(stream)?;
     peer.write(rank.to_string().as_bytes())?;
     peer.write(pass.as_bytes())?;
-    peer.read().context("the first replica has other settings, texts or another base, or has left")?;
+    peer.read().context("the first replica has other settings, texts, another base or kind of device, or has left")?;
     Ok(peer)
 }
 

@@ -382,7 +382,7 @@ fn two_replicas_with_half_of_each_batch_take_the_steps_of_one() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let replica = |rank| Settings {
         threads: 1,
-        replica: Some(trainer::Replica { rank, count: 2, address: free.clone() }),
+        replica: Some(trainer::Replica { rank, count: 2, address: free.clone(), local_rank: rank }),
         ..settings.clone()
     };
     let follower = std::thread::scope(|scope| {
@@ -402,7 +402,7 @@ fn a_replica_with_other_settings_is_sent_away() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let replica = |rank, learning_rate| Settings {
         learning_rate,
-        replica: Some(trainer::Replica { rank, count: 2, address: free.clone() }),
+        replica: Some(trainer::Replica { rank, count: 2, address: free.clone(), local_rank: rank }),
         ..plain_settings()
     };
     let directory = tempfile::tempdir().unwrap();

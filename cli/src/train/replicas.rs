@@ -22,6 +22,10 @@ pub struct ReplicaFlags {
     #[arg(long, env = "WORLD_SIZE")]
     world_size: Option<usize>,
 
+    /// The number of this process among those on its machine: the GPU that it takes. [default: its number among all]
+    #[arg(long, env = "LOCAL_RANK")]
+    local_rank: Option<usize>,
+
     /// The host of process 0.
     #[arg(long, env = "MASTER_ADDR", default_value = "127.0.0.1")]
     master_addr: String,
@@ -46,7 +50,8 @@ impl ReplicaFlags {
             let port =
                 self.master_port.parse::<u16>().with_context(|| format!("master-port is {}", self.master_port))?;
             let port = port + u16::from(self.agent_store.unwrap_or(false));
-            let replica = Replica { rank, count, address: format!("{}:{port}", self.master_addr) };
+            let local_rank = self.local_rank.unwrap_or(rank);
+            let replica = Replica { rank, count, address: format!("{}:{port}", self.master_addr), local_rank };
             return Ok(((count > 1).then_some(replica), Copies(Vec::new())));
         }
         let count = self.processes();
@@ -57,7 +62,7 @@ impl ReplicaFlags {
         let address = free.context("there is no free port for the copies of this process")?;
         let copies = (1..count).map(|rank| copy(rank, count, address.port()));
         let copies = Copies(copies.collect::<Result<_>>()?);
-        Ok((Some(Replica { rank: 0, count, address: address.to_string() }), copies))
+        Ok((Some(Replica { rank: 0, count, address: address.to_string(), local_rank: 0 }), copies))
     }
 
     /// Processes on this machine that share its cores.
@@ -102,6 +107,7 @@ fn copy(rank: usize, count: usize, port: u16) -> Result<Child> {
         .env("WORLD_SIZE", count.to_string())
         .env("MASTER_ADDR", "127.0.0.1")
         .env("MASTER_PORT", port.to_string())
+        .env_remove("LOCAL_RANK")
         .env_remove("TORCHELASTIC_USE_AGENT_STORE")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
