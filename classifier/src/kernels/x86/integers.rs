@@ -2,12 +2,15 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m256i, __m512i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16,
-    _mm256_set1_epi32, _mm256_sign_epi8, _mm512_abs_epi8, _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_madd_epi16,
-    _mm512_maddubs_epi16, _mm512_mask_sub_epi8, _mm512_movepi8_mask, _mm512_set1_epi16, _mm512_set1_epi32,
-    _mm512_setzero_si512,
+    __m256i, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_abs_epi8, _mm256_add_epi32, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_sign_epi8, _mm512_abs_epi8, _mm512_add_epi32,
+    _mm512_dpbusd_epi32, _mm512_madd_epi16, _mm512_maddubs_epi16, _mm512_mask_sub_epi8, _mm512_movepi8_mask,
+    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_setzero_si512,
 };
 use std::mem::transmute;
+
+/// As with tiles of numbers, in columns.
+const AHEAD: usize = 128;
 
 /// Defines a tile of bytes that multiplies as `$multiply` says: 4 weights of a row, 4 numbers of each token, and the sums so far.
 macro_rules! integer_tile {
@@ -32,6 +35,7 @@ macro_rules! integer_tile {
                     // SAFETY: a vector is so many words.
                     line[p] = unsafe { transmute::<[u32; $lanes], $vector>(right[p][k]) };
                 }
+                _mm_prefetch::<_MM_HINT_T0>(left.as_ptr().wrapping_add(k + AHEAD).cast());
                 for h in 0..$height {
                     let left = $fill(left[k][h].cast_signed());
                     for p in 0..P {

@@ -2,12 +2,16 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m256, __m512, _mm_load_ss, _mm256_add_ps, _mm256_broadcastss_ps, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_add_ps,
-    _mm512_broadcastss_ps, _mm512_fmadd_ps, _mm512_set1_ps,
+    __m256, __m512, _MM_HINT_T0, _mm_load_ss, _mm_prefetch, _mm256_add_ps, _mm256_broadcastss_ps, _mm256_fmadd_ps,
+    _mm256_set1_ps, _mm512_add_ps, _mm512_broadcastss_ps, _mm512_fmadd_ps, _mm512_set1_ps,
 };
 use std::mem::transmute;
 
 use crate::kernels::lanes::{Edge, Left, depth};
+
+/// Weights are read once after the other, and are asked for so many numbers ahead (a page): the machine itself looks no further
+/// than the page's end. It is worth a quarter of the time of a lone text, whose weights come from the third-level cache.
+const AHEAD: usize = 1_024;
 
 /// Defines a tile of numbers; `CONTIGUOUS` where the numbers of a column lie side by side on the left.
 ///
@@ -47,6 +51,9 @@ macro_rules! tile {
                     for p in 0..P {
                         total[h][p] = $fused(left, line[p], total[h][p]);
                     }
+                }
+                if CONTIGUOUS {
+                    _mm_prefetch::<_MM_HINT_T0>(column.wrapping_add(AHEAD).cast());
                 }
                 column = column.wrapping_add(left.step);
             }
