@@ -7,6 +7,8 @@
 //! Nothing here knows of Kafka, SQL, time or the environment.
 
 mod classify;
+#[cfg(any(test, feature = "cuda"))]
+mod cuda;
 mod device;
 mod engine;
 mod kernels;

@@ -1,8 +1,7 @@
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor};
 
-use super::parameters::shapes;
 use super::{Activation, Dropout, ModelConfig, Parameters, Pooling, TokenBatch};
 use crate::ops::{self, Mask, Texts, graph};
 
@@ -24,12 +23,7 @@ impl BertClassifier {
     /// # Errors
     /// A parameter that is missing or has another shape than the configuration says.
     pub fn new(config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
-        for (name, shape) in shapes(config) {
-            let found = parameters.get(&name)?.dims();
-            if found != shape {
-                bail!("parameter {name} has shape {found:?}, the configuration says {shape:?}");
-            }
-        }
+        parameters.check(config)?;
         let layers = (0..config.num_hidden_layers).map(|number| Layer::new(number, config, parameters));
         Ok(Self {
             embeddings: Embeddings::new(config, parameters)?,

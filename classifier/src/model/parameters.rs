@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{Device, Result, Tensor, Var, bail};
 
 use super::dropout::mix;
 use super::{ModelConfig, Pooling};
@@ -21,6 +21,17 @@ impl Parameters {
     /// If there is none.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
         self.0.get(name).ok_or_else(|| candle_core::Error::Msg(format!("no parameter named {name}")))
+    }
+
+    /// Fails unless every parameter of a model is here, in its shape.
+    pub(crate) fn check(&self, config: &ModelConfig) -> Result<()> {
+        for (name, shape) in shapes(config) {
+            let found = self.get(&name)?.dims();
+            if found != shape {
+                bail!("parameter {name} has shape {found:?}, the configuration says {shape:?}");
+            }
+        }
+        Ok(())
     }
 
     /// All tensors, sorted by name.

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# A GPU beside the CPU and beside transformers, in two parts: the machine with the GPU needs no Rust, and the one with Rust no GPU.
+#
+# usage: bench/gpu.sh build OUT_DIR
+#        bench/gpu.sh measure OUT_DIR CHECKPOINT TEXTS.csv
+#
+# build: with the CUDA toolkit on the PATH (nvcc; CUDA_HOME where it is elsewhere) and CUDA_COMPUTE_CAP the GPU's (90: H100 and
+#   H200; by default that of this machine). The kernels of candle take 15 minutes on two cores, once.
+# measure: CHECKPOINT is a BERT directory, TEXTS.csv has a column `review` or `text`. PYTHON has torch and transformers. First the
+#   labels and logits of GPU and CPU are compared; where they differ it ends. Then the rates: CHECKPOINT over the texts, and a
+#   BERT-base of random weights with CHECKPOINT's tokenizer over the texts and over texts of 25 characters, each in ROUNDS rounds of
+#   labelstream and transformers in turn, COUNT texts each. Prints one JSON object.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+
+build() {
+    out=$1
+    command -v nvcc >&2 || { echo "there is no nvcc on the PATH" >&2 && exit 1; }
+    cargo build --locked --package cli --features cuda --manifest-path "$here/../Cargo.toml"
+    mkdir -p "$out"
+    strip -o "$out/labelstream" "${CARGO_TARGET_DIR:-$here/../target}/debug/labelstream"
+}
+
+measure() {
+    program=$1/labelstream checkpoint=$2 texts=$3
+    python=${PYTHON:-python3} count=${COUNT:-200000} rounds=${ROUNDS:-3}
+    work=$(mktemp --directory)
+    trap 'rm -rf "$work"' EXIT
+    # PyTorch brings libraries of its own.
+    labelstream() { LD_LIBRARY_PATH=${CUDA_HOME:-/usr/local/cuda}/lib64:${LD_LIBRARY_PATH:-} "$program" "$@"; }
+    peer() { "$python" "$here/peers/gpu.py" "$@"; }
+    rate() { # checkpoint texts name
+        for round in $(seq "$rounds"); do
+            labelstream bench engine --device cuda --checkpoint "$1" --texts "$2" --count "$count" --batch-size 65536
+            peer rate "$1" "$2" --count "$count"
+        done | peer ratio "$1" "$3"
+    }
+    peer lines "$texts" --count 5000 >"$work/lines"
+    peer cut "$texts" >"$work/cut.csv"
+    peer base "$checkpoint" "$work/base" >&2
+    for device in cpu cuda; do
+        labelstream classify --checkpoint "$checkpoint" --device $device --scores "$work/lines" >"$work/$device"
+    done
+    {
+        peer compare "$work/cpu" "$work/cuda"
+        rate "$checkpoint" "$texts" "checkpoint, texts"
+        rate "$work/base" "$texts" "12x768, texts"
+        rate "$work/base" "$work/cut.csv" "12x768, 25 characters"
+    } >"$work/results"
+    peer report <"$work/results"
+}
+
+case ${1:-} in
+build) [ $# = 2 ] && build "$2" ;;
+measure) [ $# = 4 ] && measure "$2" "$3" "$4" ;;
+*) sed -n 2,15p "$0" >&2 && exit 2 ;;
+esac

@@ -1,0 +1,228 @@
+// Runs one kernel of kernels.cu on the CPU, for tests.
+//
+// The threads of a block are fibers that take turns: each runs until it waits for its warp or its block, so that a missing
+// barrier shows in the result, and one that not all threads reach ends the program. Behind each memory lies a page that nobody may
+// touch. Blocks run one after the other.
+//
+// usage: emulator KERNEL BLOCKS_X BLOCKS_Y THREADS ORDER ARGUMENT...
+// ORDER: + or -, the order of the turns. ARGUMENT: mN for memory N of the input, i or f and a number.
+// Standard input: for each memory its kind (h, f or w), its size in bytes and its bytes; standard output: the same bytes after.
+
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+[[noreturn]] static void fail(const std::string& problem) {
+    fprintf(stderr, "emulator: %s\n", problem.c_str());
+    exit(1);
+}
+
+// What CUDA has.
+
+#define EMULATED
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __shared__ static
+#define __launch_bounds__(...)
+
+struct Place {
+    unsigned x, y;
+};
+static Place threadIdx, blockIdx, blockDim;
+
+struct float4 {
+    float x, y, z, w;
+};
+static float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+static int min(int one, int other) { return one < other ? one : other; }
+static float rsqrtf(float x) { return 1 / sqrtf(x); }
+#define __expf expf
+
+static float __uint_as_float(unsigned bits) {
+    float number;
+    memcpy(&number, &bits, sizeof number);
+    return number;
+}
+
+static unsigned half_of(float number) {
+    unsigned bits;
+    memcpy(&bits, &number, sizeof bits);
+    return std::isnan(number) ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+static unsigned pair_of(float first, float second) { return half_of(first) | half_of(second) << 16; }
+
+// Fibers.
+
+enum class Waits { No, ForWarp, ForBlock, Ended };
+
+struct Fiber {
+    ucontext_t context;
+    std::vector<char> stack = std::vector<char>(1 << 16);
+    Waits waits;
+};
+
+static std::vector<Fiber> fibers;
+static ucontext_t scheduler;
+static std::function<void()> kernel;
+
+static void wait_for(Waits what) {
+    Fiber& own = fibers[threadIdx.x];
+    own.waits = what;
+    swapcontext(&own.context, &scheduler);
+}
+
+static void __syncthreads() { wait_for(Waits::ForBlock); }
+static void __syncwarp() { wait_for(Waits::ForWarp); }
+
+static float __shfl_xor_sync(unsigned lanes, float value, int distance) {
+    static std::vector<float> slots(1024);
+    if (lanes != 0xffffffffu) fail("a shuffle that leaves lanes out");
+    slots[threadIdx.x] = value;
+    __syncwarp();
+    float found = slots[threadIdx.x ^ distance];
+    __syncwarp();
+    return found;
+}
+
+static void run_fiber() {
+    kernel();
+    fibers[threadIdx.x].waits = Waits::Ended;
+}
+
+// Lets the fibers of a warp or a block go on if all wait for it.
+static bool release(size_t from, size_t count, Waits what) {
+    for (size_t number = from; number < from + count; number++)
+        if (fibers[number].waits != what) return false;
+    for (size_t number = from; number < from + count; number++) fibers[number].waits = Waits::No;
+    return true;
+}
+
+static void run_block(bool is_reversed) {
+    for (Fiber& fiber : fibers) {
+        getcontext(&fiber.context);
+        fiber.context.uc_stack.ss_sp = fiber.stack.data();
+        fiber.context.uc_stack.ss_size = fiber.stack.size();
+        fiber.context.uc_link = &scheduler;
+        fiber.waits = Waits::No;
+        makecontext(&fiber.context, run_fiber, 0);
+    }
+    for (;;) {
+        bool has_moved = false, has_ended = true;
+        for (size_t turn = 0; turn < fibers.size(); turn++) {
+            size_t number = is_reversed ? fibers.size() - 1 - turn : turn;
+            if (fibers[number].waits != Waits::No) continue;
+            threadIdx.x = number;
+            swapcontext(&scheduler, &fibers[number].context);
+            has_moved = true;
+        }
+        for (size_t warp = 0; warp < fibers.size(); warp += 32) has_moved |= release(warp, 32, Waits::ForWarp);
+        has_moved |= release(0, fibers.size(), Waits::ForBlock);
+        for (Fiber& fiber : fibers) has_ended &= fiber.waits == Waits::Ended;
+        if (has_ended) return;
+        if (!has_moved) fail("a barrier that not all threads reach");
+    }
+}
+
+// Memory and arguments.
+
+struct Memory {
+    char kind;
+    size_t size;
+    char* bytes;
+};
+
+static void read_all(void* to, size_t size) {
+    if (fread(to, 1, size, stdin) != size) fail("the input ends early");
+}
+
+static std::vector<Memory> read_memories() {
+    std::vector<Memory> memories;
+    for (int kind; (kind = getchar()) != EOF;) {
+        uint64_t size;
+        read_all(&size, sizeof size);
+        // Its end, rounded up to what a thread moves at once, lies at the end of a page, and the next page is closed.
+        size_t page = sysconf(_SC_PAGESIZE), room = (size + 15) / 16 * 16, pages = (room + page - 1) / page * page;
+        char* start = (char*)mmap(nullptr, pages + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (start == MAP_FAILED || mprotect(start + pages, page, PROT_NONE)) fail("no memory");
+        memories.push_back({(char)kind, size, start + pages - room});
+        read_all(memories.back().bytes, size);
+    }
+    return memories;
+}
+
+struct Argument {
+    std::string text;
+    std::vector<Memory>& memories;
+
+    template <class T> operator T() const {
+        using Value = std::remove_pointer_t<T>;
+        using Number = std::remove_const_t<Value>;
+        if constexpr (std::is_pointer_v<T>) {
+            char kind = std::is_same_v<Number, float> ? 'f' : std::is_same_v<Number, unsigned> ? 'w' : 'h';
+            if (text[0] != 'm') fail(text + " where a memory is expected");
+            Memory& memory = memories.at(std::stoul(text.substr(1)));
+            if (memory.kind != kind) fail(text + " is of another kind");
+            return (T)memory.bytes;
+        } else {
+            if (text[0] != (std::is_same_v<T, int> ? 'i' : 'f')) fail(text + " where another kind of number is expected");
+            return (T)std::stod(text.substr(1));
+        }
+    }
+};
+
+template <class... Parameters, size_t... Numbers>
+static std::function<void()> apply_each(
+    void (*kernel)(Parameters...), const std::vector<Argument>& arguments, std::index_sequence<Numbers...>) {
+    if (arguments.size() != sizeof...(Parameters)) fail("another number of arguments than the kernel has parameters");
+    return [=] { kernel((Parameters)arguments[Numbers]...); };
+}
+
+template <class... Parameters>
+static std::function<void()> apply(void (*kernel)(Parameters...), const std::vector<Argument>& arguments) {
+    return apply_each(kernel, arguments, std::index_sequence_for<Parameters...>());
+}
+
+#include "kernels.cu"
+
+static std::function<void()> kernel_with(const std::string& name, const std::vector<Argument>& arguments) {
+#define KERNEL(kernel) \
+    if (name == #kernel) return apply(kernel, arguments);
+    KERNEL(embed)
+    KERNEL(add_norm)
+    KERNEL(gelu)
+    KERNEL(attention)
+    KERNEL(first_rows)
+    KERNEL(score)
+    KERNEL(weighted_mean)
+    KERNEL(greatest_rows)
+    KERNEL(head)
+    fail("no kernel is called " + name);
+}
+
+int main(int count, char** words) {
+    if (count < 6) fail("usage: see the source");
+    std::vector<Memory> memories = read_memories();
+    std::vector<Argument> arguments;
+    for (int number = 6; number < count; number++) arguments.push_back({words[number], memories});
+    kernel = kernel_with(words[1], arguments);
+    Place blocks = {(unsigned)std::stoul(words[2]), (unsigned)std::stoul(words[3])};
+    blockDim = {(unsigned)std::stoul(words[4]), 1};
+    if (blockDim.x % 32 != 0 || blockDim.x > 1024) fail("threads that are no whole warps");
+    fibers.resize(blockDim.x);
+    for (blockIdx.y = 0; blockIdx.y < blocks.y; blockIdx.y++)
+        for (blockIdx.x = 0; blockIdx.x < blocks.x; blockIdx.x++) run_block(words[5][0] == '-');
+    for (Memory& memory : memories) fwrite(memory.bytes, 1, memory.size, stdout);
+}

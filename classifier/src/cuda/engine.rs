@@ -1,0 +1,41 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{CudaDevice, Result};
+
+use super::device::Gpu;
+use super::forward::{Bert, suits};
+use crate::model::{ModelConfig, Parameters, TokenBatch};
+
+/// A BERT ready to run on a GPU; clones share it, and take turns.
+#[derive(Clone, Debug)]
+pub(crate) struct Engine(Arc<Mutex<Bert<Gpu>>>);
+
+impl Engine {
+    /// An engine for batches of up to `tokens` tokens; nothing where the kernels cannot do a model of these sizes, or the GPU
+    /// has no bf16 (before Ampere).
+    ///
+    /// # Errors
+    /// A parameter that is missing or has another shape than the configuration says; failures of the device.
+    pub fn new(
+        config: &ModelConfig,
+        parameters: &Parameters,
+        device: &CudaDevice,
+        tokens: usize,
+    ) -> Result<Option<Self>> {
+        if !suits(config) || !Gpu::has_bf16(device)? {
+            return Ok(None);
+        }
+        let gpu = Gpu::new(device, config)?;
+        Ok(Some(Self(Arc::new(Mutex::new(Bert::new(gpu, config, parameters, tokens)?)))))
+    }
+
+    /// The logits of so many texts in batches, one row a text, in order. The next batch is taken while the GPU is at work on
+    /// one.
+    ///
+    /// # Errors
+    /// A token that the embedding has no row for, a text longer than the model has positions; failures of the device.
+    pub fn forward(&self, texts: usize, batches: impl Iterator<Item = TokenBatch>) -> Result<Vec<Vec<f32>>> {
+        // A panic leaves nothing half done that the next call would read.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).forward(texts, batches)
+    }
+}

@@ -1,0 +1,334 @@
+use candle_core::{Result, bail};
+use half::bf16;
+
+use super::chip::{
+    Argument::{Count, Memory, Number},
+    Chip, Finish, Grid, Linear, Numbers,
+};
+use super::weights::{Layer, Norm, Pooler, Projection, Weights};
+use crate::model::{Activation, ModelConfig, Parameters, TokenBatch};
+
+/// Threads that work together on a row.
+const WARP: usize = 32;
+
+/// Rows that a block of a kernel works on.
+const ROWS: usize = 8;
+
+/// Threads of a block of `attention`, as `kernels.cu` has them.
+const ATTENTION_THREADS: usize = 4 * WARP;
+
+/// A BERT on a device.
+#[derive(Debug)]
+pub(super) struct Bert<C: Chip> {
+    chip: C,
+    weights: Weights<C::Memory>,
+    scratch: Scratch<C::Memory>,
+    sizes: Sizes,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    vocabulary: usize,
+    positions: usize,
+    width: usize,
+    heads: usize,
+    labels: usize,
+    /// Tokens that the scratch memory has room for.
+    capacity: usize,
+}
+
+/// What a forward pass writes to: made once, so that nothing is allocated in one.
+#[derive(Debug)]
+struct Scratch<M> {
+    /// Ids, positions and starts of a batch.
+    input: M,
+    /// The vector of each token, or, after a layer that keeps no other, of the first of each text.
+    hidden: M,
+    /// The vectors of the first tokens on their way to `hidden`.
+    first: M,
+    /// What attention gives, and later what the pooler does.
+    context: M,
+    /// What is added to `hidden`.
+    branch: M,
+    /// Queries, keys and values, and later the inner vectors.
+    broad: M,
+    /// A number a token, for pooling.
+    scores: M,
+    /// Of all texts of a call.
+    logits: M,
+    /// Texts that `logits` has room for.
+    texts: usize,
+}
+
+/// The numbers of tokens and texts in a batch.
+#[derive(Clone, Copy)]
+struct Batch {
+    tokens: usize,
+    texts: usize,
+}
+
+impl Batch {
+    /// Where the starts of the texts are in the input.
+    fn starts(self) -> usize {
+        2 * self.tokens
+    }
+}
+
+/// Whether the kernels can do a model of these sizes. They move eight numbers at a time.
+pub(super) fn suits(config: &ModelConfig) -> bool {
+    let sizes = [config.hidden_size, config.intermediate_size, config.head_size()];
+    sizes.iter().all(|size| *size > 0 && size % 8 == 0) && config.head_size() <= 128 && config.num_hidden_layers > 0
+}
+
+impl<C: Chip> Bert<C> {
+    /// A model that takes batches of up to `tokens` tokens, or of one text.
+    pub fn new(chip: C, config: &ModelConfig, parameters: &Parameters, tokens: usize) -> Result<Self> {
+        let sizes = Sizes {
+            vocabulary: config.vocab_size,
+            positions: config.max_position_embeddings,
+            width: config.hidden_size,
+            heads: config.num_attention_heads,
+            labels: config.labels.len(),
+            capacity: tokens.max(config.max_position_embeddings),
+        };
+        let weights = Weights::upload(&chip, config, parameters)?;
+        let halves = |width: usize| chip.upload(Numbers::Halves(vec![bf16::ZERO; sizes.capacity * width]));
+        let scratch = Scratch {
+            input: chip.upload(Numbers::Words(vec![0; 3 * sizes.capacity + 1]))?,
+            hidden: halves(sizes.width)?,
+            first: halves(sizes.width)?,
+            context: halves(sizes.width)?,
+            branch: halves(sizes.width)?,
+            broad: halves(config.intermediate_size.max(3 * sizes.width))?,
+            scores: chip.upload(Numbers::Floats(vec![0.0; sizes.capacity]))?,
+            logits: chip.upload(Numbers::Floats(vec![0.0]))?,
+            texts: 0,
+        };
+        // The next call may come from another thread, whose work is not ordered after this one's.
+        chip.settle()?;
+        Ok(Self { chip, weights, scratch, sizes })
+    }
+
+    /// The logits of so many texts in batches, one row a text, in order. The device is at work on a batch while the next is
+    /// taken and sent, and is waited for once, at the end.
+    pub fn forward(&mut self, texts: usize, batches: impl Iterator<Item = TokenBatch>) -> Result<Vec<Vec<f32>>> {
+        let logits = self.run(texts, batches);
+        if logits.is_err() {
+            // Nothing may still be at work when the next call comes. That it fails again is no news.
+            self.chip.settle().ok();
+        }
+        logits
+    }
+
+    fn run(&mut self, texts: usize, batches: impl Iterator<Item = TokenBatch>) -> Result<Vec<Vec<f32>>> {
+        if texts == 0 {
+            return Ok(Vec::new());
+        }
+        if texts > self.scratch.texts {
+            self.scratch.logits = self.chip.upload(Numbers::Floats(vec![0.0; texts * self.sizes.labels]))?;
+            self.scratch.texts = texts;
+        }
+        let mut done = 0;
+        for batch in batches {
+            let words = self.sizes.pack(&batch)?;
+            self.chip.send(&words, &mut self.scratch.input)?;
+            self.start(Batch { tokens: batch.tokens(), texts: batch.texts() }, done)?;
+            done += batch.texts();
+        }
+        let logits = self.chip.fetch(&self.scratch.logits, done * self.sizes.labels)?;
+        Ok(logits.chunks_exact(self.sizes.labels).map(<[f32]>::to_vec).collect())
+    }
+
+    /// Starts a forward pass over what is in the input, to the logits behind those of `done` texts.
+    fn start(&mut self, batch: Batch, done: usize) -> Result<()> {
+        let Self { chip, weights, scratch, sizes } = self;
+        let Norm { weight, bias, epsilon } = &weights.norm;
+        chip.launch("embed", rows(batch.tokens), &[
+            Memory(&scratch.input),
+            Count(batch.tokens),
+            Memory(&weights.words),
+            Memory(&weights.places),
+            Memory(weight),
+            Memory(bias),
+            Number(*epsilon),
+            Memory(&scratch.hidden),
+        ])?;
+        for layer in &weights.layers {
+            layer.start(chip, *sizes, batch, scratch)?;
+        }
+        let is_bent = weights.pooler.start(chip, batch, scratch)?;
+        chip.launch("head", rows(batch.texts), &[
+            Memory(&scratch.context),
+            Count(is_bent.into()),
+            Memory(&weights.head_weight),
+            Memory(&weights.head_bias),
+            Count(sizes.labels),
+            Count(batch.texts),
+            Count(done),
+            Memory(&scratch.logits),
+        ])
+    }
+}
+
+impl Sizes {
+    /// The ids, the positions and the starts.
+    fn pack(self, batch: &TokenBatch) -> Result<Vec<u32>> {
+        let Self { vocabulary, positions, capacity, .. } = self;
+        if let Some(id) = batch.ids().iter().find(|id| **id as usize >= vocabulary) {
+            bail!("row {id} of a table with {vocabulary} rows");
+        }
+        let longest = batch.ranges().map(|range| range.len()).max().unwrap_or(0);
+        if longest > positions {
+            bail!("a text of {longest} tokens is too long for a model with {positions} positions");
+        }
+        if batch.tokens() > capacity {
+            bail!("a batch of {} tokens where there is room for {capacity} is a bug", batch.tokens());
+        }
+        let mut words = Vec::with_capacity(2 * batch.tokens() + batch.texts() + 1);
+        words.extend_from_slice(batch.ids());
+        words.extend(batch.ranges().flat_map(|range| 0..range.len() as u32));
+        words.extend(batch.starts().iter().map(|start| *start as u32));
+        Ok(words)
+    }
+}
+
+impl<M> Layer<M> {
+    /// From `hidden` to `hidden`.
+    fn start<C: Chip<Memory = M>>(
+        &self,
+        chip: &C,
+        sizes: Sizes,
+        batch: Batch,
+        scratch: &mut Scratch<M>,
+    ) -> Result<()> {
+        let kept = match &self.projection {
+            Projection::Every(linear) => {
+                chip.multiply(&scratch.hidden, batch.tokens, linear, Finish::Nothing, &mut scratch.broad)?;
+                let places = Places { query_stride: 3 * sizes.width, stride: 3 * sizes.width, keys: sizes.width };
+                attention(chip, sizes, batch, scratch, (&scratch.broad, places), false)?;
+                batch.tokens
+            }
+            Projection::First { query, memory } => {
+                chip.multiply(&scratch.hidden, batch.tokens, memory, Finish::Nothing, &mut scratch.broad)?;
+                chip.launch("first_rows", rows(batch.texts), &[
+                    Memory(&scratch.hidden),
+                    Memory(&scratch.input),
+                    Count(batch.starts()),
+                    Count(batch.texts),
+                    Memory(&scratch.first),
+                ])?;
+                std::mem::swap(&mut scratch.hidden, &mut scratch.first);
+                chip.multiply(&scratch.hidden, batch.texts, query, Finish::Nothing, &mut scratch.branch)?;
+                let places = Places { query_stride: sizes.width, stride: 2 * sizes.width, keys: 0 };
+                attention(chip, sizes, batch, scratch, (&scratch.branch, places), true)?;
+                batch.texts
+            }
+        };
+        chip.multiply(&scratch.context, kept, &self.output, Finish::Nothing, &mut scratch.branch)?;
+        self.attention_norm.start(chip, kept, scratch)?;
+        self.inner(chip, kept, scratch)?;
+        chip.multiply(&scratch.broad, kept, &self.outer, Finish::Nothing, &mut scratch.branch)?;
+        self.outer_norm.start(chip, kept, scratch)
+    }
+
+    /// From `hidden` to `broad`.
+    fn inner<C: Chip<Memory = M>>(&self, chip: &C, kept: usize, scratch: &mut Scratch<M>) -> Result<()> {
+        let finish = match self.activation {
+            Activation::Gelu => Finish::Nothing,
+            Activation::GeluNew => Finish::TanhGelu,
+            Activation::Relu => Finish::Relu,
+        };
+        chip.multiply(&scratch.hidden, kept, &self.inner, finish, &mut scratch.broad)?;
+        if self.activation == Activation::Gelu {
+            let vectors = kept * self.inner.outputs / 8;
+            let grid = Grid { blocks: (vectors.div_ceil(ROWS * WARP), 1), threads: ROWS * WARP };
+            chip.launch("gelu", grid, &[Memory(&scratch.broad), Count(vectors)])?;
+        }
+        Ok(())
+    }
+}
+
+/// Where queries, keys and values are: the lengths of the rows, and the column of the first key.
+#[derive(Clone, Copy)]
+struct Places {
+    query_stride: usize,
+    stride: usize,
+    keys: usize,
+}
+
+/// From the queries, and the keys and values in `broad`, to `context`.
+fn attention<C: Chip>(
+    chip: &C,
+    sizes: Sizes,
+    batch: Batch,
+    scratch: &Scratch<C::Memory>,
+    (queries, places): (&C::Memory, Places),
+    first_only: bool,
+) -> Result<()> {
+    chip.launch("attention", Grid { blocks: (batch.texts, sizes.heads), threads: ATTENTION_THREADS }, &[
+        Memory(queries),
+        Count(places.query_stride),
+        Memory(&scratch.broad),
+        Count(places.stride),
+        Count(places.keys),
+        Memory(&scratch.input),
+        Count(batch.starts()),
+        Count(first_only.into()),
+        Memory(&scratch.context),
+    ])
+}
+
+impl<M> Norm<M> {
+    /// Adds `branch` to `hidden` and normalises that.
+    fn start<C: Chip<Memory = M>>(&self, chip: &C, kept: usize, scratch: &Scratch<M>) -> Result<()> {
+        chip.launch("add_norm", rows(kept), &[
+            Memory(&scratch.branch),
+            Count(kept),
+            Memory(&self.weight),
+            Memory(&self.bias),
+            Number(self.epsilon),
+            Memory(&scratch.hidden),
+        ])
+    }
+}
+
+impl<M> Pooler<M> {
+    /// From `hidden` to `context`, a row a text. Whether its tanh is left to do.
+    fn start<C: Chip<Memory = M>>(&self, chip: &C, batch: Batch, scratch: &mut Scratch<M>) -> Result<bool> {
+        let a_text = Grid { blocks: (batch.texts, 1), threads: ROWS * WARP };
+        match self {
+            Self::Cls(dense) => {
+                chip.multiply(&scratch.hidden, batch.texts, dense, Finish::Nothing, &mut scratch.context)?;
+            }
+            Self::Max => {
+                chip.launch("greatest_rows", a_text, &[
+                    Memory(&scratch.hidden),
+                    Memory(&scratch.input),
+                    Count(batch.starts()),
+                    Memory(&scratch.context),
+                ])?;
+            }
+            Self::Weighted(query) => {
+                chip.launch("score", rows(batch.tokens), &[
+                    Memory(&scratch.hidden),
+                    Memory(query),
+                    Count(batch.tokens),
+                    Memory(&scratch.scores),
+                ])?;
+                chip.launch("weighted_mean", a_text, &[
+                    Memory(&scratch.hidden),
+                    Memory(&scratch.scores),
+                    Memory(&scratch.input),
+                    Count(batch.starts()),
+                    Memory(&scratch.context),
+                ])?;
+            }
+        }
+        Ok(matches!(self, Self::Cls(_)))
+    }
+}
+
+/// A warp a row.
+fn rows(count: usize) -> Grid {
+    Grid { blocks: (count.div_ceil(ROWS), 1), threads: ROWS * WARP }
+}
