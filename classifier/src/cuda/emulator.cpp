@@ -8,6 +8,7 @@
 // ORDER: + or -, the order of the turns. ARGUMENT: mN for memory N of the input, i or f and a number.
 // Standard input: for each memory its kind (h, f or w), its size in bytes and its bytes; standard output: the same bytes after.
 
+#include <setjmp.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -66,40 +67,48 @@ static unsigned pair_of(float first, float second) { return half_of(first) | hal
 
 // Fibers.
 
-enum class Waits { No, ForWarp, ForBlock, Ended };
+enum class Waits { New, No, ForWarp, ForBlock, Ended };
 
 struct Fiber {
-    ucontext_t context;
+    ucontext_t start;
+    jmp_buf place; // where it goes on: a jump is ten times quicker than a change of context
     std::vector<char> stack = std::vector<char>(1 << 16);
     Waits waits;
 };
 
 static std::vector<Fiber> fibers;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static std::function<void()> kernel;
 
 static void wait_for(Waits what) {
     Fiber& own = fibers[threadIdx.x];
     own.waits = what;
-    swapcontext(&own.context, &scheduler);
+    if (!_setjmp(own.place)) _longjmp(scheduler, 1);
 }
 
 static void __syncthreads() { wait_for(Waits::ForBlock); }
 static void __syncwarp() { wait_for(Waits::ForWarp); }
 
 static float __shfl_xor_sync(unsigned lanes, float value, int distance) {
-    static std::vector<float> slots(1024);
+    // Two, in turn: when one is written again, everybody has passed the barrier of the other.
+    static float slots[2][1024];
+    static unsigned turns[1024];
     if (lanes != 0xffffffffu) fail("a shuffle that leaves lanes out");
-    slots[threadIdx.x] = value;
+    float* own = slots[turns[threadIdx.x]++ % 2];
+    own[threadIdx.x] = value;
     __syncwarp();
-    float found = slots[threadIdx.x ^ distance];
-    __syncwarp();
-    return found;
+    return own[threadIdx.x ^ distance];
 }
 
 static void run_fiber() {
     kernel();
-    fibers[threadIdx.x].waits = Waits::Ended;
+    wait_for(Waits::Ended);
+}
+
+static void resume(Fiber& fiber) {
+    if (_setjmp(scheduler)) return;
+    if (fiber.waits == Waits::New) setcontext(&fiber.start);
+    _longjmp(fiber.place, 1);
 }
 
 // Lets the fibers of a warp or a block go on if all wait for it.
@@ -112,20 +121,19 @@ static bool release(size_t from, size_t count, Waits what) {
 
 static void run_block(bool is_reversed) {
     for (Fiber& fiber : fibers) {
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.data();
-        fiber.context.uc_stack.ss_size = fiber.stack.size();
-        fiber.context.uc_link = &scheduler;
-        fiber.waits = Waits::No;
-        makecontext(&fiber.context, run_fiber, 0);
+        getcontext(&fiber.start);
+        fiber.start.uc_stack.ss_sp = fiber.stack.data();
+        fiber.start.uc_stack.ss_size = fiber.stack.size();
+        fiber.waits = Waits::New;
+        makecontext(&fiber.start, run_fiber, 0);
     }
     for (;;) {
         bool has_moved = false, has_ended = true;
         for (size_t turn = 0; turn < fibers.size(); turn++) {
-            size_t number = is_reversed ? fibers.size() - 1 - turn : turn;
-            if (fibers[number].waits != Waits::No) continue;
-            threadIdx.x = number;
-            swapcontext(&scheduler, &fibers[number].context);
+            threadIdx.x = is_reversed ? fibers.size() - 1 - turn : turn;
+            Fiber& fiber = fibers[threadIdx.x];
+            if (fiber.waits != Waits::New && fiber.waits != Waits::No) continue;
+            resume(fiber);
             has_moved = true;
         }
         for (size_t warp = 0; warp < fibers.size(); warp += 32) has_moved |= release(warp, 32, Waits::ForWarp);

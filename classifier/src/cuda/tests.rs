@@ -27,7 +27,7 @@ fn config(hidden_size: usize) -> ModelConfig {
 }
 
 /// One token, less and more than a warp's queries and a block's, a tile of keys and one more, several tiles.
-const LENGTHS: [usize; 10] = [1, 5, 10, 16, 37, 2, 70, 32, 33, 3];
+const LENGTHS: [usize; 7] = [1, 5, 17, 32, 70, 33, 2];
 
 fn batch() -> TokenBatch {
     let text = |(number, length): (usize, &usize)| {
@@ -307,9 +307,9 @@ fn logits_are_those_of_the_graph_as_far_as_bf16_goes() {
         let mut bert = Bert::new(emulator, &config, &parameters, batch().tokens()).unwrap();
         // Batches of other sizes before and after, and one call after another.
         let ids = |range: std::ops::Range<usize>| TokenBatch::new(&[&batch().ids()[range]]);
-        let found = bert.forward(12, [ids(1..6), batch(), ids(1..6)].into_iter()).unwrap();
+        let found = bert.forward(LENGTHS.len() + 2, [ids(1..6), batch(), ids(1..6)].into_iter()).unwrap();
         let all = [&expected[1..2], &expected, &expected[1..2]].concat();
-        assert_eq!(found.len(), 12);
+        assert_eq!(found.len(), LENGTHS.len() + 2);
         let pairs = || found.iter().flatten().zip(all.iter().flatten());
         let greatest = pairs().map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max);
         assert!(greatest < 2e-2, "{pooling:?}, {hidden_act:?}: {greatest}");
