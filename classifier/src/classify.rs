@@ -65,30 +65,35 @@ enum Engine {
 }
 
 impl Classifier {
-    /// Opens a checkpoint directory: a BERT with a classification head, or a [`linear`] model, as its `config.json` says.
+    /// Opens a checkpoint directory: a BERT with a classification head, or a [`linear`] model, as its `config.json` says. A
+    /// BERT computes in f32 on the CPU and in bf16 on a GPU.
     ///
     /// # Errors
     /// Whatever is missing, damaged or does not fit, by file and tensor.
     pub fn open(directory: &Path, device: &Device) -> std::result::Result<Self, CheckpointError> {
-        Self::open_with(directory, device, Precision::F32)
+        Self::open_with(directory, device, None)
     }
 
     /// As [`open`](Self::open), to compute with this precision whatever the checkpoint was saved with. A linear model has one
-    /// precision, f32, whatever is asked for.
+    /// precision, f32, whatever is asked for; so has a BERT of sizes that the GPU's kernels cannot do, if bf16 is.
     ///
     /// # Errors
-    /// As `open`; int8 on a GPU.
+    /// As `open`; int8 on a GPU, bf16 on the CPU.
     pub fn open_with(
         directory: &Path,
         device: &Device,
-        precision: Precision,
+        precision: Option<Precision>,
     ) -> std::result::Result<Self, CheckpointError> {
         if checkpoint::model_type(directory)?.as_deref() == Some(linear::MODEL_TYPE) {
             return Ok(Self::linear(LinearModel::open(directory)?));
         }
-        if precision == Precision::Int8 && !device.is_cpu() {
-            let problem = "it runs on the CPU alone".to_owned();
-            return Err(CheckpointError::Precision { directory: directory.to_owned(), precision, problem });
+        let place = if device.is_cpu() { "a GPU" } else { "the CPU" };
+        match (precision, device.is_cpu()) {
+            (Some(precision @ Precision::Bf16), true) | (Some(precision @ Precision::Int8), false) => {
+                let problem = format!("it runs on {place} alone");
+                return Err(CheckpointError::Precision { directory: directory.to_owned(), precision, problem });
+            }
+            _ => {}
         }
         let Checkpoint { config, parameters, tokenizer } = Checkpoint::open(directory)?;
         let on_device =
@@ -102,10 +107,15 @@ impl Classifier {
     /// # Errors
     /// Parameters that do not fit the configuration.
     pub fn new(config: &ModelConfig, parameters: &Parameters, tokenizer: Tokenizer) -> Result<Self> {
-        Self::of(config, parameters, tokenizer, Precision::F32)
+        Self::of(config, parameters, tokenizer, Some(Precision::F32))
     }
 
-    fn of(config: &ModelConfig, parameters: &Parameters, tokenizer: Tokenizer, precision: Precision) -> Result<Self> {
+    fn of(
+        config: &ModelConfig,
+        parameters: &Parameters,
+        tokenizer: Tokenizer,
+        precision: Option<Precision>,
+    ) -> Result<Self> {
         let network = Network::new(config, parameters, tokenizer, precision)?;
         let max_length = network.positions().min(MAX_LENGTH);
         Ok(Self { engine: Engine::Bert(Box::new(network)), labels: config.labels.clone(), max_length })

@@ -30,9 +30,9 @@ pub struct Arguments {
     #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
 
-    /// How exactly the model computes: f32, or int8 on the CPU.
-    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = Precision::F32)]
-    precision: Precision,
+    /// How exactly the model computes: f32, int8 on the CPU, or bf16 on a GPU; by default f32 on the CPU and bf16 on a GPU.
+    #[arg(long, env = "LABELSTREAM_PRECISION")]
+    precision: Option<Precision>,
 
     /// Print the figures as JSON.
     #[arg(long, env = "LABELSTREAM_JSON")]

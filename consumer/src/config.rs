@@ -75,9 +75,9 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
 
-    /// What the model computes with: f32, or int8 on the CPU, which is quicker and now and then says another label; every prediction names it
-    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = Precision::F32)]
-    pub precision: Precision,
+    /// What the model computes with: f32, bf16 on a GPU, or int8 on the CPU, which is quicker and now and then says another label; by default f32 on the CPU and bf16 on a GPU; every prediction names it
+    #[arg(long, env = "LABELSTREAM_PRECISION")]
+    pub precision: Option<Precision>,
 
     /// Address of health, metrics and predictions
     #[arg(long, env = "LABELSTREAM_HTTP", default_value = "127.0.0.1:9100", value_name = "ADDRESS")]

@@ -97,7 +97,7 @@ impl Champion {
         directory: &Path,
         version: Version,
         device: &Device,
-        precision: Precision,
+        precision: Option<Precision>,
     ) -> Result<Self, CheckpointError> {
         let classifier = Classifier::open_with(directory, device, precision)?;
         Ok(Self { classifier, version, away: (!device.is_cpu()).then(|| directory.to_owned()) })
@@ -136,7 +136,7 @@ impl Model for Champion {
 
     fn on_cpu(&self) -> Option<Result<Box<dyn Model>>> {
         let directory = self.away.as_ref()?;
-        let opened = Self::open(directory, self.version, &Device::Cpu, Precision::F32);
+        let opened = Self::open(directory, self.version, &Device::Cpu, None);
         Some(opened.map(|model| Box::new(model) as Box<dyn Model>).map_err(Into::into))
     }
 

@@ -21,8 +21,8 @@ pub(crate) struct Source {
     pub checkpoints: CheckpointStore,
     pub cache: PathBuf,
     pub device: DeviceChoice,
-    /// What networks compute with.
-    pub precision: Precision,
+    /// What networks compute with; without it, what suits the device.
+    pub precision: Option<Precision>,
     /// Knows whether the device has died.
     pub health: Arc<Health>,
 }
@@ -41,7 +41,7 @@ impl Source {
     /// The model of a registered version, in one attempt. All the work is done on a thread of its own.
     pub async fn load(&self, registered: &store::Model) -> Result<Champion, Refusal> {
         let directory = self.fetch(registered).await?;
-        let (registered, device, precision) = (registered.clone(), self.device(), self.precision);
+        let (registered, device, precision) = (registered.clone(), self.device(), self.precision());
         let loaded = thread("reload", Box::new(move || Ok(open(&directory, &registered, device, precision))))?;
         loaded.await?
     }
@@ -49,6 +49,11 @@ impl Source {
     /// The chosen device, or the CPU if that one has died.
     pub fn device(&self) -> DeviceChoice {
         if self.health.fallback.get().is_some() { DeviceChoice::Cpu } else { self.device }
+    }
+
+    /// The chosen precision, or the CPU's own if the device has died.
+    fn precision(&self) -> Option<Precision> {
+        if self.health.fallback.get().is_some() { None } else { self.precision }
     }
 
     /// The checkpoint's directory in the cache, verified. What is damaged there is fetched again, once.
@@ -89,7 +94,7 @@ fn open(
     directory: &Path,
     registered: &store::Model,
     device: DeviceChoice,
-    precision: Precision,
+    precision: Option<Precision>,
 ) -> Result<Champion, Refusal> {
     stand_back();
     let device = device.open().with_context(|| format!("cannot open the device {device}"))?;
@@ -162,7 +167,7 @@ mod tests {
     #[test]
     fn a_file_that_vanishes_while_it_is_loaded_is_looked_for_again_and_a_damaged_one_is_not() {
         let directory = tempfile::tempdir().unwrap();
-        let refusal = || open(directory.path(), &registered(), DeviceChoice::Cpu, Precision::F32).err().unwrap();
+        let refusal = || open(directory.path(), &registered(), DeviceChoice::Cpu, None).err().unwrap();
         assert!(refusal().is_transient, "no manifest");
         std::fs::write(directory.path().join("manifest.json"), r#"{"files": []}"#).unwrap();
         assert!(refusal().is_transient, "no configuration");

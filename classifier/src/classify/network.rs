@@ -24,24 +24,37 @@ pub(super) struct Network {
 enum Model {
     /// On the CPU.
     Engine(Engine),
-    /// On a GPU.
+    /// On a GPU, with kernels of our own.
+    #[cfg(feature = "cuda")]
+    Gpu(crate::cuda::Engine),
+    /// On a GPU, with candle's.
     Graph(Box<BertClassifier>),
 }
 
 impl Network {
-    /// A network where its parameters are.
+    /// A network where its parameters are; without a precision, in the one that the device has for it.
     pub fn new(
         config: &ModelConfig,
         parameters: &Parameters,
         tokenizer: Tokenizer,
-        precision: Precision,
+        precision: Option<Precision>,
     ) -> Result<Self> {
         let parameters = parameters.detached();
         let is_on_cpu = parameters.iter().all(|(_, tensor)| tensor.device().is_cpu());
-        let model = match precision {
-            _ if is_on_cpu => Model::Engine(Engine::new(config, &parameters, precision)?),
-            Precision::F32 => Model::Graph(Box::new(BertClassifier::new(config, &parameters)?)),
-            Precision::Int8 => bail!("int8 runs on the CPU alone"),
+        let graph =
+            || -> Result<_> { Ok((Model::Graph(Box::new(BertClassifier::new(config, &parameters)?)), Precision::F32)) };
+        let (model, precision) = match precision {
+            Some(Precision::Bf16) if is_on_cpu => bail!("bf16 runs on a GPU alone"),
+            _ if is_on_cpu => {
+                let precision = precision.unwrap_or(Precision::F32);
+                (Model::Engine(Engine::new(config, &parameters, precision)?), precision)
+            }
+            None | Some(Precision::Bf16) => match Model::gpu(config, &parameters)? {
+                Some(model) => (model, Precision::Bf16),
+                None => graph()?,
+            },
+            Some(Precision::F32) => graph()?,
+            Some(Precision::Int8) => bail!("int8 runs on the CPU alone"),
         };
         Ok(Self { tokenizer, model, precision, config: config.clone() })
     }
@@ -90,6 +103,8 @@ impl Network {
         let logits: Vec<Vec<Vec<f32>>> = match &self.model {
             Model::Engine(engine) => parallel::map(&shards, |shard| engine.forward(&batch(shard)))?,
             // One thread owns the device.
+            #[cfg(feature = "cuda")]
+            Model::Gpu(gpu) => vec![gpu.forward(distinct.len(), shards.iter().map(|shard| batch(shard)))?],
             Model::Graph(model) => {
                 shards.iter().map(|shard| model.forward(&batch(shard), None)?.to_vec2()).collect::<Result<_>>()?
             }
@@ -106,8 +121,26 @@ impl Network {
     fn budget(&self, tokens: usize) -> usize {
         match self.model {
             Model::Engine(_) => CPU_TOKENS.min(tokens.div_ceil(parallel::cores())),
-            Model::Graph(_) => GPU_TOKENS,
+            _ => GPU_TOKENS,
         }
+    }
+}
+
+impl Model {
+    /// A model for the GPU that its parameters are on, if our kernels can do it there.
+    #[cfg(feature = "cuda")]
+    fn gpu(config: &ModelConfig, parameters: &Parameters) -> Result<Option<Self>> {
+        match parameters.get("classifier.weight")?.device() {
+            candle_core::Device::Cuda(device) => {
+                Ok(crate::cuda::Engine::new(config, parameters, device, GPU_TOKENS)?.map(Self::Gpu))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn gpu(_: &ModelConfig, _: &Parameters) -> Result<Option<Self>> {
+        Ok(None)
     }
 }
 

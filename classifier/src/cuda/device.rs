@@ -8,9 +8,7 @@ use std::sync::Arc;
 use candle_core::cuda_backend::{CudaDevice, WrapErr, cudarc};
 use candle_core::{Result, bail};
 use cudarc::cublaslt::{Activation, CudaBlasLT, Matmul, MatmulConfig};
-use cudarc::driver::{
-    CudaEvent, CudaSlice, CudaStream, LaunchConfig, PinnedHostSlice, PushKernelArg, result, sys,
-};
+use cudarc::driver::{CudaEvent, CudaSlice, CudaStream, LaunchConfig, PinnedHostSlice, PushKernelArg, result, sys};
 use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use half::bf16;
 
@@ -19,17 +17,8 @@ use crate::model::ModelConfig;
 
 const SOURCE: &str = include_str!("kernels.cu");
 
-const KERNELS: [&str; 9] = [
-    "embed",
-    "add_norm",
-    "gelu",
-    "attention",
-    "first_rows",
-    "score",
-    "weighted_mean",
-    "greatest_rows",
-    "head",
-];
+const KERNELS: [&str; 9] =
+    ["embed", "add_norm", "gelu", "attention", "first_rows", "score", "weighted_mean", "greatest_rows", "head"];
 
 /// A GPU, with the kernels for one model.
 ///
@@ -155,7 +144,14 @@ impl Chip for Gpu {
         Ok(())
     }
 
-    fn multiply(&self, x: &Memory, rows: usize, linear: &Linear<Memory>, finish: Finish, out: &mut Memory) -> Result<()> {
+    fn multiply(
+        &self,
+        x: &Memory,
+        rows: usize,
+        linear: &Linear<Memory>,
+        finish: Finish,
+        out: &mut Memory,
+    ) -> Result<()> {
         let (Memory::Halves(x), Memory::Halves(weight), Memory::Halves(bias), Memory::Halves(out)) =
             (x, &linear.weight, &linear.bias, out)
         else {

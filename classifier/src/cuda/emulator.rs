@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 
 use candle_core::{Result, bail};
 use half::bf16;
@@ -12,12 +13,12 @@ use super::chip::{Argument, Chip, Finish, Grid, Linear, Numbers};
 use crate::model::ModelConfig;
 
 /// The kernels for one pair of sizes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Emulator {
     program: PathBuf,
     /// The order in which the threads of a block take turns: both must give the same.
     pub is_reversed: bool,
-    _directory: tempfile::TempDir,
+    _directory: Rc<tempfile::TempDir>,
 }
 
 impl Emulator {
@@ -37,7 +38,7 @@ impl Emulator {
             return None;
         };
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Some(Self { program, is_reversed: false, _directory: directory })
+        Some(Self { program, is_reversed: false, _directory: Rc::new(directory) })
     }
 
     /// Runs a kernel over memories, which the argument `m0` is the first of.

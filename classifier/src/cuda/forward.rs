@@ -3,7 +3,7 @@ use half::bf16;
 
 use super::chip::{
     Argument::{Count, Memory, Number},
-    Chip, Finish, Grid, Linear, Numbers,
+    Chip, Finish, Grid, Numbers,
 };
 use super::weights::{Layer, Norm, Pooler, Projection, Weights};
 use crate::model::{Activation, ModelConfig, Parameters, TokenBatch};
@@ -143,30 +143,38 @@ impl<C: Chip> Bert<C> {
     fn start(&mut self, batch: Batch, done: usize) -> Result<()> {
         let Self { chip, weights, scratch, sizes } = self;
         let Norm { weight, bias, epsilon } = &weights.norm;
-        chip.launch("embed", rows(batch.tokens), &[
-            Memory(&scratch.input),
-            Count(batch.tokens),
-            Memory(&weights.words),
-            Memory(&weights.places),
-            Memory(weight),
-            Memory(bias),
-            Number(*epsilon),
-            Memory(&scratch.hidden),
-        ])?;
+        chip.launch(
+            "embed",
+            rows(batch.tokens),
+            &[
+                Memory(&scratch.input),
+                Count(batch.tokens),
+                Memory(&weights.words),
+                Memory(&weights.places),
+                Memory(weight),
+                Memory(bias),
+                Number(*epsilon),
+                Memory(&scratch.hidden),
+            ],
+        )?;
         for layer in &weights.layers {
             layer.start(chip, *sizes, batch, scratch)?;
         }
         let is_bent = weights.pooler.start(chip, batch, scratch)?;
-        chip.launch("head", rows(batch.texts), &[
-            Memory(&scratch.context),
-            Count(is_bent.into()),
-            Memory(&weights.head_weight),
-            Memory(&weights.head_bias),
-            Count(sizes.labels),
-            Count(batch.texts),
-            Count(done),
-            Memory(&scratch.logits),
-        ])
+        chip.launch(
+            "head",
+            rows(batch.texts),
+            &[
+                Memory(&scratch.context),
+                Count(is_bent.into()),
+                Memory(&weights.head_weight),
+                Memory(&weights.head_bias),
+                Count(sizes.labels),
+                Count(batch.texts),
+                Count(done),
+                Memory(&scratch.logits),
+            ],
+        )
     }
 }
 
@@ -194,13 +202,7 @@ impl Sizes {
 
 impl<M> Layer<M> {
     /// From `hidden` to `hidden`.
-    fn start<C: Chip<Memory = M>>(
-        &self,
-        chip: &C,
-        sizes: Sizes,
-        batch: Batch,
-        scratch: &mut Scratch<M>,
-    ) -> Result<()> {
+    fn start<C: Chip<Memory = M>>(&self, chip: &C, sizes: Sizes, batch: Batch, scratch: &mut Scratch<M>) -> Result<()> {
         let kept = match &self.projection {
             Projection::Every(linear) => {
                 chip.multiply(&scratch.hidden, batch.tokens, linear, Finish::Nothing, &mut scratch.broad)?;
@@ -210,13 +212,17 @@ impl<M> Layer<M> {
             }
             Projection::First { query, memory } => {
                 chip.multiply(&scratch.hidden, batch.tokens, memory, Finish::Nothing, &mut scratch.broad)?;
-                chip.launch("first_rows", rows(batch.texts), &[
-                    Memory(&scratch.hidden),
-                    Memory(&scratch.input),
-                    Count(batch.starts()),
-                    Count(batch.texts),
-                    Memory(&scratch.first),
-                ])?;
+                chip.launch(
+                    "first_rows",
+                    rows(batch.texts),
+                    &[
+                        Memory(&scratch.hidden),
+                        Memory(&scratch.input),
+                        Count(batch.starts()),
+                        Count(batch.texts),
+                        Memory(&scratch.first),
+                    ],
+                )?;
                 std::mem::swap(&mut scratch.hidden, &mut scratch.first);
                 chip.multiply(&scratch.hidden, batch.texts, query, Finish::Nothing, &mut scratch.branch)?;
                 let places = Places { query_stride: sizes.width, stride: 2 * sizes.width, keys: 0 };
@@ -265,30 +271,38 @@ fn attention<C: Chip>(
     (queries, places): (&C::Memory, Places),
     first_only: bool,
 ) -> Result<()> {
-    chip.launch("attention", Grid { blocks: (batch.texts, sizes.heads), threads: ATTENTION_THREADS }, &[
-        Memory(queries),
-        Count(places.query_stride),
-        Memory(&scratch.broad),
-        Count(places.stride),
-        Count(places.keys),
-        Memory(&scratch.input),
-        Count(batch.starts()),
-        Count(first_only.into()),
-        Memory(&scratch.context),
-    ])
+    chip.launch(
+        "attention",
+        Grid { blocks: (batch.texts, sizes.heads), threads: ATTENTION_THREADS },
+        &[
+            Memory(queries),
+            Count(places.query_stride),
+            Memory(&scratch.broad),
+            Count(places.stride),
+            Count(places.keys),
+            Memory(&scratch.input),
+            Count(batch.starts()),
+            Count(first_only.into()),
+            Memory(&scratch.context),
+        ],
+    )
 }
 
 impl<M> Norm<M> {
     /// Adds `branch` to `hidden` and normalises that.
     fn start<C: Chip<Memory = M>>(&self, chip: &C, kept: usize, scratch: &Scratch<M>) -> Result<()> {
-        chip.launch("add_norm", rows(kept), &[
-            Memory(&scratch.branch),
-            Count(kept),
-            Memory(&self.weight),
-            Memory(&self.bias),
-            Number(self.epsilon),
-            Memory(&scratch.hidden),
-        ])
+        chip.launch(
+            "add_norm",
+            rows(kept),
+            &[
+                Memory(&scratch.branch),
+                Count(kept),
+                Memory(&self.weight),
+                Memory(&self.bias),
+                Number(self.epsilon),
+                Memory(&scratch.hidden),
+            ],
+        )
     }
 }
 
@@ -301,27 +315,29 @@ impl<M> Pooler<M> {
                 chip.multiply(&scratch.hidden, batch.texts, dense, Finish::Nothing, &mut scratch.context)?;
             }
             Self::Max => {
-                chip.launch("greatest_rows", a_text, &[
-                    Memory(&scratch.hidden),
-                    Memory(&scratch.input),
-                    Count(batch.starts()),
-                    Memory(&scratch.context),
-                ])?;
+                chip.launch(
+                    "greatest_rows",
+                    a_text,
+                    &[Memory(&scratch.hidden), Memory(&scratch.input), Count(batch.starts()), Memory(&scratch.context)],
+                )?;
             }
             Self::Weighted(query) => {
-                chip.launch("score", rows(batch.tokens), &[
-                    Memory(&scratch.hidden),
-                    Memory(query),
-                    Count(batch.tokens),
-                    Memory(&scratch.scores),
-                ])?;
-                chip.launch("weighted_mean", a_text, &[
-                    Memory(&scratch.hidden),
-                    Memory(&scratch.scores),
-                    Memory(&scratch.input),
-                    Count(batch.starts()),
-                    Memory(&scratch.context),
-                ])?;
+                chip.launch(
+                    "score",
+                    rows(batch.tokens),
+                    &[Memory(&scratch.hidden), Memory(query), Count(batch.tokens), Memory(&scratch.scores)],
+                )?;
+                chip.launch(
+                    "weighted_mean",
+                    a_text,
+                    &[
+                        Memory(&scratch.hidden),
+                        Memory(&scratch.scores),
+                        Memory(&scratch.input),
+                        Count(batch.starts()),
+                        Memory(&scratch.context),
+                    ],
+                )?;
             }
         }
         Ok(matches!(self, Self::Cls(_)))

@@ -46,7 +46,8 @@ impl Stored {
 impl<const H: usize> Linear<H> {
     pub fn new<M: Machine<L, H>, const L: usize>(stored: &Stored, precision: Precision) -> Self {
         match precision {
-            Precision::F32 => Self::F32(Weights::new(&stored.weight, &stored.bias)),
+            // A CPU has f32 where a GPU has bf16.
+            Precision::F32 | Precision::Bf16 => Self::F32(Weights::new(&stored.weight, &stored.bias)),
             Precision::Int8 => Self::Int8(IntegerWeights::new::<M, L>(&stored.weight, &stored.bias)),
         }
     }
