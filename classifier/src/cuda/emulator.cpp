@@ -1,7 +1,7 @@
 // Runs one kernel of kernels.cu on the CPU, for tests.
 //
-// The threads of a block are fibers that take turns: each runs until it waits for its warp or its block, so that a missing
-// barrier shows in the result, and one that not all threads reach ends the program. Behind each memory lies a page that nobody may
+// The threads of a block are fibers that take turns: each runs until it waits for its warp, and a warp until it waits for its
+// block, so that a missing barrier shows in the result; one that not all threads reach ends the program. Behind each memory lies a page that nobody may
 // touch. Blocks run one after the other.
 //
 // usage: emulator KERNEL BLOCKS_X BLOCKS_Y THREADS ORDER ARGUMENT...
@@ -67,6 +67,8 @@ static unsigned pair_of(float first, float second) { return half_of(first) | hal
 
 // Fibers.
 
+static const size_t WARP = 32;
+
 enum class Waits { New, No, ForWarp, ForBlock, Ended };
 
 struct Fiber {
@@ -119,6 +121,22 @@ static bool release(size_t from, size_t count, Waits what) {
     return true;
 }
 
+// As far as it goes without the others, so that what they should have been waited for is not there. Whether anything moved.
+static bool run_warp(size_t first, bool is_reversed) {
+    for (bool has_moved = false;;) {
+        bool moves = false;
+        for (size_t turn = 0; turn < WARP; turn++) {
+            threadIdx.x = first + (is_reversed ? WARP - 1 - turn : turn);
+            Fiber& fiber = fibers[threadIdx.x];
+            if (fiber.waits != Waits::New && fiber.waits != Waits::No) continue;
+            resume(fiber);
+            moves = true;
+        }
+        if (!moves && !release(first, WARP, Waits::ForWarp)) return has_moved;
+        has_moved = true;
+    }
+}
+
 static void run_block(bool is_reversed) {
     for (Fiber& fiber : fibers) {
         getcontext(&fiber.start);
@@ -129,14 +147,8 @@ static void run_block(bool is_reversed) {
     }
     for (;;) {
         bool has_moved = false, has_ended = true;
-        for (size_t turn = 0; turn < fibers.size(); turn++) {
-            threadIdx.x = is_reversed ? fibers.size() - 1 - turn : turn;
-            Fiber& fiber = fibers[threadIdx.x];
-            if (fiber.waits != Waits::New && fiber.waits != Waits::No) continue;
-            resume(fiber);
-            has_moved = true;
-        }
-        for (size_t warp = 0; warp < fibers.size(); warp += 32) has_moved |= release(warp, 32, Waits::ForWarp);
+        for (size_t warp = 0; warp < fibers.size(); warp += WARP)
+            has_moved |= run_warp(is_reversed ? fibers.size() - WARP - warp : warp, is_reversed);
         has_moved |= release(0, fibers.size(), Waits::ForBlock);
         for (Fiber& fiber : fibers) has_ended &= fiber.waits == Waits::Ended;
         if (has_ended) return;
@@ -228,7 +240,7 @@ int main(int count, char** words) {
     kernel = kernel_with(words[1], arguments);
     Place blocks = {(unsigned)std::stoul(words[2]), (unsigned)std::stoul(words[3])};
     blockDim = {(unsigned)std::stoul(words[4]), 1};
-    if (blockDim.x % 32 != 0 || blockDim.x > 1024) fail("threads that are no whole warps");
+    if (blockDim.x % WARP != 0 || blockDim.x > 1024) fail("threads that are no whole warps");
     fibers.resize(blockDim.x);
     for (blockIdx.y = 0; blockIdx.y < blocks.y; blockIdx.y++)
         for (blockIdx.x = 0; blockIdx.x < blocks.x; blockIdx.x++) run_block(words[5][0] == '-');
