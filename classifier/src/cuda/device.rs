@@ -62,9 +62,9 @@ impl Gpu {
             options: vec![format!("--define-macro=WIDTH={width}"), format!("--define-macro=HEAD_SIZE={head_size}")],
             ..CompileOptions::default()
         };
-        let ptx = compile_ptx_with_opts(SOURCE, options).map_err(candle_core::Error::wrap)?.to_src();
+        let ptx = compile_ptx_with_opts(SOURCE, options).w()?.to_src();
         let module = format!("labelstream-bert-{width}-{head_size}");
-        let kernels = KERNELS.map(|name| {
+        let kernels = KERNELS.map(|name| -> Result<_> {
             let function = device.get_or_load_custom_func(name, &module, &ptx)?;
             Ok((name, function.into_cuda_function()))
         });
