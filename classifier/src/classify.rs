@@ -87,13 +87,13 @@ impl Classifier {
         if checkpoint::model_type(directory)?.as_deref() == Some(linear::MODEL_TYPE) {
             return Ok(Self::linear(LinearModel::open(directory)?));
         }
-        let place = if device.is_cpu() { "a GPU" } else { "the CPU" };
-        match (precision, device.is_cpu()) {
-            (Some(precision @ Precision::Bf16), true) | (Some(precision @ Precision::Int8), false) => {
-                let problem = format!("it runs on {place} alone");
-                return Err(CheckpointError::Precision { directory: directory.to_owned(), precision, problem });
-            }
-            _ => {}
+        if let Some((precision, place)) = match (precision, device.is_cpu()) {
+            (Some(Precision::Bf16), true) => Some((Precision::Bf16, "a GPU")),
+            (Some(Precision::Int8), false) => Some((Precision::Int8, "the CPU")),
+            _ => None,
+        } {
+            let problem = format!("it runs on {place} alone");
+            return Err(CheckpointError::Precision { directory: directory.to_owned(), precision, problem });
         }
         let Checkpoint { config, parameters, tokenizer } = Checkpoint::open(directory)?;
         let on_device =

@@ -30,11 +30,20 @@ impl DeviceChoice {
     /// As [`open`](Self::open).
     pub fn open_for(self, process: usize) -> candle_core::Result<Device> {
         match self {
-            Self::Auto if cfg!(feature = "cuda") => Ok(Device::new_cuda(process).unwrap_or(Device::Cpu)),
+            Self::Auto if cfg!(feature = "cuda") => Ok(open_cuda(process).unwrap_or(Device::Cpu)),
             Self::Auto | Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(number) => Device::new_cuda(number),
+            Self::Cuda(number) => open_cuda(number),
         }
     }
+}
+
+fn open_cuda(number: usize) -> candle_core::Result<Device> {
+    let device = Device::new_cuda(number)?;
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = &device {
+        crate::cuda::keep_memory(device)?;
+    }
+    Ok(device)
 }
 
 /// A device name that is none of `auto`, `cpu`, `cuda`, `cuda:N`.

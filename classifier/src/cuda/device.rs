@@ -28,7 +28,7 @@ pub(super) struct Gpu {
     blas: CudaBlasLT,
     kernels: HashMap<&'static str, cudarc::driver::CudaFunction>,
     outbox: [Slot; 2],
-    /// The slot that is sent from next.
+    /// The slot that was sent from last.
     turn: usize,
 }
 
@@ -93,8 +93,8 @@ impl Chip for Gpu {
 
     fn send(&mut self, words: &[u32], to: &mut Memory) -> Result<()> {
         let Memory::Words(to) = to else { bail!("words to a memory of other numbers are a bug") };
-        let Slot { words: pinned, read } = &mut self.outbox[self.turn];
         self.turn = (self.turn + 1) % self.outbox.len();
+        let Slot { words: pinned, read } = &mut self.outbox[self.turn];
         // cudarc records this by itself only where a context has several streams.
         if let Some(read) = read.take() {
             read.synchronize().w()?;

@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use candle_core::{Result, bail};
+use candle_core::Result;
 
 use super::Forward;
 use super::embeddings::Embeddings;
@@ -9,7 +9,7 @@ use super::linear::{Linear, Stored};
 use super::pooling::Pooler;
 use crate::Precision;
 use crate::kernels::{Machine, Outcome, Panels, Rounded, Span, Weights};
-use crate::model::{ModelConfig, Parameters, Pooling, TokenBatch, shapes};
+use crate::model::{ModelConfig, Parameters, Pooling, TokenBatch};
 
 /// The whole network, packed for a kind of machine.
 #[derive(Debug)]
@@ -49,12 +49,7 @@ pub(super) struct Arena<const L: usize> {
 
 impl<M: Machine<L, H>, const L: usize, const H: usize> Bert<M, L, H> {
     pub fn new(machine: M, config: &ModelConfig, parameters: &Parameters, precision: Precision) -> Result<Self> {
-        for (name, shape) in shapes(config) {
-            let found = parameters.get(&name)?.dims();
-            if found != shape {
-                bail!("parameter {name} has shape {found:?}, the configuration says {shape:?}");
-            }
-        }
+        parameters.check(config)?;
         let layers = (0..config.num_hidden_layers).map(|index| {
             let cls_alone = config.pooling == Pooling::Cls && index + 1 == config.num_hidden_layers;
             Layer::new::<M, L>(index, cls_alone, config, parameters, precision)

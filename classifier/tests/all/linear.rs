@@ -248,8 +248,7 @@ fn a_linear_model_has_one_precision() {
     let directory = saved();
     let path = directory.path().join("model");
     let open = |precision| Classifier::open_with(&path, &Device::Cpu, precision);
-    assert_eq!(open(Precision::F32).unwrap().precision(), Precision::F32);
-    let error = open(Precision::Int8).unwrap_err();
-    assert!(matches!(error, CheckpointError::Precision { precision: Precision::Int8, .. }), "{error}");
-    assert!(error.to_string().contains("no int8: a linear model"), "{error}");
+    for asked in [None, Some(Precision::F32), Some(Precision::Int8)] {
+        assert_eq!(open(asked).unwrap().precision(), Precision::F32);
+    }
 }

@@ -129,13 +129,21 @@ fn in_8_bits_scores_are_close_to_those_of_transformers_and_nothing_else_changes(
     for name in fixtures() {
         let Expected { texts, .. } = Expected::of(&name);
         let [exact, rounded] = [Precision::F32, Precision::Int8].map(|precision| {
-            let classifier = Classifier::open_with(&fixture(&name), &Device::Cpu, precision).unwrap();
+            let classifier = Classifier::open_with(&fixture(&name), &Device::Cpu, Some(precision)).unwrap();
             assert_eq!(classifier.precision(), precision);
             classifier.classify(&texts).unwrap().into_iter().map(|one| one.scores).collect::<Vec<_>>()
         });
         assert_close(&name, &rounded, &exact, 0.05);
         assert_ne!(rounded, exact, "{name}: nothing was rounded");
     }
+}
+
+#[test]
+fn bf16_is_for_a_gpu_and_the_cpu_computes_in_f32_where_nothing_is_asked_for() {
+    let open = |precision| Classifier::open_with(&fixture("gelu"), &Device::Cpu, precision);
+    assert_eq!(open(None).unwrap().precision(), Precision::F32);
+    let error = open(Some(Precision::Bf16)).unwrap_err().to_string();
+    assert!(error.contains("no bf16: it runs on a GPU alone"), "{error}");
 }
 
 #[test]
