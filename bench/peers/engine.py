@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """The engine beside what one would use instead: the same checkpoint, texts and machine, tokenizing included.
 
-usage: engine.py CHECKPOINT TEXTS.csv PROGRAM [--count 2048] [--rounds 3] [--max-length 64] [--threads 2] [--int8-only] [...]
+usage: engine.py CHECKPOINT TEXTS.csv PROGRAM [--count 2048] [--rounds 3] [--max-length 64] [--threads 2] [--batch 64] [--alone 300]
 
 CHECKPOINT is a BERT directory, TEXTS.csv has a column `review` or `text`, PROGRAM is the `labelstream` program. The texts are
 spread over the file. Each round runs everyone once, one after the other; the ratios are those of the medians over the rounds.
 
 - transformers: its text-classification pipeline, batches of 32 in the order of the texts (on an eighth of them: it is slow).
-- pytorch, onnx_f32, onnx_int8: all texts tokenized at once, sorted by length, batches of 64 (32 and 128 are no better), padded to
+- pytorch, onnx_f32, onnx_int8: all texts tokenized at once, sorted by length, batches of `--batch`, padded to
   the longest of the batch; int8 is ONNX Runtime's dynamic quantisation.
 - labelstream: `labelstream bench engine`, which repeats the work in one process and reports its own rate. It is given the texts
   in windows of 1,024 and sorts inside those.
@@ -128,7 +128,6 @@ def measured(work):
 
 
 def labelstream(precision, count, batch_size):
-    before = os.times()
     run = subprocess.run(
         [arguments.program, "bench", "engine", "--checkpoint", arguments.checkpoint, "--texts", arguments.texts,
          "--device", "cpu", "--precision", precision, "--count", str(count), "--batch-size", str(batch_size),
