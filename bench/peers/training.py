@@ -8,8 +8,8 @@ one of a small BERT, or transformers' own (`BertForSequenceClassification(BertCo
 vocab.txt make a 12 x 768 to measure with). Batches are of texts of similar length from windows of 50 batches, padded to
 their longest in PyTorch; AdamW with the decay on matrices alone, clipping at 1.
 Prints one JSON object; ratios above 1 mean that labelstream is faster, by the clock and by processor time (medians of the rounds;
-on a machine that is busy with other things the latter is the one to trust). Each side has its own order of the texts: the
-rates in tokens are the fairer ones over few steps.
+on a machine that is busy with other things the latter is the one to trust). Both sides pass over the same texts once;
+which of their batches warm up is each side's chance, so rates in tokens are given too.
 """
 import argparse
 import csv
@@ -20,6 +20,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -31,6 +32,25 @@ def main():
     if arguments.peer:
         print(json.dumps(peer(arguments)))
         return
+    with tempfile.TemporaryDirectory() as directory:
+        sample(arguments, Path(directory))
+        sys.argv[2] = arguments.data = directory
+        measure(arguments)
+
+
+def sample(arguments, directory):
+    """As many texts as the steps take, spread over the file: so both sides pass over the same ones, once each."""
+    rows = list(csv.DictReader(open(Path(arguments.data) / "train_data.csv", encoding="utf-8")))
+    count = (WARM_UP + arguments.steps) * arguments.batch_size
+    assert len(rows) >= count, f"{count} texts are needed for so many steps"
+    for name in ("train_data.csv", "valid_data.csv"):
+        with open(directory / name, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, ["label", "text"])
+            writer.writeheader()
+            writer.writerows({name: rows[len(rows) * index // count][name] for name in writer.fieldnames} for index in range(count))
+
+
+def measure(arguments):
     sides = {"labelstream": [], "torch": []}
     for _ in range(arguments.rounds):
         sides["labelstream"].append(run([
