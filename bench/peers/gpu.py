@@ -4,7 +4,8 @@ sorted by length and padded to the longest of each batch of 512.
 
 usage: gpu.py rate CHECKPOINT TEXTS.csv [--count N]    the peer's rate, tokenizing included
        gpu.py lines TEXTS.csv [--count N]              texts, one a line
-       gpu.py cut TEXTS.csv                            a CSV of texts of 25 characters: 27 tokens to a Chinese BERT
+       gpu.py distinct TEXTS.csv                       a CSV of the texts, each once
+       gpu.py cut TEXTS.csv                            a CSV of distinct texts of 25 characters: 27 tokens to a Chinese BERT
        gpu.py base CHECKPOINT DIR                      a BERT-base of random weights with the tokenizer of CHECKPOINT
        gpu.py compare CPU CUDA                         answers of `labelstream classify --scores`; fails where they differ
        gpu.py ratio CHECKPOINT NAME                    from the rates on standard input, one JSON object a rate
@@ -84,9 +85,17 @@ def cut(path):
     characters = [character for text in read(path) for character in text if "\u4e00" <= character <= "\u9fff"]
     if len(characters) < 25:
         sys.exit("there are no Chinese characters to cut texts from")
+    write("".join(characters[start : start + 25]) for start in range(0, len(characters) - 24, 25))
+
+
+def distinct(path):
+    write(read(path))
+
+
+def write(texts):
     writer = csv.writer(sys.stdout)
     writer.writerow(["text"])
-    writer.writerows(["".join(characters[start : start + 25])] for start in range(0, len(characters) - 24, 25))
+    writer.writerows([text] for text in dict.fromkeys(texts))
 
 
 def compare(cpu, cuda):
@@ -148,7 +157,7 @@ def report():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["rate", "lines", "cut", "base", "compare", "ratio", "report"])
+    parser.add_argument("part", choices=["rate", "lines", "distinct", "cut", "base", "compare", "ratio", "report"])
     parser.add_argument("paths", nargs="*")
     parser.add_argument("--count", type=int)
     arguments = parser.parse_args()

@@ -304,6 +304,22 @@ fn a_kernel_that_leaves_its_memory_or_gets_other_arguments_is_noticed() {
 
 #[test]
 fn logits_are_those_of_the_graph_as_far_as_bf16_goes() {
+    let Some(mut emulator) = Emulator::new(&config(48)) else { return };
+    forward(|_| {
+        emulator.is_reversed = !emulator.is_reversed;
+        emulator.clone()
+    });
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+#[ignore = "needs a GPU"]
+fn a_gpu_gives_the_logits_of_the_graph_as_far_as_bf16_goes() {
+    let device = candle_core::Device::new_cuda(0).unwrap();
+    forward(|config| super::device::Gpu::new(device.as_cuda_device().unwrap(), config).unwrap());
+}
+
+fn forward<C: Chip>(mut chip: impl FnMut(&ModelConfig) -> C) {
     let cases = [
         (Pooling::Cls, Activation::Gelu, 2),
         (Pooling::Cls, Activation::Relu, 1),
@@ -311,15 +327,13 @@ fn logits_are_those_of_the_graph_as_far_as_bf16_goes() {
         (Pooling::Max, Activation::Gelu, 1),
         (Pooling::Attention, Activation::Gelu, 2),
     ];
-    let Some(mut emulator) = Emulator::new(&config(48)) else { return };
-    for (number, (pooling, hidden_act, num_hidden_layers)) in cases.into_iter().enumerate() {
+    for (pooling, hidden_act, num_hidden_layers) in cases {
         let config = ModelConfig { pooling, hidden_act, num_hidden_layers, ..config(48) };
         let parameters = initialise(&config, 5).unwrap();
         let graph = BertClassifier::new(&config, &parameters).unwrap();
         let expected: Vec<Vec<f32>> = graph.forward(&batch(), None).unwrap().to_vec2().unwrap();
 
-        emulator.is_reversed = number % 2 == 1;
-        let mut bert = Bert::new(emulator.clone(), &config, &parameters, batch().tokens()).unwrap();
+        let mut bert = Bert::new(chip(&config), &config, &parameters, batch().tokens()).unwrap();
         // Batches of other sizes before and after, and one call after another.
         let ids = |range: std::ops::Range<usize>| TokenBatch::new(&[&batch().ids()[range]]);
         let found = bert.forward(LENGTHS.len() + 2, [ids(1..6), batch(), ids(1..6)].into_iter()).unwrap();
