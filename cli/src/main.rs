@@ -195,7 +195,8 @@ mod tests {
     fn every_flag_can_be_set_in_the_environment() {
         fn check(command: &clap::Command) {
             // What torchrun tells its processes.
-            let torchrun = ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"];
+            let torchrun =
+                ["RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"];
             for flag in command.get_arguments().filter(|flag| flag.get_long().is_some()) {
                 let set_by_clap = ["help", "version"].contains(&flag.get_id().as_str());
                 // What to classify, and how a result is printed, is for the call to say.
