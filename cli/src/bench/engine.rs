@@ -29,7 +29,7 @@ pub struct Arguments {
     #[arg(long, env = "LABELSTREAM_COUNT")]
     count: Option<usize>,
 
-    /// Texts at once: as many as the consumer's largest batch, unless told.
+    /// Texts at once: as many as the consumer's largest batch, unless told; never more than the file has.
     #[arg(long, env = "LABELSTREAM_BATCH_SIZE", default_value_t = 1024, value_parser = at_least_one)]
     batch_size: usize,
 
@@ -54,6 +54,8 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let file = reviews::texts(&arguments.texts)?;
     let texts = spread(&file, arguments.count)?;
+    // The same texts of a batch are computed once: none may hold the file twice.
+    let batch_size = arguments.batch_size.min(file.len());
     let mut classifier = Classifier::open_with(&arguments.checkpoint, &arguments.device.open()?, arguments.precision)?;
     if let Some(tokens) = arguments.max_length {
         classifier = classifier.with_max_length(tokens);
@@ -61,11 +63,11 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let lengths = classifier.count_tokens(&texts)?;
     let tokens: usize = lengths.iter().sum();
     // The first batch pays for memory and caches.
-    classifier.classify(&texts[..texts.len().min(arguments.batch_size)])?;
+    classifier.classify(&texts[..texts.len().min(batch_size)])?;
 
     let (started, processor) = (Instant::now(), processor_seconds());
     let mut batches = Vec::new();
-    for batch in texts.chunks(arguments.batch_size) {
+    for batch in texts.chunks(batch_size) {
         let started = Instant::now();
         classifier.classify(batch)?;
         batches.push(started.elapsed().as_secs_f64());
@@ -80,7 +82,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     print::json(&json!({
         "texts": texts.len(), "tokens": tokens, "seconds": seconds,
         "texts_per_second": texts.len() as f64 / seconds, "tokens_per_second": tokens as f64 / seconds,
-        "batch_size": arguments.batch_size,
+        "batch_size": batch_size,
         "batch_milliseconds": {"p50": milliseconds(0.5), "p95": milliseconds(0.95), "p99": milliseconds(0.99)},
         "processor_seconds": processor_seconds,
         "gflops": operations / 1e9, "peak_gflops": peak / 1e9, "share_of_peak": operations / peak,
