@@ -50,7 +50,10 @@ impl Model for Remembering {
         self.metrics.recent_texts.inc_by(texts.len() as u64);
         self.metrics.recent_text_hits.inc_by((texts.len() - unknown.len()) as u64);
         let answers = if unknown.is_empty() { Vec::new() } else { self.model.classify(&unknown)? };
-        for (text, answer) in unknown.iter().zip(&answers) {
+        // What cannot be believed may be better the next time.
+        let believed = answers.len() == unknown.len();
+        let is_sound = |answer: &Prediction| believed && answer.scores.iter().all(|score| score.is_finite());
+        for (text, answer) in unknown.iter().zip(&answers).filter(|(_, answer)| is_sound(answer)) {
             self.answers.put((*text).into(), answer.clone());
         }
         let missing = predictions.iter_mut().filter(|known| known.is_none());
@@ -95,7 +98,7 @@ mod tests {
 
         fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>> {
             self.1.fetch_add(texts.len(), Ordering::Relaxed);
-            let score = |text: &&str| text.chars().count() as f32 / 100.0;
+            let score = |text: &&str| if *text == "nan" { f32::NAN } else { text.chars().count() as f32 / 100.0 };
             Ok(texts.iter().map(|text| Prediction { scores: vec![score(text), 1.0 - score(text)] }).collect())
         }
     }
@@ -115,6 +118,15 @@ mod tests {
         assert_eq!(scores(model.classify(&["a", "a"]).unwrap()), [0.01, 0.01]);
         assert_eq!(asked.load(Ordering::Relaxed), 4);
         assert_eq!((metrics.recent_texts.get(), metrics.recent_text_hits.get()), (8, 4));
+    }
+
+    #[test]
+    fn an_answer_that_is_no_number_is_not_remembered() {
+        let (mut model, asked, _) = remembering(10);
+        for _ in 0..2 {
+            assert!(model.classify(&["nan"]).unwrap()[0].scores[0].is_nan());
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 
     #[test]
