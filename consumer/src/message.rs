@@ -5,6 +5,8 @@
 //! 1970. Every other field is kept, unread, in `attributes`, and so is a time that cannot be understood: a review is not lost
 //! for its date. Where a field stands twice, the last one counts.
 
+mod jsonb;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -12,6 +14,8 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Utc};
 use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use jsonb::inspect;
 
 /// A Kafka message before decoding, owned: what a dead letter keeps, byte for byte.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -134,8 +138,6 @@ pub(crate) struct Format {
     pub max_record_bytes: usize,
 }
 
-/// As deep as serde_json goes by itself, and far from the limits of Postgres.
-const MAX_DEPTH: usize = 128;
 /// An index entry of Postgres holds 2,704 bytes; ids are indexed.
 const MAX_ID_BYTES: usize = 512;
 /// A sentence, not a copy of the payload, which stands beside it.
@@ -364,49 +366,6 @@ fn string(json: &str) -> Result<Option<String>, Refusal> {
     }
     inspect(json)?;
     serde_json::from_str(json).map(Some).map_err(|error| (Reason::NotJson, error.to_string()))
-}
-
-/// Refuses what is JSON but no `jsonb`: half surrogate pairs, NUL, nesting without end. `json` is known to be JSON.
-fn inspect(json: &str) -> Result<(), Refusal> {
-    let mut depth = 0;
-    let mut in_string = false;
-    let mut bytes = json.bytes().enumerate();
-    while let Some((at, byte)) = bytes.next() {
-        match byte {
-            b'"' => in_string = !in_string,
-            b'\\' => {
-                let escape = bytes.next().map(|(_, escape)| escape);
-                if escape == Some(b'u') {
-                    let skip = unicode_escape(&json[at..])?;
-                    // `\u` is taken; what is left of the escape is stepped over.
-                    bytes.nth(skip - 3);
-                }
-            }
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                if depth > MAX_DEPTH {
-                    return Err((Reason::TooDeep, format!("nested deeper than {MAX_DEPTH}")));
-                }
-            }
-            b']' | b'}' if !in_string => depth -= 1,
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// The length of the `\uXXXX` or `\uXXXX\uXXXX` that `escape` starts with.
-fn unicode_escape(escape: &str) -> Result<usize, Refusal> {
-    let unit = |at: usize| {
-        let digits = escape.get(at..)?.strip_prefix("\\u")?.get(..4)?;
-        u16::from_str_radix(digits, 16).ok()
-    };
-    match unit(0) {
-        Some(0) => Err(refuse(Reason::NulCharacter, "a NUL character")),
-        Some(0xD800..=0xDBFF) if matches!(unit(6), Some(0xDC00..=0xDFFF)) => Ok(12),
-        Some(0xD800..=0xDFFF) => Err(refuse(Reason::LoneSurrogate, "half of a surrogate pair")),
-        _ => Ok(6),
-    }
 }
 
 fn classify(json: &str, error: &serde_json::Error) -> Refusal {
