@@ -1,0 +1,47 @@
+//! Several replicas that train as one.
+
+use trainer::{Base, Settings};
+
+use crate::task::{Run, dataset, plain_settings, settings, weights};
+
+#[test]
+fn two_replicas_with_half_of_each_batch_take_the_steps_of_one() {
+    let data = dataset(72);
+    let settings = Settings { batch_size: 16, epochs: 2, eval_steps: Some(3), ..settings() };
+    let one = Run::new(&settings, &data, &Base::NewBert);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let replica = |rank| Settings {
+        threads: 1,
+        replica: Some(trainer::Replica { rank, count: 2, address: free.clone(), local_rank: rank }),
+        ..settings.clone()
+    };
+    let follower = std::thread::scope(|scope| {
+        let follower = scope.spawn(|| trainer::follow(&replica(1), &data, &Base::NewBert));
+        let two = Run::new(&replica(0), &data, &Base::NewBert);
+        // Two replicas of one thread add up the same shards in the same order as one of two threads: not a bit differs.
+        assert!(weights(&two.out()) == weights(&one.out()), "two replicas went another way than one");
+        assert_eq!(two.losses, one.losses);
+        follower.join().unwrap()
+    });
+    follower.unwrap();
+}
+
+#[test]
+fn a_replica_with_other_settings_is_sent_away() {
+    let data = dataset(32);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let replica = |rank, learning_rate| Settings {
+        learning_rate,
+        replica: Some(trainer::Replica { rank, count: 2, address: free.clone(), local_rank: rank }),
+        ..plain_settings()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        let follower = scope.spawn(|| trainer::follow(&replica(1, 1e-4), &data, &Base::NewBert));
+        let out = directory.path().join("out");
+        let error =
+            trainer::fit(&replica(0, 1e-3), &data, &Base::NewBert, &out, &mut |_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("replica 1 has other settings"), "{error}");
+        assert!(follower.join().unwrap().is_err());
+    });
+}
