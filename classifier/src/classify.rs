@@ -10,7 +10,7 @@ use crate::model::{ModelConfig, Parameters};
 use crate::{CheckpointError, Labels, Precision, Tokenizer};
 use network::Network;
 
-pub use encoder::Encoder;
+pub use encoder::TextEncoder;
 
 mod encoder;
 mod network;
@@ -187,10 +187,10 @@ impl Classifier {
     }
 
     /// What makes token ids of texts for [`classify_tokens`](Self::classify_tokens); a linear model has none.
-    pub fn encoder(&self) -> Option<Encoder> {
+    pub fn encoder(&self) -> Option<TextEncoder> {
         match &self.engine {
             Engine::Bert(network) => {
-                Some(Encoder { tokenizer: network.tokenizer().clone(), max_length: self.max_length })
+                Some(TextEncoder { tokenizer: network.tokenizer().clone(), max_length: self.max_length })
             }
             Engine::Linear(_) => None,
         }

@@ -11,7 +11,7 @@ use classifier::DeviceChoice;
 use classifier::model::Pooling;
 use trainer::report::Report;
 use trainer::tensorboard::EventFile;
-use trainer::{Base, BestBy, ClassWeights, Dataset, Precision, Replica, Settings, Trained};
+use trainer::{Base, BestBy, ClassWeights, Dataset, ProductPrecision, Replica, Settings, Trained};
 
 use crate::dataset_flags::ColumnFlags;
 use display::Display;
@@ -150,8 +150,8 @@ pub struct Arguments {
     device: DeviceChoice,
 
     /// What matrices are multiplied in: auto (bf16 on a GPU, f32 on the CPU), f32 or bf16. Weights stay f32 with each.
-    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = Precision::Auto)]
-    precision: Precision,
+    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = ProductPrecision::Auto)]
+    precision: ProductPrecision,
 
     /// Directory for an event file that TensorBoard opens: loss, learning rate, and every metric of the validation texts.
     #[arg(long, env = "LABELSTREAM_TENSORBOARD", value_name = "DIR")]

@@ -69,4 +69,4 @@ pub use fit::{Head, Progress, Summary, Watch, fit, follow};
 pub use fresh::{Trained, train};
 pub use metrics::{BestBy, Evaluation};
 pub use replicas::Replica;
-pub use settings::{Base, ClassWeights, Precision, Settings};
+pub use settings::{Base, ClassWeights, ProductPrecision, Settings};

@@ -80,7 +80,7 @@ pub struct Settings {
     #[serde(serialize_with = "as_text")]
     pub device: DeviceChoice,
     /// What it multiplies matrices in.
-    pub precision: Precision,
+    pub precision: ProductPrecision,
     /// A directory where the state of the run is kept, and from which a run that was killed goes on.
     #[serde(skip)]
     pub state: Option<PathBuf>,
@@ -95,7 +95,7 @@ pub struct Settings {
 /// What matrices are multiplied in. Weights, their moments and gradients, LayerNorm, softmax and the loss are f32 with each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Precision {
+pub enum ProductPrecision {
     /// bf16 on a GPU, f32 on the CPU.
     #[default]
     Auto,
@@ -105,7 +105,7 @@ pub enum Precision {
     Bf16,
 }
 
-impl Precision {
+impl ProductPrecision {
     /// Whether it means bf16 on this device.
     pub fn is_bf16(self, device: &Device) -> bool {
         match self {
@@ -118,30 +118,30 @@ impl Precision {
 
 /// A name that is no precision's.
 #[derive(Debug)]
-pub struct UnknownPrecision(String);
+pub struct UnknownProductPrecision(String);
 
-impl std::error::Error for UnknownPrecision {}
+impl std::error::Error for UnknownProductPrecision {}
 
-impl fmt::Display for UnknownPrecision {
+impl fmt::Display for UnknownProductPrecision {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "no precision is called {:?}; there are auto, f32 and bf16", self.0)
     }
 }
 
-impl FromStr for Precision {
-    type Err = UnknownPrecision;
+impl FromStr for ProductPrecision {
+    type Err = UnknownProductPrecision;
 
-    fn from_str(text: &str) -> Result<Self, UnknownPrecision> {
+    fn from_str(text: &str) -> Result<Self, UnknownProductPrecision> {
         match text {
             "auto" => Ok(Self::Auto),
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
-            _ => Err(UnknownPrecision(text.to_owned())),
+            _ => Err(UnknownProductPrecision(text.to_owned())),
         }
     }
 }
 
-impl fmt::Display for Precision {
+impl fmt::Display for ProductPrecision {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Auto => "auto",
@@ -205,7 +205,7 @@ impl Settings {
             seed: 42,
             threads: std::thread::available_parallelism().map_or(1, Into::into),
             device: DeviceChoice::Auto,
-            precision: Precision::Auto,
+            precision: ProductPrecision::Auto,
             state: None,
             save_steps: None,
             replica: None,
@@ -299,11 +299,12 @@ mod tests {
 
     #[test]
     fn a_precision_is_read_as_it_is_written_and_bf16_is_for_gpus_alone_unless_told() {
-        for precision in [Precision::Auto, Precision::F32, Precision::Bf16] {
-            assert_eq!(precision.to_string().parse::<Precision>().unwrap(), precision);
+        for precision in [ProductPrecision::Auto, ProductPrecision::F32, ProductPrecision::Bf16] {
+            assert_eq!(precision.to_string().parse::<ProductPrecision>().unwrap(), precision);
         }
-        assert!("f16".parse::<Precision>().unwrap_err().to_string().contains("auto, f32 and bf16"));
-        let on_cpu = [Precision::Auto, Precision::F32, Precision::Bf16].map(|one| one.is_bf16(&Device::Cpu));
+        assert!("f16".parse::<ProductPrecision>().unwrap_err().to_string().contains("auto, f32 and bf16"));
+        let on_cpu = [ProductPrecision::Auto, ProductPrecision::F32, ProductPrecision::Bf16]
+            .map(|one| one.is_bf16(&Device::Cpu));
         assert_eq!(on_cpu, [false, false, true]);
     }
 

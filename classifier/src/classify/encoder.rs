@@ -7,12 +7,12 @@ use crate::Tokenizer;
 /// Makes the token ids that [`Classifier::classify_tokens`](crate::Classifier::classify_tokens) takes, on any thread, while the
 /// model is busy.
 #[derive(Clone, Debug)]
-pub struct Encoder {
+pub struct TextEncoder {
     pub(super) tokenizer: Tokenizer,
     pub(super) max_length: usize,
 }
 
-impl Encoder {
+impl TextEncoder {
     /// The token ids of each text, special tokens included, truncated as the classifier does; all cores are used.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use classifier::DeviceChoice;
 use serde_json::json;
-use trainer::{Base, Dataset, Head, Precision, Progress, Settings};
+use trainer::{Base, Dataset, Head, ProductPrecision, Progress, Settings};
 
 use crate::dataset_flags::ColumnFlags;
 use crate::measure::{memory, percentile, processor_seconds};
@@ -51,8 +51,8 @@ pub struct Arguments {
     device: DeviceChoice,
 
     /// What matrices are multiplied in: auto (bf16 on a GPU, f32 on the CPU), f32 or bf16.
-    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = Precision::Auto)]
-    precision: Precision,
+    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = ProductPrecision::Auto)]
+    precision: ProductPrecision,
 }
 
 /// Runs the command.
@@ -148,7 +148,8 @@ impl Steps {
         self.seconds.sort_by(f64::total_cmp);
         let milliseconds = |share| percentile(&self.seconds, share) * 1e3;
         let device = arguments.device.open()?;
-        let precision = if settings.precision.is_bf16(&device) { Precision::Bf16 } else { Precision::F32 };
+        let precision =
+            if settings.precision.is_bf16(&device) { ProductPrecision::Bf16 } else { ProductPrecision::F32 };
         let head = self.head.as_ref();
         Ok(json!({
             "steps": self.seconds.len(), "texts": self.texts, "tokens": self.tokens, "seconds": seconds,

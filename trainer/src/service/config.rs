@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::triggers::{Schedule, Triggers};
 use crate::gate::Policy;
 use crate::labeled::Split;
-use crate::settings::{Base, Precision, Settings};
+use crate::settings::{Base, ProductPrecision, Settings};
 
 /// Everything that can be set. Each flag has an environment variable; secrets belong there or in a file, not on the
 /// command line.
@@ -141,8 +141,8 @@ pub struct Config {
     pub device: DeviceChoice,
 
     /// What matrices are multiplied in: auto (bf16 on a GPU, f32 on the CPU), f32 or bf16
-    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = Precision::Auto)]
-    pub precision: Precision,
+    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = ProductPrecision::Auto)]
+    pub precision: ProductPrecision,
 
     /// Champions before this one whose checkpoints are kept
     #[arg(long, env = "LABELSTREAM_KEEP_CHECKPOINTS", default_value_t = 5)]
