@@ -3,6 +3,7 @@
 mod characters;
 mod files;
 mod pieces;
+mod prefixes;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -79,13 +80,20 @@ impl Tokenizer {
     }
 
     fn encode(&self, text: &str, max_length: usize) -> Result<Vec<u32>> {
-        let encoding =
-            self.inner.encode_fast(text, false).map_err(|error| Error::Msg(format!("tokenizer: {error}")))?;
-        let kept = encoding.len().min(max_length.saturating_sub(2));
-        let mut ids = Vec::with_capacity(kept + 2);
-        ids.push(self.ends[0]);
-        ids.extend_from_slice(&encoding.get_ids()[..kept]);
-        ids.push(self.ends[1]);
+        let wanted = max_length.saturating_sub(2);
+        let mut ids = Vec::new();
+        for prefix in prefixes::prefixes(&self.inner, text, wanted) {
+            let encoding =
+                self.inner.encode_fast(prefix, false).map_err(|error| Error::Msg(format!("tokenizer: {error}")))?;
+            let kept = encoding.len().min(wanted);
+            ids = Vec::with_capacity(kept + 2);
+            ids.push(self.ends[0]);
+            ids.extend_from_slice(&encoding.get_ids()[..kept]);
+            ids.push(self.ends[1]);
+            if kept == wanted {
+                break;
+            }
+        }
         Ok(ids)
     }
 }
