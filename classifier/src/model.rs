@@ -17,3 +17,5 @@ pub use dropout::Dropout;
 pub use encoder::{Encoder, Gradients, Trace};
 pub use parameters::{Parameters, initialise};
 pub(crate) use parameters::{initial, shapes};
+
+pub use crate::kernels::{AdamFactors, adamw, sum_of_squares};

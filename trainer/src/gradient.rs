@@ -3,13 +3,15 @@
 use anyhow::{Context, Result, bail};
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, Layout, Storage, Tensor, Var};
-use classifier::model::{self, BertClassifier, Dropout, Encoder, ModelConfig, Parameters, TokenBatch, Trace};
+use classifier::model::{
+    self, BertClassifier, Dropout, Encoder, ModelConfig, Parameters, TokenBatch, Trace, sum_of_squares,
+};
 
 use crate::batches::Sample;
 use crate::loss::Loss;
 use crate::parallel;
 use crate::replicas::Share;
-use crate::settings::Precision;
+use crate::settings::ProductPrecision;
 
 /// One gradient a variable, sorted by the parameters' names: on the CPU in memory that is used again at each step.
 pub(crate) enum Gradients {
@@ -41,7 +43,7 @@ pub(crate) struct Pass<'a> {
 
 impl Model {
     /// Over parameters that it shares.
-    pub(crate) fn new(config: &ModelConfig, parameters: &Parameters, precision: Precision) -> Result<Self> {
+    pub(crate) fn new(config: &ModelConfig, parameters: &Parameters, precision: ProductPrecision) -> Result<Self> {
         let classifier = BertClassifier::new(config, parameters)?;
         let is_bf16 = precision.is_bf16(classifier.device());
         let by_hand = classifier.device().is_cpu() && !is_bf16;
@@ -230,19 +232,6 @@ impl Shard {
         trace.set_gradient(store.get(&hidden).context("no gradient reached the encoder: a bug")?)?;
         Ok((loss, store))
     }
-}
-
-/// Sixteen sums side by side, for the compiler to make vectors of; squares of f32 in f64 neither overflow nor vanish.
-fn sum_of_squares(values: &[f32]) -> f64 {
-    let mut sums = [0.0f64; 16];
-    let chunks = values.chunks_exact(sums.len());
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (sum, value) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(*value) * f64::from(*value);
-        }
-    }
-    sums.iter().sum::<f64>() + rest.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>()
 }
 
 /// The values of a contiguous f32 tensor on the CPU, without copying them.

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use anyhow::{Result, bail};
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Tensor, Var};
-use classifier::model::Parameters;
+use classifier::model::{AdamFactors, Parameters, adamw};
 
 use crate::gradient::{Gradients, slice_mut};
 use crate::parallel;
@@ -160,19 +160,17 @@ impl InplaceOp1 for Step<'_> {
     }
 
     fn cpu_fwd(&self, parameter: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-        let parameter = slice_mut(parameter, layout)?;
         let mut moments = self.moments.lock().expect("nobody else holds the moments: anything else is a bug");
         let (first, second) = &mut *moments;
-        let moments = first.iter_mut().zip(second.iter_mut());
-        let (scale, decay) = (self.factors.gradient as f32, self.factors.decay as f32);
-        let (rate, correction) = (self.factors.rate as f32, self.factors.second as f32);
-        let (beta_1, beta_2, epsilon) = (BETA_1 as f32, BETA_2 as f32, EPSILON as f32);
-        for ((parameter, gradient), (first, second)) in parameter.iter_mut().zip(self.gradient).zip(moments) {
-            let gradient = gradient * scale;
-            *first = beta_1 * *first + (1.0 - beta_1) * gradient;
-            *second = beta_2 * *second + (1.0 - beta_2) * gradient * gradient;
-            *parameter = *parameter * decay - rate * *first / (second.sqrt() * correction + epsilon);
-        }
+        let factors = AdamFactors {
+            gradient: self.factors.gradient as f32,
+            decay: self.factors.decay as f32,
+            kept: [BETA_1 as f32, BETA_2 as f32],
+            rate: self.factors.rate as f32,
+            correction: self.factors.second as f32,
+            epsilon: EPSILON as f32,
+        };
+        adamw(slice_mut(parameter, layout)?, self.gradient, first, second, factors);
         Ok(())
     }
 }
