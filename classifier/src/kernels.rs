@@ -8,6 +8,7 @@ mod integers;
 mod lanes;
 mod machine;
 mod numbers;
+mod optimizer;
 mod panels;
 mod peak;
 mod product;
@@ -26,6 +27,7 @@ pub(crate) use machine::vectorised;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use machine::{Avx2, Avx512, Vnni};
 pub(crate) use numbers::{exp, sum_of};
+pub use optimizer::{AdamFactors, adamw, sum_of_squares};
 pub(crate) use panels::Panels;
 pub(crate) use peak::spin;
 pub(crate) use product::{ADDED_AT_ONCE, Matrix, Output, multiply};

@@ -24,7 +24,7 @@ pub mod tokenizer;
 
 pub use candle_core::Device;
 pub use checkpoint::CheckpointError;
-pub use classify::{Classifier, Encoder, ModelKind, Prediction};
+pub use classify::{Classifier, ModelKind, Prediction, TextEncoder};
 pub use device::{DeviceChoice, UnknownDevice};
 pub use labels::Labels;
 pub use parallel::peak_operations;

@@ -71,6 +71,19 @@ impl Avx2 {
     }
 }
 
+/// Asks for a number's cache line, which will be needed soon.
+#[inline(always)]
+pub(super) fn prefetch(number: &f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: every x86-64 has this instruction, which only hints.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(number).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = number;
+}
+
 /// Defines a function over slices that is compiled for AVX-512, for AVX2 and for the baseline; each call takes the best that
 /// this machine has. What it calls must be `#[inline(always)]` to be compiled along.
 ///

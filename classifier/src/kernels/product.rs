@@ -6,7 +6,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::machine::{self, Work};
+use super::lanes::Portable;
+use super::machine::{self, Work, prefetch};
 
 /// A view of a matrix in a slice, with its rows or its columns contiguous.
 #[derive(Clone, Copy)]
@@ -39,6 +40,22 @@ impl<'a> Matrix<'a> {
             ..self
         }
     }
+
+    /// Asks for one of several shares of a block's cache lines, ahead of its packing: memory is slow, and the tiles that are
+    /// computed meanwhile do not need it.
+    #[inline(always)]
+    fn ask_for(self, [rows, columns]: [&Range<usize>; 2], [share, shares]: [usize; 2]) {
+        let (lines, stride, line) = if self.column_stride == 1 {
+            (rows, self.row_stride, columns)
+        } else {
+            (columns, self.column_stride, rows)
+        };
+        let number = |share: usize| lines.start + lines.len() * share / shares;
+        for start in number(share)..number(share + 1) {
+            let values = &self.values[start * stride..][line.clone()];
+            values.iter().step_by(LINE / size_of::<f32>()).for_each(prefetch);
+        }
+    }
 }
 
 /// Where a product goes: a matrix whose rows start every `row_stride` values.
@@ -56,25 +73,83 @@ pub(crate) fn multiply(factor: f32, left: Matrix, right: Matrix, output: Output)
     #[cfg(target_arch = "x86_64")]
     {
         if let Some(machine) = machine::Avx512::detect() {
-            let tile = |left: &_, right: &_, sums: &mut _| machine.panel_tile(left, right, sums);
-            return machine.run(Product::<_, 12, 32> { tile, factor, left, right, output });
+            return machine.run(Product { tiles: machine, factor, left, right, output });
         }
         if let Some(machine) = machine::Avx2::detect() {
-            let tile = |left: &_, right: &_, sums: &mut _| machine.panel_tile(left, right, sums);
-            return machine.run(Product::<_, 6, 16> { tile, factor, left, right, output });
+            return machine.run(Product { tiles: machine, factor, left, right, output });
         }
     }
-    Product::<_, 4, 8> { tile: portable_tile, factor, left, right, output }.run();
+    Product { tiles: Portable, factor, left, right, output }.run();
 }
 
-/// A product in tiles of HEIGHT rows and WIDTH columns, which `tile` computes from two panels.
-struct Product<'a, Tile, const HEIGHT: usize, const WIDTH: usize> {
-    tile: Tile,
+/// What a kind of machine does of a product: tiles of HEIGHT rows and WIDTH columns, and blocks of BLOCK by BLOCK numbers.
+trait Tiles<const HEIGHT: usize, const WIDTH: usize, const BLOCK: usize>: Copy {
+    /// The product of two panels of the same depth: of rows, stored column by column, and of columns.
+    fn tile(self, left: &[[f32; HEIGHT]], right: &[[f32; WIDTH]], sums: &mut [[f32; WIDTH]; HEIGHT]);
+
+    /// Exchanges rows and columns.
+    fn transpose(self, block: &mut [[f32; BLOCK]; BLOCK]);
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Tiles<12, 32, 16> for machine::Avx512 {
+    #[inline(always)]
+    fn tile(self, left: &[[f32; 12]], right: &[[f32; 32]], sums: &mut [[f32; 32]; 12]) {
+        self.panel_tile(left, right, sums);
+    }
+
+    #[inline(always)]
+    fn transpose(self, block: &mut [[f32; 16]; 16]) {
+        self.transpose(block);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Tiles<6, 16, 8> for machine::Avx2 {
+    #[inline(always)]
+    fn tile(self, left: &[[f32; 6]], right: &[[f32; 16]], sums: &mut [[f32; 16]; 6]) {
+        self.panel_tile(left, right, sums);
+    }
+
+    #[inline(always)]
+    fn transpose(self, block: &mut [[f32; 8]; 8]) {
+        self.transpose(block);
+    }
+}
+
+/// Small enough for the compiler to keep in the registers of any machine.
+impl Tiles<4, 8, 4> for Portable {
+    #[inline(always)]
+    fn tile(self, left: &[[f32; 4]], right: &[[f32; 8]], sums: &mut [[f32; 8]; 4]) {
+        let mut total = [[0.0_f32; 8]; 4];
+        for (left, right) in left.iter().zip(right) {
+            for (total, left) in total.iter_mut().zip(left) {
+                for (total, right) in total.iter_mut().zip(right) {
+                    *total += left * right;
+                }
+            }
+        }
+        *sums = total;
+    }
+
+    #[inline(always)]
+    fn transpose(self, block: &mut [[f32; 4]; 4]) {
+        let rows = *block;
+        *block = std::array::from_fn(|row| std::array::from_fn(|column| rows[column][row]));
+    }
+}
+
+/// A product in tiles.
+struct Product<'a, T> {
+    tiles: T,
     factor: f32,
     left: Matrix<'a>,
     right: Matrix<'a>,
     output: Output<'a>,
 }
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Inner size of a product up to which its result is added to the output as one number, and not as several one by one.
 pub(crate) const ADDED_AT_ONCE: usize = DEPTH;
@@ -83,7 +158,7 @@ pub(crate) const ADDED_AT_ONCE: usize = DEPTH;
 const DEPTH: usize = 512;
 
 /// Columns of a block: its panels of the right matrix stay in the second-level cache, while those of the left one pass by.
-const COLUMNS: usize = 256;
+const COLUMNS: usize = 128;
 
 /// Rows of a block: what is packed of the left matrix at once.
 const ROWS: usize = 1_536;
@@ -93,27 +168,54 @@ thread_local! {
     static PACKED: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
 }
 
-impl<Tile, const HEIGHT: usize, const WIDTH: usize> Work for Product<'_, Tile, HEIGHT, WIDTH>
-where
-    Tile: Fn(&[[f32; HEIGHT]], &[[f32; WIDTH]], &mut [[f32; WIDTH]; HEIGHT]),
-{
+/// Work of any kind of machine, whose sizes its tiles determine.
+macro_rules! work {
+    ($machine:ty) => {
+        impl Work for Product<'_, $machine> {
+            #[inline(always)]
+            fn run(self) {
+                self.compute();
+            }
+        }
+    };
+}
+work!(Portable);
+#[cfg(target_arch = "x86_64")]
+work!(machine::Avx512);
+#[cfg(target_arch = "x86_64")]
+work!(machine::Avx2);
+
+impl<T> Product<'_, T> {
     #[inline(always)]
-    fn run(self) {
-        let Self { tile, factor, left, right, output } = self;
+    fn compute<const HEIGHT: usize, const WIDTH: usize, const BLOCK: usize>(self)
+    where
+        T: Tiles<HEIGHT, WIDTH, BLOCK>,
+    {
+        let Self { tiles, factor, left, right, output } = self;
         let (mut left_memory, mut right_memory) = PACKED.take();
         let mut sums = [[0.0; WIDTH]; HEIGHT];
         for depths in blocks(left.columns, DEPTH) {
             let add = output.add || depths.start > 0;
             for rows in blocks(left.rows, ROWS) {
-                let left_panels = pack(left.transposed(), &depths, &rows, &mut left_memory);
+                let left_panels = pack(tiles, left.transposed(), [&depths, &rows], &mut left_memory);
                 for columns in blocks(right.columns, COLUMNS) {
-                    let right_panels = pack(right, &depths, &columns, &mut right_memory);
-                    for (left_panel, row) in left_panels.chunks_exact(depths.len()).zip(rows.clone().step_by(HEIGHT)) {
+                    let right_panels = pack(tiles, right, [&depths, &columns], &mut right_memory);
+                    let next = columns.end..right.columns.min(columns.end + COLUMNS);
+                    let panels = left_panels.len() / depths.len();
+                    for (number, (left_panel, row)) in
+                        left_panels.chunks_exact(depths.len()).zip(rows.clone().step_by(HEIGHT)).enumerate()
+                    {
+                        right.ask_for([&depths, &next], [number, panels]);
                         let right_panels = right_panels.chunks_exact(depths.len());
                         for (right_panel, column) in right_panels.zip(columns.clone().step_by(WIDTH)) {
-                            tile(left_panel, right_panel, &mut sums);
                             let width = WIDTH.min(columns.end - column);
-                            for (sums, row) in sums.iter().zip(row..rows.end) {
+                            let rows = row..rows.end.min(row + HEIGHT);
+                            for row in rows.clone() {
+                                let place = &output.values[row * output.row_stride + column..][..width];
+                                place.iter().step_by(LINE / size_of::<f32>()).for_each(prefetch);
+                            }
+                            tiles.tile(left_panel, right_panel, &mut sums);
+                            for (sums, row) in sums.iter().zip(rows) {
                                 let place = &mut output.values[row * output.row_stride + column..][..width];
                                 store(factor, sums, place, add);
                             }
@@ -131,39 +233,53 @@ fn blocks(size: usize, block: usize) -> impl Iterator<Item = Range<usize>> {
     (0..size).step_by(block).map(move |start| start..size.min(start + block))
 }
 
-/// Cuts a block into panels of PANEL columns, each row of a panel contiguous; the last panel is filled up with zeros.
+/// Cuts some rows and columns into panels of PANEL columns, each row of a panel contiguous; the last panel is filled up with
+/// zeros.
 #[inline(always)]
-fn pack<'a, const PANEL: usize>(
+fn pack<'a, T, const HEIGHT: usize, const WIDTH: usize, const BLOCK: usize, const PANEL: usize>(
+    tiles: T,
     matrix: Matrix,
-    rows: &Range<usize>,
-    columns: &Range<usize>,
+    [rows, columns]: [&Range<usize>; 2],
     memory: &'a mut Vec<f32>,
-) -> &'a [[f32; PANEL]] {
+) -> &'a [[f32; PANEL]]
+where
+    T: Tiles<HEIGHT, WIDTH, BLOCK>,
+{
     let panels = aligned(memory, rows.len() * columns.len().div_ceil(PANEL) * PANEL).as_chunks_mut::<PANEL>().0;
-    for (panel, first) in panels.chunks_exact_mut(rows.len()).zip(columns.clone().step_by(PANEL)) {
-        let count = PANEL.min(columns.end - first);
-        if count < PANEL {
-            panel.fill([0.0; PANEL]);
-        }
-        if matrix.column_stride == 1 {
-            for (line, row) in panel.iter_mut().zip(rows.clone()) {
-                let values = &matrix.values[row * matrix.row_stride + first..][..count];
-                match values.first_chunk() {
-                    Some(whole) => *line = *whole,
-                    None => line[..count].copy_from_slice(values),
+    if matrix.column_stride == 1 {
+        // Row by row, since the numbers of a row lie together; into so many panels at once, since each is a page of memory away.
+        const TOGETHER: usize = 16;
+        for (panels, first) in panels.chunks_mut(TOGETHER * rows.len()).zip(columns.clone().step_by(TOGETHER * PANEL)) {
+            let columns = first..columns.end.min(first + TOGETHER * PANEL);
+            for (number, row) in rows.clone().enumerate() {
+                let (whole, rest) = matrix.values[row * matrix.row_stride..][columns.clone()].as_chunks::<PANEL>();
+                let mut lines = panels[number..].iter_mut().step_by(rows.len());
+                for (values, line) in whole.iter().zip(lines.by_ref()) {
+                    *line = *values;
+                }
+                if let Some(line) = lines.next() {
+                    *line = [0.0; PANEL];
+                    line[..rest.len()].copy_from_slice(rest);
                 }
             }
-        } else {
-            let column = |number: usize| &matrix.values[(first + number) * matrix.column_stride..][rows.clone()];
-            let (blocks, rest) = panel.as_chunks_mut::<BLOCK>();
-            let whole = if count == PANEL { blocks.len() * BLOCK } else { 0 };
-            for (block, start) in blocks[..whole / BLOCK].iter_mut().zip((0..).step_by(BLOCK)) {
-                transpose(|number| column(number)[start..].first_chunk().expect("a block is inside: a bug"), block);
-            }
-            let lines = if whole == 0 { panel } else { rest };
-            for number in 0..count {
-                for (line, value) in lines.iter_mut().zip(&column(number)[whole..]) {
-                    line[number] = *value;
+        }
+        return panels;
+    }
+    for (panel, first) in panels.chunks_exact_mut(rows.len()).zip(columns.clone().step_by(PANEL)) {
+        for side in 0..PANEL.div_ceil(BLOCK) {
+            let first = first + side * BLOCK;
+            for (lines, row) in panel.chunks_mut(BLOCK).zip(rows.clone().step_by(BLOCK)) {
+                let mut block = [[0.0; BLOCK]; BLOCK];
+                for (line, column) in block.iter_mut().zip(first..columns.end.min(first + PANEL)) {
+                    fill(line, &matrix.values[column * matrix.column_stride + row..][..lines.len()]);
+                }
+                tiles.transpose(&mut block);
+                for (line, block) in lines.iter_mut().zip(&block) {
+                    match block.first_chunk() {
+                        // A panel that is narrower than a block.
+                        Some(narrow) => *line = *narrow,
+                        None => line.as_chunks_mut().0[side] = *block,
+                    }
                 }
             }
         }
@@ -171,23 +287,17 @@ fn pack<'a, const PANEL: usize>(
     panels
 }
 
-/// Rows that are transposed at once: a vector of the widest registers.
-const BLOCK: usize = 16;
-
-/// Loads all columns before it stores, which the compiler makes shuffles of.
+/// Copies so many values; what is left of the line stays as it is.
 #[inline(always)]
-fn transpose<'a, const PANEL: usize>(column: impl Fn(usize) -> &'a [f32; BLOCK], block: &mut [[f32; PANEL]; BLOCK]) {
-    let columns: [[f32; BLOCK]; PANEL] = std::array::from_fn(|number| *column(number));
-    for (row, line) in block.iter_mut().enumerate() {
-        for (value, column) in line.iter_mut().zip(&columns) {
-            *value = column[row];
-        }
+fn fill<const SIZE: usize>(line: &mut [f32; SIZE], values: &[f32]) {
+    match values.first_chunk() {
+        Some(whole) => *line = *whole,
+        None => line[..values.len()].copy_from_slice(values),
     }
 }
 
 /// The first `size` values that start a cache line: a vector that lies in two lines is loaded at half the speed.
 fn aligned(memory: &mut Vec<f32>, size: usize) -> &mut [f32] {
-    const LINE: usize = 64;
     let room = size + LINE / size_of::<f32>();
     if memory.len() < room {
         memory.resize(room, 0.0);
@@ -208,19 +318,6 @@ fn store<const WIDTH: usize>(factor: f32, sums: &[f32; WIDTH], place: &mut [f32]
             }
         }
     }
-}
-
-/// Small enough for the compiler to keep in the registers of any machine.
-fn portable_tile(left: &[[f32; 4]], right: &[[f32; 8]], sums: &mut [[f32; 8]; 4]) {
-    let mut total = [[0.0_f32; 8]; 4];
-    for (left, right) in left.iter().zip(right) {
-        for (total, left) in total.iter_mut().zip(left) {
-            for (total, right) in total.iter_mut().zip(right) {
-                *total += left * right;
-            }
-        }
-    }
-    *sums = total;
 }
 
 #[cfg(test)]
@@ -282,14 +379,11 @@ mod tests {
 
     #[test]
     fn products_are_right_on_every_kind_of_machine() {
-        check(|factor, left, right, output| {
-            Product::<_, 4, 8> { tile: portable_tile, factor, left, right, output }.run();
-        });
+        check(|factor, left, right, output| Product { tiles: Portable, factor, left, right, output }.run());
         #[cfg(target_arch = "x86_64")]
         if let Some(machine) = machine::Avx2::detect() {
             check(|factor, left, right, output| {
-                let tile = |left: &_, right: &_, sums: &mut _| machine.panel_tile(left, right, sums);
-                machine.run(Product::<_, 6, 16> { tile, factor, left, right, output });
+                machine.run(Product { tiles: machine, factor, left, right, output });
             });
         }
     }

@@ -9,6 +9,7 @@ mod panel_tile;
 mod spin;
 mod tile;
 mod tokens;
+mod transpose;
 
 use super::lanes::{Edge, Left, Machine, Scales, rescale};
 use super::machine::{Avx2, Avx512, Vnni};

@@ -1,10 +1,8 @@
 //! Tiles of the matrix product whose both sides were packed into panels.
 #![allow(unsafe_code)]
 
-use std::arch::x86_64::{
-    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_fmadd_ps,
-    _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
-};
+use std::arch::x86_64::{__m256, __m512, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
+use std::mem::transmute;
 
 use crate::kernels::machine::{Avx2, Avx512};
 
@@ -24,52 +22,29 @@ impl Avx2 {
     }
 }
 
-/// Defines a tile of two vectors a row. Intrinsics, because the compiler does not keep loops over this many sums in registers.
+/// Defines a tile of two vectors a row. Vectors are transmuted for the reason given in [`tile`](super::tile).
 macro_rules! tile {
-    ($name:ident, $features:literal, $height:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident, $fill:ident, $fused:ident) => {
+    ($name:ident, $features:literal, $height:literal, $lanes:literal, $vector:ty, $fill:ident, $fused:ident) => {
         #[target_feature(enable = $features)]
         fn $name(left: &[[f32; $height]], right: &[[f32; 2 * $lanes]], sums: &mut [[f32; 2 * $lanes]; $height]) {
-            let mut total = [[$zero(); 2]; $height];
+            let mut total = [[$fill(0.0); 2]; $height];
             for (left, right) in left.iter().zip(right) {
-                // SAFETY: both halves lie inside the row, which is two vectors long.
-                let (low, high) = unsafe { ($load(right.as_ptr()), $load(right.as_ptr().add($lanes))) };
-                for (total, left) in total.iter_mut().zip(left) {
-                    let left = $fill(*left);
-                    total[0] = $fused(left, low, total[0]);
-                    total[1] = $fused(left, high, total[1]);
+                // SAFETY: two vectors are so many numbers.
+                let line = unsafe { transmute::<[f32; 2 * $lanes], [$vector; 2]>(*right) };
+                for h in 0..$height {
+                    let left = $fill(left[h]);
+                    for half in 0..2 {
+                        total[h][half] = $fused(left, line[half], total[h][half]);
+                    }
                 }
             }
-            for (sums, total) in sums.iter_mut().zip(total) {
+            for h in 0..$height {
                 // SAFETY: as above.
-                unsafe {
-                    $store(sums.as_mut_ptr(), total[0]);
-                    $store(sums.as_mut_ptr().add($lanes), total[1]);
-                }
+                sums[h] = unsafe { transmute::<[$vector; 2], [f32; 2 * $lanes]>(total[h]) };
             }
         }
     };
 }
 
-tile!(
-    avx512_tile,
-    "avx512f",
-    12,
-    16,
-    _mm512_setzero_ps,
-    _mm512_loadu_ps,
-    _mm512_storeu_ps,
-    _mm512_set1_ps,
-    _mm512_fmadd_ps
-);
-
-tile!(
-    avx2_tile,
-    "avx2,fma",
-    6,
-    8,
-    _mm256_setzero_ps,
-    _mm256_loadu_ps,
-    _mm256_storeu_ps,
-    _mm256_set1_ps,
-    _mm256_fmadd_ps
-);
+tile!(avx512_tile, "avx512f", 12, 16, __m512, _mm512_set1_ps, _mm512_fmadd_ps);
+tile!(avx2_tile, "avx2,fma", 6, 8, __m256, _mm256_set1_ps, _mm256_fmadd_ps);
