@@ -6,10 +6,10 @@ use crate::engine::Engine;
 use crate::model::{BertClassifier, ModelConfig, Parameters, Pooling, TokenBatch};
 use crate::{Precision, Prediction, Tokenizer, parallel};
 
-/// Tokens that one forward pass takes at once on the CPU: their activations fit a core's cache.
-const CPU_TOKENS: usize = 1_024;
+/// Tokens that one forward pass takes on the CPU, about: their activations fit a core's cache.
+const CPU_TOKENS: usize = 512;
 
-/// Tokens that one forward pass takes at once on a GPU: enough work for each kernel to hide its launch.
+/// Tokens that one forward pass takes on a GPU, at most: enough work for each kernel to hide its launch.
 const GPU_TOKENS: usize = 16_384;
 
 #[derive(Clone, Debug)]
@@ -97,7 +97,7 @@ impl Network {
         let same = alike(texts);
         let distinct: Vec<usize> = same.iter().map(|texts| texts[0]).collect();
         let length = |text: usize| texts[text].as_ref().len();
-        let shards = shards(&distinct, length, self.budget(distinct.iter().copied().map(length).sum()));
+        let shards = shards(&distinct, length, |tokens, longest| self.shards(tokens, longest));
         let batch =
             |shard: &[usize]| TokenBatch::new(&shard.iter().map(|text| texts[*text].as_ref()).collect::<Vec<_>>());
         let logits: Vec<Vec<Vec<f32>>> = match &self.model {
@@ -117,11 +117,12 @@ impl Network {
         Ok(predictions)
     }
 
-    /// Tokens a shard: as many as suit the device, fewer where some cores would otherwise have none.
-    fn budget(&self, tokens: usize) -> usize {
+    /// How many shards so many tokens make: as large as suits the device, and on the CPU as many for each core.
+    fn shards(&self, tokens: usize, longest: usize) -> usize {
         match self.model {
-            Model::Engine(_) => CPU_TOKENS.min(tokens.div_ceil(parallel::cores())),
-            _ => GPU_TOKENS,
+            Model::Engine(_) => tokens.div_ceil(CPU_TOKENS).next_multiple_of(parallel::cores()),
+            // None of them has more than its share and one text.
+            _ => tokens.div_ceil(GPU_TOKENS.saturating_sub(longest).max(1)),
         }
     }
 }
@@ -153,21 +154,21 @@ fn alike<T: AsRef<[u32]>>(texts: &[T]) -> Vec<Vec<usize>> {
     order.chunk_by(|&one, &other| ids(one) == ids(other)).map(<[usize]>::to_vec).collect()
 }
 
-/// Cuts texts, longest first, into runs of about `budget` tokens; a text longer than that is a run of its own.
-fn shards(order: &[usize], length: impl Fn(usize) -> usize, budget: usize) -> Vec<&[usize]> {
-    let mut shards = Vec::new();
-    let (mut start, mut tokens) = (0, 0);
-    for (end, text) in order.iter().enumerate() {
-        if end > start && tokens + length(*text) > budget {
-            shards.push(&order[start..end]);
-            (start, tokens) = (end, 0);
-        }
-        tokens += length(*text);
-    }
-    if start < order.len() {
-        shards.push(&order[start..]);
-    }
-    shards
+/// Cuts texts, longest first, into runs of about the same number of tokens: as many as `count` says of all tokens and of the
+/// longest text's, or fewer where the texts are long. A run has at most its share and one text more.
+fn shards(order: &[usize], length: impl Fn(usize) -> usize, count: impl Fn(usize, usize) -> usize) -> Vec<&[usize]> {
+    let tokens: usize = order.iter().map(|text| length(*text)).sum();
+    let Some(longest) = order.first().map(|text| length(*text)) else { return Vec::new() };
+    let count = count(tokens, longest);
+    let mut before = 0;
+    // A text belongs to the share that its middle lies in.
+    let share = |before: usize, text: usize| (2 * before + length(text)) * count / (2 * tokens).max(1);
+    let same_share = |&text: &usize, &next: &usize| {
+        let own = share(before, text);
+        before += length(text);
+        own == share(before, next)
+    };
+    order.chunk_by(same_share).collect()
 }
 
 #[cfg(test)]
@@ -185,13 +186,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shards_hold_every_text_once_in_order_and_keep_the_budget(lengths in prop::collection::vec(1_usize..600, 0..80), budget in 1_usize..2_000) {
+        fn shards_hold_every_text_once_in_order_and_are_of_about_the_same_size(mut lengths in prop::collection::vec(1_usize..600, 0..80), count in 1_usize..40) {
+            lengths.sort_unstable_by_key(|length| std::cmp::Reverse(*length));
             let order: Vec<usize> = (0..lengths.len()).collect();
-            let shards = shards(&order, |text| lengths[text], budget);
-            prop_assert_eq!(shards.concat(), order.clone());
+            let shards = shards(&order, |text| lengths[text], |_, _| count);
+            prop_assert_eq!(&shards.concat(), &order);
+            prop_assert!(shards.len() <= count);
+            let tokens: usize = lengths.iter().sum();
             for shard in shards {
-                let tokens: usize = shard.iter().map(|text| lengths[*text]).sum();
-                prop_assert!(shard.len() == 1 || tokens <= budget);
+                let own: usize = shard.iter().map(|text| lengths[*text]).sum();
+                prop_assert!(own <= tokens.div_ceil(count) + lengths[0], "{own}");
             }
         }
     }
