@@ -20,7 +20,7 @@ mod weights;
 mod x86;
 
 pub(crate) use activation::{Finish, gate, gelu, gelu_new, normal, relu};
-pub(crate) use columns::{merge_tokens, mix_tokens, multiply_tokens, softmax_tokens};
+pub(crate) use columns::{mix_tokens, multiply_tokens, powers_of_tokens};
 pub(crate) use integers::{IntegerWeights, Rounded};
 pub(crate) use lanes::{Edge, Left, Machine, Portable};
 pub(crate) use machine::vectorised;

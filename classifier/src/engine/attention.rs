@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::bert::Arena;
-use crate::kernels::{Edge, Left, Machine, Panels, merge_tokens, mix_tokens, multiply_tokens, softmax, softmax_tokens};
+use crate::kernels::{Edge, Left, Machine, Panels, mix_tokens, multiply_tokens, powers_of_tokens, softmax};
 use crate::model::TokenBatch;
 
 /// The rows where queries, keys and values start.
@@ -36,7 +36,7 @@ pub(super) fn every_token<M: Machine<L, H>, const L: usize, const H: usize>(
     batch: &TokenBatch,
     arena: &mut Arena<L>,
 ) {
-    let Arena { projected, context, scores, .. } = arena;
+    let Arena { projected, context, scores, mixed, .. } = arena;
     context.reshape(places.width, batch.tokens());
     if let Some(last) = batch.tokens().div_ceil(L).checked_sub(1) {
         // Some of its lanes may have no token.
@@ -44,7 +44,8 @@ pub(super) fn every_token<M: Machine<L, H>, const L: usize, const H: usize>(
     }
     for text in batch.ranges() {
         for (head, rows) in places.heads() {
-            let mut attention = Attention { machine, projected, text: text.clone(), head, rows, scores, context };
+            let mut attention =
+                Attention { machine, projected, text: text.clone(), head, rows, scores, mixed, context };
             let mut panels = text.start / L..text.end.div_ceil(L);
             while !panels.is_empty() {
                 match panels.len() {
@@ -66,6 +67,7 @@ struct Attention<'a, M, const L: usize> {
     head: Places,
     rows: Range<usize>,
     scores: &'a mut Panels<L>,
+    mixed: &'a mut Panels<L>,
     context: &'a mut Panels<L>,
 }
 
@@ -77,10 +79,11 @@ impl<M, const L: usize> Attention<'_, M, L> {
     {
         self.score::<H, P>(first);
         let keys = self.text.start % L..self.text.start % L + self.text.len();
-        for panel in 0..P {
-            softmax_tokens(&mut self.scores.panel_mut(panel)[keys.clone()]);
+        let mut factors = [[0.0; L]; P];
+        for (panel, factors) in factors.iter_mut().enumerate() {
+            powers_of_tokens(&mut self.scores.panel_mut(panel)[keys.clone()], factors);
         }
-        self.mix::<H, P>(first);
+        self.mix::<H, P>(first, &factors);
     }
 
     /// Scores of each query with the keys of all panels of the text, a row a key.
@@ -100,27 +103,25 @@ impl<M, const L: usize> Attention<'_, M, L> {
         }
     }
 
-    /// The values, weighted by the scores of their keys.
-    fn mix<const H: usize, const P: usize>(&mut self, first: usize)
+    /// The values, weighted by the powers of their keys' scores, and each token's result times its factor.
+    fn mix<const H: usize, const P: usize>(&mut self, first: usize, factors: &[[f32; L]; P])
     where
         M: Machine<L, H>,
     {
-        let Self { machine, projected, text, head, rows, scores, context } = self;
+        let Self { machine, projected, text, head, rows, scores, mixed, context } = self;
         let panels = text.start / L..text.end.div_ceil(L);
-        let mut sums = [[[0.0; L]; H]; P];
+        mixed.reshape(head.width.next_multiple_of(H), P * L);
         for row in (0..head.width).step_by(H) {
             for (number, panel) in panels.clone().enumerate() {
                 let lanes = lanes::<L>(text, panel);
                 let shares = scores.panels::<P>(0).map(|scores| &scores[number * L..][lanes.clone()]);
                 let left = Left { values: &projected.from(panel, head.value + row)[lanes.start..], step: 1, row: L };
                 let edge = Edge { add: number > 0, ..Edge::PLAIN };
-                machine.tile(left, shares, edge, sums.each_mut().map(|sums| &mut sums[..]));
+                machine.tile(left, shares, edge, mixed.panels_mut(0, row));
             }
-            for (panel, sums) in (first..).zip(&sums) {
-                let lanes = lanes::<L>(text, panel);
-                let mask = std::array::from_fn(|lane| if lanes.contains(&lane) { u32::MAX } else { 0 });
-                merge_tokens(sums, &mask, &mut context.panel_mut(panel)[rows.start + row..rows.end]);
-            }
+        }
+        for (panel, (mixed, factors)) in (first..).zip(mixed.panels::<P>(0).into_iter().zip(factors)) {
+            machine.merge(mixed, factors, lanes::<L>(text, panel), &mut context.panel_mut(panel)[rows.clone()]);
         }
     }
 }
@@ -133,25 +134,25 @@ fn lanes<const L: usize>(text: &Range<usize>, panel: usize) -> Range<usize> {
 /// For the first token of each text alone, whose query is in `arena.queries`: from `arena.projected` to `arena.context`, a
 /// vector a text.
 pub(super) fn first_tokens<const L: usize>(places: &Places, batch: &TokenBatch, arena: &mut Arena<L>) {
-    let Arena { projected, context, queries, shares, mixed, .. } = arena;
+    let Arena { projected, context, queries, shares, mixture, .. } = arena;
     context.reshape(places.width, batch.texts());
-    mixed.resize(places.width, 0.0);
+    mixture.resize(places.width, 0.0);
     for (number, text) in batch.ranges().enumerate() {
-        mixed.clear();
-        mixed.extend(queries.token(number).take(places.width));
+        mixture.clear();
+        mixture.extend(queries.token(number).take(places.width));
         for (head, rows) in places.heads() {
-            first_shares(projected, &mixed[rows.clone()], &text, head.key, shares);
+            first_shares(projected, &mixture[rows.clone()], &text, head.key, shares);
             // The query has been read: its place is free.
-            mixed[rows.clone()].fill(0.0);
+            mixture[rows.clone()].fill(0.0);
             for (panel, shares) in (text.start / L..).zip(&*shares) {
                 mix_tokens(
                     shares,
                     &projected.panel(panel)[head.value..head.value + head.width],
-                    &mut mixed[rows.clone()],
+                    &mut mixture[rows.clone()],
                 );
             }
         }
-        context.set_token(number, mixed.iter().copied());
+        context.set_token(number, mixture.iter().copied());
     }
 }
 

@@ -40,9 +40,11 @@ pub(super) struct Arena<const L: usize> {
     pub queries: Panels<L>,
     /// Attention scores of some tokens, in one head.
     pub scores: Panels<L>,
-    /// The same for one token, and what it takes from the values.
+    /// What these tokens take from the values.
+    pub mixed: Panels<L>,
+    /// The same two for one token.
     pub shares: Vec<[f32; L]>,
-    pub mixed: Vec<f32>,
+    pub mixture: Vec<f32>,
     pub pooled: Panels<L>,
     pub rounded: Rounded<L>,
 }

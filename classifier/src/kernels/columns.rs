@@ -4,8 +4,8 @@ use super::machine::vectorised;
 use super::numbers::exp;
 
 vectorised! {
-    /// The softmax of each token's numbers, in place.
-    pub(crate) fn softmax_tokens<const L: usize>(rows: &mut [[f32; L]]) {
+    /// The softmax of each token's numbers but for a factor: the powers in place, and what each token's are to be multiplied with.
+    pub(crate) fn powers_of_tokens<const L: usize>(rows: &mut [[f32; L]], factors: &mut [f32; L]) {
         let mut greatest = [f32::NEG_INFINITY; L];
         for row in &*rows {
             for lane in 0..L {
@@ -19,12 +19,7 @@ vectorised! {
                 sum[lane] += row[lane];
             }
         }
-        let scale = sum.map(|sum| 1.0 / sum);
-        for row in rows {
-            for lane in 0..L {
-                row[lane] *= scale[lane];
-            }
-        }
+        *factors = sum.map(|sum| 1.0 / sum);
     }
 }
 
@@ -52,17 +47,6 @@ vectorised! {
     }
 }
 
-vectorised! {
-    /// Copies the numbers of some tokens, those whose `mask` has all bits set, and leaves those of the others.
-    pub(crate) fn merge_tokens<const L: usize>(from: &[[f32; L]], mask: &[u32; L], to: &mut [[f32; L]]) {
-        for (from, to) in from.iter().zip(to) {
-            for lane in 0..L {
-                to[lane] = f32::from_bits(from[lane].to_bits() & mask[lane] | to[lane].to_bits() & !mask[lane]);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,21 +54,14 @@ mod tests {
     #[test]
     fn the_softmax_of_each_lane_sums_to_one_however_large_its_numbers() {
         let mut rows = [[1e4_f32, -3.0, 0.0, 5.0], [1e4, -2.0, 0.0, 105.0], [-1e4, -1.0, 0.0, 4.0]];
-        softmax_tokens(&mut rows);
-        let lane = |lane: usize| rows.map(|row| row[lane]);
+        let mut factors = [0.0; 4];
+        powers_of_tokens(&mut rows, &mut factors);
+        let lane = |lane: usize| rows.map(|row| row[lane] * factors[lane]);
         assert_eq!(lane(0)[..2], [0.5, 0.5]);
         assert!((lane(1)[2] - 0.665_240_96).abs() < 1e-6 && (lane(1)[0] - 0.090_030_57).abs() < 1e-6);
         assert!(lane(3)[1] > 0.999_999);
         for number in 0..4 {
             assert!((lane(number).iter().sum::<f32>() - 1.0).abs() < 1e-6);
         }
-    }
-
-    #[test]
-    fn only_the_lanes_of_the_mask_are_copied() {
-        let mut to = [[1.0, 2.0, 3.0, f32::NAN]];
-        merge_tokens(&[[5.0, f32::NAN, 7.0, 8.0]], &[u32::MAX, 0, u32::MAX, 0], &mut to);
-        assert_eq!(to[0][..3], [5.0, 2.0, 7.0]);
-        assert!(to[0][3].is_nan());
     }
 }

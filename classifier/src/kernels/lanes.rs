@@ -5,6 +5,8 @@
 //! packed but the weights, once. Whatever is done to each token (LayerNorm, softmax, quantising) is the same arithmetic in all
 //! lanes, without a sum across them.
 
+use std::ops::Range;
+
 use super::activation::Finish;
 use super::numbers::fused;
 
@@ -34,6 +36,9 @@ pub(crate) trait Machine<const L: usize, const H: usize>:
 
     /// LayerNorm of each token, in place; `affine` is the weight of each row, and the bias.
     fn normalise(self, panel: &mut [[f32; L]], affine: (&[f32], &[f32]), epsilon: f32);
+
+    /// Copies the numbers of some lanes, each times its lane's factor, and leaves those of the others.
+    fn merge(self, from: &[[f32; L]], factors: &[f32; L], lanes: Range<usize>, to: &mut [[f32; L]]);
 }
 
 /// What the integers of a product stand for: one each is as much as the product of its row's and its token's scale.
@@ -153,6 +158,14 @@ impl Machine<8, 4> for Portable {
             }
         }
     }
+
+    fn merge(self, from: &[[f32; 8]], factors: &[f32; 8], lanes: Range<usize>, to: &mut [[f32; 8]]) {
+        for (from, to) in from.iter().zip(to) {
+            for lane in lanes.clone() {
+                to[lane] = from[lane] * factors[lane];
+            }
+        }
+    }
 }
 
 /// See [`Machine::rescale`].
@@ -197,6 +210,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn check_merge<M: Machine<L, H>, const L: usize, const H: usize>(machine: M) {
+        let from = vec![[f32::NAN; L], std::array::from_fn(|lane| lane as f32)];
+        for lanes in [0..L, 0..1, 2..L - 1, L - 1..L, 3..3] {
+            let (mut to, factors) = (vec![[7.0; L]; 2], std::array::from_fn(|lane| 10.0 * lane as f32));
+            machine.merge(&from, &factors, lanes.clone(), &mut to);
+            for lane in 0..L {
+                let inside = lanes.contains(&lane);
+                assert_eq!(to[0][lane].is_nan(), inside);
+                assert_eq!(to[1][lane], if inside { 10.0 * (lane * lane) as f32 } else { 7.0 });
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_lanes_that_are_named_are_copied_on_every_kind_of_machine() {
+        check_merge(Portable);
+        machines!(check_merge);
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod tile;
 mod tokens;
 mod transpose;
 
+use std::ops::Range;
+
 use super::lanes::{Edge, Left, Machine, Scales, rescale};
 use super::machine::{Avx2, Avx512, Vnni};
 
@@ -50,6 +52,11 @@ impl Machine<16, 8> for Avx512 {
         // SAFETY: `self` is proof of the instructions.
         unsafe { tokens::avx512_normalise(panel, affine, epsilon) }
     }
+
+    fn merge(self, from: &[[f32; 16]], factors: &[f32; 16], lanes: Range<usize>, to: &mut [[f32; 16]]) {
+        // SAFETY: `self` is proof of the instructions.
+        unsafe { tokens::avx512_merge(from, factors, lanes, to) }
+    }
 }
 
 impl Machine<16, 8> for Vnni {
@@ -88,6 +95,11 @@ impl Machine<16, 8> for Vnni {
         // SAFETY: `self` is proof of the instructions.
         unsafe { tokens::avx512_normalise(panel, affine, epsilon) }
     }
+
+    fn merge(self, from: &[[f32; 16]], factors: &[f32; 16], lanes: Range<usize>, to: &mut [[f32; 16]]) {
+        // SAFETY: `self` is proof of the instructions.
+        unsafe { tokens::avx512_merge(from, factors, lanes, to) }
+    }
 }
 
 impl Machine<8, 4> for Avx2 {
@@ -125,5 +137,10 @@ impl Machine<8, 4> for Avx2 {
     fn normalise(self, panel: &mut [[f32; 8]], affine: (&[f32], &[f32]), epsilon: f32) {
         // SAFETY: `self` is proof of the instructions.
         unsafe { tokens::avx2_normalise(panel, affine, epsilon) }
+    }
+
+    fn merge(self, from: &[[f32; 8]], factors: &[f32; 8], lanes: Range<usize>, to: &mut [[f32; 8]]) {
+        // SAFETY: `self` is proof of the instructions.
+        unsafe { tokens::avx2_merge(from, factors, lanes, to) }
     }
 }
