@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::kafka::KafkaArguments;
 use crate::measure::memory;
 
-/// How often Postgres is asked how far the stream is: what the figures may be late by.
-const EVERY: Duration = Duration::from_millis(20);
+/// How long the stream is left alone at most and, near its end, at least before Postgres is asked how far it is: the latter is
+/// what the figures may be late by.
+const LOOKS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(20)];
 
 /// What every round has in common.
 pub struct Setup<'a> {
@@ -99,6 +100,7 @@ impl<'a> Run<'a> {
                 bail!("the consumer ended before all records were in Postgres");
             }
             // The sum over no positions is none: nothing is claimed yet.
+            let mut pause = LOOKS[1];
             if let Some(done) = self.store.progress(&self.pipeline).await? {
                 let claimed = *claimed.get_or_insert_with(Instant::now);
                 let done = usize::try_from(done)?;
@@ -108,8 +110,11 @@ impl<'a> Run<'a> {
                     let memory_mib = over_time(&held, records);
                     return Ok(Measured { records_per_second: records as f64 / seconds, seconds, memory_mib });
                 }
+                // Asking takes of the same processors: half of the time that the rest will take is not too long.
+                let rest = claimed.elapsed().mul_f64((records - done) as f64 / (2 * done.max(1)) as f64);
+                pause = rest.clamp(LOOKS[1], LOOKS[0]);
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
