@@ -26,6 +26,7 @@ pub use candle_core::Device;
 pub use checkpoint::CheckpointError;
 pub use classify::{Classifier, ModelKind, Prediction, TextEncoder};
 pub use device::{DeviceChoice, UnknownDevice};
+pub use kernels::{Instructions, UnknownInstructions};
 pub use labels::Labels;
 pub use parallel::peak_operations;
 pub use precision::{Precision, UnknownPrecision};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::ensure;
-use classifier::{Classifier, DeviceChoice, Precision, peak_operations};
+use classifier::{Classifier, DeviceChoice, Instructions, Precision, peak_operations};
 use serde_json::json;
 
 use crate::measure::{memory, percentile, processor_seconds};
@@ -44,6 +44,10 @@ pub struct Arguments {
     /// How exactly the model computes: f32, int8 on the CPU, or bf16 on a GPU; by default f32 on the CPU and bf16 on a GPU.
     #[arg(long, env = "LABELSTREAM_PRECISION")]
     precision: Option<Precision>,
+
+    /// Leave instructions of the CPU unused, to measure what one without them does: baseline, avx2 or avx512.
+    #[arg(long, env = "LABELSTREAM_INSTRUCTIONS")]
+    instructions: Option<Instructions>,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -52,6 +56,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    arguments.instructions.into_iter().for_each(Instructions::limit);
     let file = reviews::texts(&arguments.texts)?;
     let texts = spread(&file, arguments.count)?;
     // The same texts of a batch are computed once: none may hold the file twice.
@@ -87,6 +92,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         "processor_seconds": processor_seconds,
         "gflops": operations / 1e9, "peak_gflops": peak / 1e9, "share_of_peak": operations / peak,
         "precision": classifier.precision().to_string(), "threads": threads(), "device": arguments.device.to_string(),
+        "instructions": Instructions::in_use().to_string(),
         "peak_memory_mib": memory().map(|(_, peak)| peak),
         "checkpoint": arguments.checkpoint, "version": env!("CARGO_PKG_VERSION"),
     }))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use classifier::DeviceChoice;
+use classifier::{DeviceChoice, Instructions};
 use serde_json::json;
 use trainer::{Base, Dataset, Head, ProductPrecision, Progress, Settings};
 
@@ -53,10 +53,15 @@ pub struct Arguments {
     /// What matrices are multiplied in: auto (bf16 on a GPU, f32 on the CPU), f32 or bf16.
     #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = ProductPrecision::Auto)]
     precision: ProductPrecision,
+
+    /// Leave instructions of the CPU unused, to measure what one without them does: baseline, avx2 or avx512.
+    #[arg(long, env = "LABELSTREAM_INSTRUCTIONS")]
+    instructions: Option<Instructions>,
 }
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
+    arguments.instructions.into_iter().for_each(Instructions::limit);
     ensure!(matches!(arguments.base, Base::NewBert | Base::Checkpoint(_)), "base {} has no steps", arguments.base);
     let dataset = Dataset::open(&arguments.data, &arguments.columns.columns(), None)?;
     let settings = settings(&arguments, dataset.train.len());
@@ -162,6 +167,7 @@ impl Steps {
             "mean_loss": self.losses / self.seconds.len() as f64,
             "batch_size": settings.batch_size, "threads": settings.threads,
             "precision": precision.to_string(), "device": arguments.device.to_string(),
+            "instructions": Instructions::in_use().to_string(),
             "peak_memory_mib": memory().map(|(_, peak)| peak),
             "base": arguments.base.to_string(),
             "layers": head.map(|head| head.layers), "hidden_size": head.map(|head| head.hidden_size),

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::kafka::KafkaArguments;
 use crate::measure::memory;
 
-/// How long the stream is left alone at most and, near its end, at least before Postgres is asked how far it is: the latter is
-/// what the figures may be late by.
-const LOOKS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(20)];
+/// How often Postgres is asked how far the stream is when it is near its end: what the figures may be late by.
+const NEAR_THE_END: Duration = Duration::from_millis(20);
+/// And before that: to be asked takes of the same processors.
+const FAR_FROM_IT: Duration = Duration::from_millis(250);
 
 /// What every round has in common.
 pub struct Setup<'a> {
@@ -100,7 +101,7 @@ impl<'a> Run<'a> {
                 bail!("the consumer ended before all records were in Postgres");
             }
             // The sum over no positions is none: nothing is claimed yet.
-            let mut pause = LOOKS[1];
+            let mut pause = NEAR_THE_END;
             if let Some(done) = self.store.progress(&self.pipeline).await? {
                 let claimed = *claimed.get_or_insert_with(Instant::now);
                 let done = usize::try_from(done)?;
@@ -110,9 +111,9 @@ impl<'a> Run<'a> {
                     let memory_mib = over_time(&held, records);
                     return Ok(Measured { records_per_second: records as f64 / seconds, seconds, memory_mib });
                 }
-                // Asking takes of the same processors: half of the time that the rest will take is not too long.
-                let rest = claimed.elapsed().mul_f64((records - done) as f64 / (2 * done.max(1)) as f64);
-                pause = rest.clamp(LOOKS[1], LOOKS[0]);
+                // Half of the time that the rest will take, as it looks now.
+                let rest = (records - done) as f64 / done.max(1) as f64;
+                pause = claimed.elapsed().mul_f64(rest / 2.0).clamp(NEAR_THE_END, FAR_FROM_IT);
             }
             tokio::time::sleep(pause).await;
         }
