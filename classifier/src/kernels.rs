@@ -4,6 +4,7 @@
 
 mod activation;
 mod columns;
+mod instructions;
 mod integers;
 mod lanes;
 mod machine;
@@ -15,12 +16,14 @@ mod product;
 mod rows;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tiles;
 mod weights;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub(crate) use activation::{Finish, gate, gelu, gelu_new, normal, relu};
 pub(crate) use columns::{mix_tokens, multiply_tokens, powers_of_tokens};
+pub use instructions::{Instructions, UnknownInstructions};
 pub(crate) use integers::{IntegerWeights, Rounded};
 pub(crate) use lanes::{Edge, Left, Machine, Portable};
 pub(crate) use machine::vectorised;

@@ -1,6 +1,9 @@
 //! What this machine turns out to have, and functions compiled for each of it.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+use super::instructions::Instructions;
+
 /// What is compiled for the instructions of the machine that does it. All of it must be `#[inline(always)]`: what is not is
 /// compiled for the baseline.
 pub(crate) trait Work {
@@ -16,7 +19,8 @@ pub(crate) struct Avx512(());
 impl Avx512 {
     /// What the machine says; it is asked once.
     pub fn detect() -> Option<Self> {
-        let has_it = is_x86_feature_detected!("avx512f")
+        let has_it = Instructions::Avx512.may_be_used()
+            && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
@@ -57,7 +61,9 @@ pub(crate) struct Avx2(());
 impl Avx2 {
     /// What the machine says; it is asked once.
     pub fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+        let has_it =
+            Instructions::Avx2.may_be_used() && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        has_it.then_some(Self(()))
     }
 
     /// Does the work, compiled for these instructions.

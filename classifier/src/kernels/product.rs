@@ -3,11 +3,15 @@
 //! After Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008). It is here, and not the `gemm`
 //! crate, because on the small matrices of BERT it is twice as fast with AVX-512 and 1.3 times with AVX2.
 
+mod pack;
+
 use std::cell::RefCell;
 use std::ops::Range;
 
+use self::pack::{ask_for, ask_for_share, pack};
 use super::lanes::Portable;
-use super::machine::{self, Work, prefetch};
+use super::machine::{self, Work};
+use super::tiles::Tiles;
 
 /// A view of a matrix in a slice, with its rows or its columns contiguous.
 #[derive(Clone, Copy)]
@@ -40,22 +44,6 @@ impl<'a> Matrix<'a> {
             ..self
         }
     }
-
-    /// Asks for one of several shares of a block's cache lines, ahead of its packing: memory is slow, and the tiles that are
-    /// computed meanwhile do not need it.
-    #[inline(always)]
-    fn ask_for(self, [rows, columns]: [&Range<usize>; 2], [share, shares]: [usize; 2]) {
-        let (lines, stride, line) = if self.column_stride == 1 {
-            (rows, self.row_stride, columns)
-        } else {
-            (columns, self.column_stride, rows)
-        };
-        let number = |share: usize| lines.start + lines.len() * share / shares;
-        for start in number(share)..number(share + 1) {
-            let values = &self.values[start * stride..][line.clone()];
-            values.iter().step_by(LINE / size_of::<f32>()).for_each(prefetch);
-        }
-    }
 }
 
 /// Where a product goes: a matrix whose rows start every `row_stride` values.
@@ -82,74 +70,14 @@ pub(crate) fn multiply(factor: f32, left: Matrix, right: Matrix, output: Output)
     Product { tiles: Portable, factor, left, right, output }.run();
 }
 
-/// What a kind of machine does of a product: tiles of HEIGHT rows and WIDTH columns, and blocks of BLOCK by BLOCK numbers.
-trait Tiles<const HEIGHT: usize, const WIDTH: usize, const BLOCK: usize>: Copy {
-    /// The product of two panels of the same depth: of rows, stored column by column, and of columns.
-    fn tile(self, left: &[[f32; HEIGHT]], right: &[[f32; WIDTH]], sums: &mut [[f32; WIDTH]; HEIGHT]);
-
-    /// Exchanges rows and columns.
-    fn transpose(self, block: &mut [[f32; BLOCK]; BLOCK]);
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Tiles<12, 32, 16> for machine::Avx512 {
-    #[inline(always)]
-    fn tile(self, left: &[[f32; 12]], right: &[[f32; 32]], sums: &mut [[f32; 32]; 12]) {
-        self.panel_tile(left, right, sums);
-    }
-
-    #[inline(always)]
-    fn transpose(self, block: &mut [[f32; 16]; 16]) {
-        self.transpose(block);
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Tiles<6, 16, 8> for machine::Avx2 {
-    #[inline(always)]
-    fn tile(self, left: &[[f32; 6]], right: &[[f32; 16]], sums: &mut [[f32; 16]; 6]) {
-        self.panel_tile(left, right, sums);
-    }
-
-    #[inline(always)]
-    fn transpose(self, block: &mut [[f32; 8]; 8]) {
-        self.transpose(block);
-    }
-}
-
-/// Small enough for the compiler to keep in the registers of any machine.
-impl Tiles<4, 8, 4> for Portable {
-    #[inline(always)]
-    fn tile(self, left: &[[f32; 4]], right: &[[f32; 8]], sums: &mut [[f32; 8]; 4]) {
-        let mut total = [[0.0_f32; 8]; 4];
-        for (left, right) in left.iter().zip(right) {
-            for (total, left) in total.iter_mut().zip(left) {
-                for (total, right) in total.iter_mut().zip(right) {
-                    *total += left * right;
-                }
-            }
-        }
-        *sums = total;
-    }
-
-    #[inline(always)]
-    fn transpose(self, block: &mut [[f32; 4]; 4]) {
-        let rows = *block;
-        *block = std::array::from_fn(|row| std::array::from_fn(|column| rows[column][row]));
-    }
-}
-
-/// A product in tiles.
-struct Product<'a, T> {
+/// A product in tiles of HEIGHT rows and WIDTH columns, packed by blocks of BLOCK numbers a side.
+struct Product<'a, T, const HEIGHT: usize, const WIDTH: usize, const BLOCK: usize> {
     tiles: T,
     factor: f32,
     left: Matrix<'a>,
     right: Matrix<'a>,
     output: Output<'a>,
 }
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// Inner size of a product up to which its result is added to the output as one number, and not as several one by one.
 pub(crate) const ADDED_AT_ONCE: usize = DEPTH;
@@ -168,29 +96,12 @@ thread_local! {
     static PACKED: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
 }
 
-/// Work of any kind of machine, whose sizes its tiles determine.
-macro_rules! work {
-    ($machine:ty) => {
-        impl Work for Product<'_, $machine> {
-            #[inline(always)]
-            fn run(self) {
-                self.compute();
-            }
-        }
-    };
-}
-work!(Portable);
-#[cfg(target_arch = "x86_64")]
-work!(machine::Avx512);
-#[cfg(target_arch = "x86_64")]
-work!(machine::Avx2);
-
-impl<T> Product<'_, T> {
+impl<T, const HEIGHT: usize, const WIDTH: usize, const BLOCK: usize> Work for Product<'_, T, HEIGHT, WIDTH, BLOCK>
+where
+    T: Tiles<HEIGHT, WIDTH, BLOCK>,
+{
     #[inline(always)]
-    fn compute<const HEIGHT: usize, const WIDTH: usize, const BLOCK: usize>(self)
-    where
-        T: Tiles<HEIGHT, WIDTH, BLOCK>,
-    {
+    fn run(self) {
         let Self { tiles, factor, left, right, output } = self;
         let (mut left_memory, mut right_memory) = PACKED.take();
         let mut sums = [[0.0; WIDTH]; HEIGHT];
@@ -205,14 +116,13 @@ impl<T> Product<'_, T> {
                     for (number, (left_panel, row)) in
                         left_panels.chunks_exact(depths.len()).zip(rows.clone().step_by(HEIGHT)).enumerate()
                     {
-                        right.ask_for([&depths, &next], [number, panels]);
+                        ask_for_share(right, [&depths, &next], [number, panels]);
                         let right_panels = right_panels.chunks_exact(depths.len());
                         for (right_panel, column) in right_panels.zip(columns.clone().step_by(WIDTH)) {
                             let width = WIDTH.min(columns.end - column);
                             let rows = row..rows.end.min(row + HEIGHT);
                             for row in rows.clone() {
-                                let place = &output.values[row * output.row_stride + column..][..width];
-                                place.iter().step_by(LINE / size_of::<f32>()).for_each(prefetch);
+                                ask_for(&output.values[row * output.row_stride + column..][..width]);
                             }
                             tiles.tile(left_panel, right_panel, &mut sums);
                             for (sums, row) in sums.iter().zip(rows) {
@@ -231,79 +141,6 @@ impl<T> Product<'_, T> {
 /// `0..size` in pieces of at most `block`.
 fn blocks(size: usize, block: usize) -> impl Iterator<Item = Range<usize>> {
     (0..size).step_by(block).map(move |start| start..size.min(start + block))
-}
-
-/// Cuts some rows and columns into panels of PANEL columns, each row of a panel contiguous; the last panel is filled up with
-/// zeros.
-#[inline(always)]
-fn pack<'a, T, const HEIGHT: usize, const WIDTH: usize, const BLOCK: usize, const PANEL: usize>(
-    tiles: T,
-    matrix: Matrix,
-    [rows, columns]: [&Range<usize>; 2],
-    memory: &'a mut Vec<f32>,
-) -> &'a [[f32; PANEL]]
-where
-    T: Tiles<HEIGHT, WIDTH, BLOCK>,
-{
-    let panels = aligned(memory, rows.len() * columns.len().div_ceil(PANEL) * PANEL).as_chunks_mut::<PANEL>().0;
-    if matrix.column_stride == 1 {
-        // Row by row, since the numbers of a row lie together; into so many panels at once, since each is a page of memory away.
-        const TOGETHER: usize = 16;
-        for (panels, first) in panels.chunks_mut(TOGETHER * rows.len()).zip(columns.clone().step_by(TOGETHER * PANEL)) {
-            let columns = first..columns.end.min(first + TOGETHER * PANEL);
-            for (number, row) in rows.clone().enumerate() {
-                let (whole, rest) = matrix.values[row * matrix.row_stride..][columns.clone()].as_chunks::<PANEL>();
-                let mut lines = panels[number..].iter_mut().step_by(rows.len());
-                for (values, line) in whole.iter().zip(lines.by_ref()) {
-                    *line = *values;
-                }
-                if let Some(line) = lines.next() {
-                    *line = [0.0; PANEL];
-                    line[..rest.len()].copy_from_slice(rest);
-                }
-            }
-        }
-        return panels;
-    }
-    for (panel, first) in panels.chunks_exact_mut(rows.len()).zip(columns.clone().step_by(PANEL)) {
-        for side in 0..PANEL.div_ceil(BLOCK) {
-            let first = first + side * BLOCK;
-            for (lines, row) in panel.chunks_mut(BLOCK).zip(rows.clone().step_by(BLOCK)) {
-                let mut block = [[0.0; BLOCK]; BLOCK];
-                for (line, column) in block.iter_mut().zip(first..columns.end.min(first + PANEL)) {
-                    fill(line, &matrix.values[column * matrix.column_stride + row..][..lines.len()]);
-                }
-                tiles.transpose(&mut block);
-                for (line, block) in lines.iter_mut().zip(&block) {
-                    match block.first_chunk() {
-                        // A panel that is narrower than a block.
-                        Some(narrow) => *line = *narrow,
-                        None => line.as_chunks_mut().0[side] = *block,
-                    }
-                }
-            }
-        }
-    }
-    panels
-}
-
-/// Copies so many values; what is left of the line stays as it is.
-#[inline(always)]
-fn fill<const SIZE: usize>(line: &mut [f32; SIZE], values: &[f32]) {
-    match values.first_chunk() {
-        Some(whole) => *line = *whole,
-        None => line[..values.len()].copy_from_slice(values),
-    }
-}
-
-/// The first `size` values that start a cache line: a vector that lies in two lines is loaded at half the speed.
-fn aligned(memory: &mut Vec<f32>, size: usize) -> &mut [f32] {
-    let room = size + LINE / size_of::<f32>();
-    if memory.len() < room {
-        memory.resize(room, 0.0);
-    }
-    let start = memory.as_ptr().align_offset(LINE);
-    &mut memory[start..][..size]
 }
 
 /// A row of a tile to its place; whole rows without a loop over their width, which is known.

@@ -4,21 +4,37 @@
 use std::arch::x86_64::{__m256, __m512, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
 use std::mem::transmute;
 
+use super::transpose::{avx2_transpose, avx512_transpose};
 use crate::kernels::machine::{Avx2, Avx512};
+use crate::kernels::tiles::Tiles;
 
-impl Avx512 {
-    /// The product of a panel of 12 rows, stored column by column, and one of 32 columns: 24 of the 32 registers hold sums.
-    pub fn panel_tile(self, left: &[[f32; 12]], right: &[[f32; 32]], sums: &mut [[f32; 32]; 12]) {
+/// 24 of the 32 registers hold sums.
+impl Tiles<12, 32, 16> for Avx512 {
+    #[inline(always)]
+    fn tile(self, left: &[[f32; 12]], right: &[[f32; 32]], sums: &mut [[f32; 32]; 12]) {
         // SAFETY: `self` is proof of the instructions.
         unsafe { avx512_tile(left, right, sums) }
     }
+
+    #[inline(always)]
+    fn transpose(self, block: &mut [[f32; 16]; 16]) {
+        // SAFETY: `self` is proof of the instructions.
+        unsafe { avx512_transpose(block) }
+    }
 }
 
-impl Avx2 {
-    /// The product of a panel of 6 rows, stored column by column, and one of 16 columns: 12 of the 16 registers hold sums.
-    pub fn panel_tile(self, left: &[[f32; 6]], right: &[[f32; 16]], sums: &mut [[f32; 16]; 6]) {
+/// 12 of the 16 registers hold sums.
+impl Tiles<6, 16, 8> for Avx2 {
+    #[inline(always)]
+    fn tile(self, left: &[[f32; 6]], right: &[[f32; 16]], sums: &mut [[f32; 16]; 6]) {
         // SAFETY: `self` is proof of the instructions.
         unsafe { avx2_tile(left, right, sums) }
+    }
+
+    #[inline(always)]
+    fn transpose(self, block: &mut [[f32; 8]; 8]) {
+        // SAFETY: `self` is proof of the instructions.
+        unsafe { avx2_transpose(block) }
     }
 }
 

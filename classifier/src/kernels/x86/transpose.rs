@@ -7,30 +7,12 @@ use std::arch::x86_64::{
 };
 use std::mem::transmute;
 
-use crate::kernels::machine::{Avx2, Avx512};
-
-impl Avx512 {
-    /// Exchanges rows and columns.
-    pub fn transpose(self, block: &mut [[f32; 16]; 16]) {
-        // SAFETY: `self` is proof of the instructions.
-        unsafe { avx512_transpose(block) }
-    }
-}
-
-impl Avx2 {
-    /// Exchanges rows and columns.
-    pub fn transpose(self, block: &mut [[f32; 8]; 8]) {
-        // SAFETY: `self` is proof of the instructions.
-        unsafe { avx2_transpose(block) }
-    }
-}
-
 /// Defines the exchange of rows and columns in halves of halves: blocks of so many numbers a side are `$swap`ped across
 /// the diagonal of those twice as large.
 macro_rules! transpose {
     ($name:ident, $features:literal, $lanes:literal, $vector:ty, $zero:ident, $swap:ident, [$($step:literal),*]) => {
         #[target_feature(enable = $features)]
-        fn $name(block: &mut [[f32; $lanes]; $lanes]) {
+        pub fn $name(block: &mut [[f32; $lanes]; $lanes]) {
             let mut rows = [$zero(); $lanes];
             for row in 0..$lanes {
                 // SAFETY: a vector is so many numbers.
@@ -83,29 +65,4 @@ fn avx2_swap<const STEP: usize>(first: __m256, second: __m256) -> (__m256, __m25
         _mm256_blendv_ps(first, _mm256_permutevar8x32_ps(second, exchanged), odd),
         _mm256_blendv_ps(_mm256_permutevar8x32_ps(first, exchanged), second, odd),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check<const LANES: usize>(transpose: impl Fn(&mut [[f32; LANES]; LANES])) {
-        let mut block: [[f32; LANES]; LANES] = std::array::from_fn(|i| std::array::from_fn(|j| (100 * i + j) as f32));
-        transpose(&mut block);
-        for (i, row) in block.iter().enumerate() {
-            for (j, value) in row.iter().enumerate() {
-                assert_eq!(*value, (100 * j + i) as f32, "{i} {j}");
-            }
-        }
-    }
-
-    #[test]
-    fn rows_become_columns_on_every_kind_of_machine() {
-        if let Some(machine) = Avx512::detect() {
-            check(|block| machine.transpose(block));
-        }
-        if let Some(machine) = Avx2::detect() {
-            check(|block| machine.transpose(block));
-        }
-    }
 }
