@@ -10,6 +10,7 @@ mod embeddings;
 mod layer;
 mod linear;
 mod pooling;
+mod team;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +31,7 @@ pub(crate) struct Engine(Arc<dyn Forward>);
 /// What an engine does, whatever the kind of machine it was made for.
 trait Forward: Debug + Send + Sync {
     /// See [`Engine::forward`].
-    fn forward(&self, batch: &TokenBatch) -> Result<Vec<Vec<f32>>>;
+    fn forward(&self, batch: &TokenBatch, workers: usize) -> Result<Vec<Vec<f32>>>;
 }
 
 impl Engine {
@@ -65,11 +66,12 @@ impl Engine {
         Ok(Self(Arc::new(Bert::<M, L, H>::new(machine, config, parameters, precision)?)))
     }
 
-    /// The logits, one row a text, on the calling thread: callers that want all cores split the batch.
+    /// The logits, one row a text, on the calling thread and as many others as make so many workers. They share every step, so a
+    /// caller with many texts does better to split the batch.
     ///
     /// # Errors
     /// A token that the embedding has no row for, a text longer than the model has positions.
-    pub fn forward(&self, batch: &TokenBatch) -> Result<Vec<Vec<f32>>> {
-        self.0.forward(batch)
+    pub fn forward(&self, batch: &TokenBatch, workers: usize) -> Result<Vec<Vec<f32>>> {
+        self.0.forward(batch, workers)
     }
 }

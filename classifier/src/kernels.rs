@@ -35,4 +35,4 @@ pub(crate) use panels::Panels;
 pub(crate) use peak::spin;
 pub(crate) use product::{ADDED_AT_ONCE, Matrix, Output, multiply};
 pub(crate) use rows::{moments, softmax};
-pub(crate) use weights::{Outcome, Span, Weights};
+pub(crate) use weights::{Outcome, Share, Span, Weights};

@@ -1,6 +1,7 @@
 //! One scoped thread a core, for as long as a call lasts: nothing to configure, nothing left behind.
 
 use std::panic::resume_unwind;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,9 +10,10 @@ use candle_core::Result;
 
 use crate::kernels::spin;
 
-/// How many threads can work at once here.
+/// How many threads can work at once here. The system is asked once: it reads files to answer.
 pub(crate) fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+    static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
+    *CORES
 }
 
 /// Does every job, on as many threads as there are cores, and gives the results in the order of the jobs.

@@ -9,6 +9,9 @@ use crate::{Precision, Prediction, Tokenizer, parallel};
 /// Tokens that one forward pass takes on the CPU, about: their activations fit a core's cache.
 const CPU_TOKENS: usize = 512;
 
+/// Workers on one shard at most, where there are more cores than shards: the more there are, the more they wait for each other.
+const LARGEST_TEAM: usize = 4;
+
 /// Tokens that one forward pass takes on a GPU, at most: enough work for each kernel to hide its launch.
 const GPU_TOKENS: usize = 16_384;
 
@@ -101,7 +104,10 @@ impl Network {
         let batch =
             |shard: &[usize]| TokenBatch::new(&shard.iter().map(|text| texts[*text].as_ref()).collect::<Vec<_>>());
         let logits: Vec<Vec<Vec<f32>>> = match &self.model {
-            Model::Engine(engine) => parallel::map(&shards, |shard| engine.forward(&batch(shard)))?,
+            Model::Engine(engine) => {
+                let workers = (parallel::cores() / shards.len().max(1)).clamp(1, LARGEST_TEAM);
+                parallel::map(&shards, |shard| engine.forward(&batch(shard), workers))?
+            }
             // One thread owns the device.
             #[cfg(feature = "cuda")]
             Model::Gpu(gpu) => vec![gpu.forward(distinct.len(), shards.iter().map(|shard| batch(shard)))?],

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::bert::Arena;
-use crate::kernels::{Edge, Left, Machine, Panels, mix_tokens, multiply_tokens, powers_of_tokens, softmax};
+use crate::kernels::{Edge, Left, Machine, Panels, Share, mix_tokens, multiply_tokens, powers_of_tokens, softmax};
 use crate::model::TokenBatch;
 
 /// The rows where queries, keys and values start.
@@ -19,10 +19,10 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// The same for each head alone, and its rows in the result.
-    fn heads(self) -> impl Iterator<Item = (Self, Range<usize>)> {
+    /// The same for each head of a share alone, and its rows in the result.
+    fn heads(self, share: Share) -> impl Iterator<Item = (Self, Range<usize>)> {
         let size = self.width / self.heads;
-        (0..self.heads).map(move |head| {
+        share.of(self.heads).map(move |head| {
             let (query, key, value) = (self.query + head * size, self.key + head * size, self.value + head * size);
             (Self { query, key, value, width: size, heads: 1 }, head * size..(head + 1) * size)
         })
@@ -36,14 +36,14 @@ pub(super) fn every_token<M: Machine<L, H>, const L: usize, const H: usize>(
     batch: &TokenBatch,
     arena: &mut Arena<L>,
 ) {
-    let Arena { projected, context, scores, mixed, .. } = arena;
+    let Arena { projected, context, scores, mixed, worker, .. } = arena;
     context.reshape(places.width, batch.tokens());
     if let Some(last) = batch.tokens().div_ceil(L).checked_sub(1) {
         // Some of its lanes may have no token.
         context.panel_mut(last).fill([0.0; L]);
     }
     for text in batch.ranges() {
-        for (head, rows) in places.heads() {
+        for (head, rows) in places.heads(worker.member.share()) {
             let mut attention =
                 Attention { machine, projected, text: text.clone(), head, rows, scores, mixed, context };
             let mut panels = text.start / L..text.end.div_ceil(L);
@@ -57,6 +57,7 @@ pub(super) fn every_token<M: Machine<L, H>, const L: usize, const H: usize>(
             }
         }
     }
+    worker.member.exchange(context, 0..batch.tokens().div_ceil(L), places.heads, places.width / places.heads);
 }
 
 /// One head of one text. The lanes of its panels that belong to other texts are computed along, and then left out.
@@ -134,13 +135,13 @@ fn lanes<const L: usize>(text: &Range<usize>, panel: usize) -> Range<usize> {
 /// For the first token of each text alone, whose query is in `arena.queries`: from `arena.projected` to `arena.context`, a
 /// vector a text.
 pub(super) fn first_tokens<const L: usize>(places: &Places, batch: &TokenBatch, arena: &mut Arena<L>) {
-    let Arena { projected, context, queries, shares, mixture, .. } = arena;
+    let Arena { projected, context, queries, shares, mixture, worker, .. } = arena;
     context.reshape(places.width, batch.texts());
     mixture.resize(places.width, 0.0);
     for (number, text) in batch.ranges().enumerate() {
         mixture.clear();
         mixture.extend(queries.token(number).take(places.width));
-        for (head, rows) in places.heads() {
+        for (head, rows) in places.heads(worker.member.share()) {
             first_shares(projected, &mixture[rows.clone()], &text, head.key, shares);
             // The query has been read: its place is free.
             mixture[rows.clone()].fill(0.0);
@@ -154,6 +155,7 @@ pub(super) fn first_tokens<const L: usize>(places: &Places, batch: &TokenBatch, 
         }
         context.set_token(number, mixture.iter().copied());
     }
+    worker.member.exchange(context, 0..batch.texts().div_ceil(L), places.heads, places.width / places.heads);
 }
 
 /// The softmax of the products of one query with the keys of its text, in the lanes where the keys are; 0 in the others.

@@ -5,10 +5,11 @@ use candle_core::Result;
 use super::Forward;
 use super::embeddings::Embeddings;
 use super::layer::Layer;
-use super::linear::{Linear, Stored};
+use super::linear::{Linear, Stored, Worker};
 use super::pooling::Pooler;
+use super::team;
 use crate::Precision;
-use crate::kernels::{Machine, Outcome, Panels, Rounded, Span, Weights};
+use crate::kernels::{Machine, Outcome, Panels, Span, Weights};
 use crate::model::{ModelConfig, Parameters, Pooling, TokenBatch};
 
 /// The whole network, packed for a kind of machine.
@@ -46,7 +47,7 @@ pub(super) struct Arena<const L: usize> {
     pub shares: Vec<[f32; L]>,
     pub mixture: Vec<f32>,
     pub pooled: Panels<L>,
-    pub rounded: Rounded<L>,
+    pub worker: Worker<L>,
 }
 
 impl<M: Machine<L, H>, const L: usize, const H: usize> Bert<M, L, H> {
@@ -92,16 +93,19 @@ impl<M: Machine<L, H>, const L: usize, const H: usize> Bert<M, L, H> {
 }
 
 impl<M: Machine<L, H>, const L: usize, const H: usize> Forward for Bert<M, L, H> {
-    fn forward(&self, batch: &TokenBatch) -> Result<Vec<Vec<f32>>> {
+    fn forward(&self, batch: &TokenBatch, workers: usize) -> Result<Vec<Vec<f32>>> {
         if batch.texts() == 0 {
             return Ok(Vec::new());
         }
         // Held for no longer than it takes to move a pointer; a worker that panicked took its arena along.
         let arenas = || self.arenas.lock().expect("nobody panics while holding the arenas: anything else is a bug");
-        let mut arena = arenas().pop().unwrap_or_default();
-        let logits = self.run(batch, &mut arena);
-        arenas().push(arena);
-        logits
+        team::work(workers, |member| {
+            let mut arena = arenas().pop().unwrap_or_default();
+            arena.worker.member = member;
+            let logits = self.run(batch, &mut arena);
+            arenas().push(arena);
+            logits
+        })
     }
 }
 
@@ -109,7 +113,7 @@ impl<const L: usize> Arena<L> {
     /// Projects all hidden vectors.
     pub fn project<M: Machine<L, H>, const H: usize>(&mut self, machine: M, linear: &Linear<H>, tokens: Span) {
         self.projected.reshape(linear.rows(), tokens.panels * L);
-        linear.multiply(machine, &self.hidden, tokens, Outcome::default(), &mut self.rounded, &mut self.projected);
+        linear.multiply(machine, &self.hidden, tokens, Outcome::default(), &mut self.worker, &mut self.projected);
     }
 
     /// Keeps the hidden vector of each text's `[CLS]` alone.

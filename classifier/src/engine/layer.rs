@@ -88,8 +88,8 @@ impl<const H: usize> Layer<H> {
                 arena.keep_first_tokens(batch);
                 let texts = Span::all(batch.texts().div_ceil(L));
                 arena.queries.reshape(query.rows(), batch.texts());
-                let Arena { hidden, queries, rounded, .. } = arena;
-                query.multiply(machine, hidden, texts, Outcome::default(), rounded, queries);
+                let Arena { hidden, queries, worker, .. } = arena;
+                query.multiply(machine, hidden, texts, Outcome::default(), worker, queries);
                 let places = Places { query: 0, key: 0, value: width, width, heads: self.heads };
                 attention::first_tokens(&places, batch, arena);
                 self.rest(machine, texts, arena);
@@ -99,16 +99,16 @@ impl<const H: usize> Layer<H> {
 
     /// Everything after attention, from `context` and the residual in `hidden`.
     fn rest<M: Machine<L, H>, const L: usize>(&self, machine: M, all: Span, arena: &mut Arena<L>) {
-        let Arena { hidden, context, inner, rounded, .. } = arena;
+        let Arena { hidden, context, inner, worker, .. } = arena;
         let add = Outcome { add: true, finish: None };
         let finish = Outcome { add: false, finish: Some(self.activation) };
         for span in all.cut(INNER_TOKENS / L) {
             let panels = span.from..span.from + span.panels;
-            self.output.multiply(machine, context, span, add, rounded, hidden);
+            self.output.multiply(machine, context, span, add, worker, hidden);
             self.attention_norm.apply(machine, hidden, panels.clone());
             inner.reshape(self.inner.rows(), span.panels * L);
-            self.inner.multiply(machine, hidden, Span { to: 0, ..span }, finish, rounded, inner);
-            self.outer.multiply(machine, inner, Span { from: 0, ..span }, add, rounded, hidden);
+            self.inner.multiply(machine, hidden, Span { to: 0, ..span }, finish, worker, inner);
+            self.outer.multiply(machine, inner, Span { from: 0, ..span }, add, worker, hidden);
             self.outer_norm.apply(machine, hidden, panels);
         }
     }

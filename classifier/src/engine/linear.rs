@@ -1,5 +1,6 @@
 use candle_core::Result;
 
+use super::team::Member;
 use crate::Precision;
 use crate::kernels::{IntegerWeights, Machine, Outcome, Panels, Rounded, Span, Weights};
 use crate::model::Parameters;
@@ -9,6 +10,14 @@ use crate::model::Parameters;
 pub(super) enum Linear<const H: usize> {
     F32(Weights<H>),
     Int8(IntegerWeights<H>),
+}
+
+/// Who multiplies.
+#[derive(Debug, Default)]
+pub(super) struct Worker<const L: usize> {
+    pub member: Member,
+    /// What int8 makes of its input.
+    pub rounded: Rounded<L>,
 }
 
 /// Weight (outputs, inputs) and bias as the checkpoint has them.
@@ -60,19 +69,23 @@ impl<const H: usize> Linear<H> {
         }
     }
 
+    /// The worker's share of the rows, and then those of the others.
     pub fn multiply<M: Machine<L, H>, const L: usize>(
         &self,
         machine: M,
         x: &Panels<L>,
         span: Span,
         outcome: Outcome,
-        rounded: &mut Rounded<L>,
+        worker: &mut Worker<L>,
         out: &mut Panels<L>,
     ) {
+        let Worker { member, rounded } = worker;
+        let span = Span { share: member.share(), ..span };
         match self {
             Self::F32(weights) => weights.multiply(machine, x, span, outcome, out),
             Self::Int8(weights) => weights.multiply(machine, x, span, outcome, rounded, out),
         }
+        member.exchange(out, span.to..span.to + span.panels, self.rows() / H, H);
     }
 }
 

@@ -55,14 +55,14 @@ fn check<M: Machine<L, H>, const L: usize, const H: usize>(machine: M) {
             let engine = Engine::on(machine, &config, &parameters, Precision::F32).unwrap();
             // Twice: the second time with buffers that are not new, and another batch between.
             for _ in 0..2 {
-                let found = engine.forward(&batch()).unwrap();
+                let found = engine.forward(&batch(), 1).unwrap();
                 let difference = greatest_difference(&found, &expected);
                 assert!(difference < 1e-4, "{machine:?}, {pooling:?}, {hidden_act:?}: {difference}");
-                let alone = engine.forward(&TokenBatch::new(&[&batch().ids()[1..6]])).unwrap();
+                let alone = engine.forward(&TokenBatch::new(&[&batch().ids()[1..6]]), 1).unwrap();
                 assert!(greatest_difference(&alone, &expected[1..2]) < 1e-4);
             }
             let rounded = Engine::on(machine, &config, &parameters, Precision::Int8).unwrap();
-            let difference = greatest_difference(&rounded.forward(&batch()).unwrap(), &expected);
+            let difference = greatest_difference(&rounded.forward(&batch(), 1).unwrap(), &expected);
             assert!(difference < 0.3, "{machine:?}, {pooling:?}, int8: {difference}");
         }
     }
@@ -89,8 +89,8 @@ fn isolates<M: Machine<L, H>, const L: usize, const H: usize>(machine: M) {
             let parameters = Parameters::new(changed.collect());
             let engine = Engine::on(machine, &config, &parameters, precision).unwrap();
             let text = |last: u32| [vec![7; 5], vec![8, 9, last], vec![10; 20]];
-            let clean = engine.forward(&TokenBatch::new(&text(11))).unwrap();
-            let poisoned = engine.forward(&TokenBatch::new(&text(49))).unwrap();
+            let clean = engine.forward(&TokenBatch::new(&text(11)), 1).unwrap();
+            let poisoned = engine.forward(&TokenBatch::new(&text(49)), 1).unwrap();
             assert_eq!((&poisoned[0], &poisoned[2]), (&clean[0], &clean[2]), "{machine:?}, {precision}, {pooling:?}");
             assert!(poisoned[1].iter().all(|logit| logit.is_nan()), "{machine:?}, {precision}, {pooling:?}");
         }
@@ -103,13 +103,34 @@ fn a_nan_in_one_text_stays_in_that_text_and_is_not_hidden() {
     machines!(isolates);
 }
 
+fn shares<M: Machine<L, H>, const L: usize, const H: usize>(machine: M) {
+    for precision in [Precision::F32, Precision::Int8] {
+        for pooling in [Pooling::Cls, Pooling::Mean] {
+            let config = ModelConfig { pooling, num_hidden_layers: 3, ..config() };
+            let engine = Engine::on(machine, &config, &initialise(&config, 5).unwrap(), precision).unwrap();
+            let alone = engine.forward(&batch(), 1).unwrap();
+            // More workers than heads, too.
+            for workers in [2, 3, 5] {
+                let together = engine.forward(&batch(), workers).unwrap();
+                assert_eq!(together, alone, "{machine:?}, {precision}, {pooling:?}, {workers} workers");
+            }
+        }
+    }
+}
+
+#[test]
+fn several_workers_give_the_bits_of_one() {
+    shares(Portable);
+    machines!(shares);
+}
+
 #[test]
 fn what_the_tables_do_not_have_is_an_error() {
     let config = config();
     let parameters = initialise(&config, 5).unwrap();
     let engine = Engine::new(&config, &parameters, Precision::F32).unwrap();
-    let error = |ids: &[u32]| engine.forward(&TokenBatch::new(&[ids])).unwrap_err().to_string();
+    let error = |ids: &[u32]| engine.forward(&TokenBatch::new(&[ids]), 2).unwrap_err().to_string();
     assert!(error(&[1, 50]).contains("row 50 of a table with 50 rows"));
     assert!(error(&[1; 71]).contains("a text of 71 tokens is too long for a model with 70 positions"));
-    assert!(engine.forward(&TokenBatch::new::<&[u32]>(&[])).unwrap().is_empty());
+    assert!(engine.forward(&TokenBatch::new::<&[u32]>(&[]), 2).unwrap().is_empty());
 }

@@ -70,7 +70,8 @@ impl<const H: usize> IntegerWeights<H> {
         for span in span.cut(PANELS) {
             rounded.fill(x, self.inputs, span, M::OFFSET);
             let depth = self.inputs.div_ceil(BYTES);
-            for (tile, left) in self.values.chunks_exact(depth).enumerate() {
+            for tile in span.share.of(self.bias.len()) {
+                let left = &self.values[tile * depth..][..depth];
                 let edge = Edge { bias: &self.bias[tile], add: outcome.add, finish: outcome.finish };
                 let job = Job { left, scales: &self.scales[tile], edge, row: tile * H };
                 for part in (Span { from: 0, ..span }).cut(WIDTH) {

@@ -15,9 +15,19 @@ pub(crate) struct Weights<const H: usize> {
     inputs: usize,
 }
 
+/// One of several parts of about the same size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    /// Which one, counted from 0.
+    pub number: usize,
+    pub of: usize,
+}
+
 /// Some panels, and where what is made of them goes.
 #[derive(Clone, Copy)]
 pub(crate) struct Span {
+    /// The part of the rows that is made.
+    pub share: Share,
     /// The first panel that is read.
     pub from: usize,
     /// The first panel that is written.
@@ -74,10 +84,11 @@ impl<const H: usize> Weights<H> {
         for span in span.cut(TILES * WIDTH) {
             for depths in blocks(self.inputs) {
                 let block = &self.values[depths.start * self.bias.len()..][..depths.len() * self.bias.len()];
-                for (tile, (left, bias)) in block.chunks_exact(depths.len()).zip(&self.bias).enumerate() {
+                for tile in span.share.of(self.bias.len()) {
+                    let left = &block[tile * depths.len()..][..depths.len()];
                     let is_first = depths.start == 0;
                     let edge = Edge {
-                        bias: if is_first { bias } else { &[0.0; H] },
+                        bias: if is_first { &self.bias[tile] } else { &[0.0; H] },
                         add: outcome.add || !is_first,
                         finish: outcome.finish.filter(|_| depths.end == self.inputs),
                     };
@@ -118,15 +129,26 @@ impl<const H: usize> Job<'_, H> {
     }
 }
 
+impl Share {
+    /// The whole.
+    pub const ALL: Self = Self { number: 0, of: 1 };
+
+    /// The part of so many things.
+    pub fn of(self, count: usize) -> Range<usize> {
+        count * self.number / self.of..count * (self.number + 1) / self.of
+    }
+}
+
 impl Span {
     /// All of so many panels, to where they came from.
     pub fn all(panels: usize) -> Self {
-        Self { from: 0, to: 0, panels }
+        Self { share: Share::ALL, from: 0, to: 0, panels }
     }
 
     /// Pieces of at most so many panels.
     pub fn cut(self, panels: usize) -> impl Iterator<Item = Self> {
         (0..self.panels).step_by(panels).map(move |done| Self {
+            share: self.share,
             from: self.from + done,
             to: self.to + done,
             panels: panels.min(self.panels - done),
@@ -175,7 +197,10 @@ mod tests {
                     x.panel_mut(panel).as_flattened_mut().copy_from_slice(&values);
                 }
                 (0..panels + 2).for_each(|panel| out.panel_mut(panel).as_flattened_mut().fill(0.25));
-                weights.multiply(machine, &x, Span { from: 1, to: 2, panels }, Outcome { add, finish }, &mut out);
+                for number in 0..3 {
+                    let span = Span { share: Share { number, of: 3 }, from: 1, to: 2, panels };
+                    weights.multiply(machine, &x, span, Outcome { add, finish }, &mut out);
+                }
                 for token in 0..panels * L {
                     let expected = reference(&weight, &bias, x.token(L + token));
                     for (row, (found, expected)) in out.token(2 * L + token).zip(expected).enumerate() {
