@@ -137,14 +137,14 @@ pub(crate) fn model_type(directory: &Path) -> Result<Option<String>, CheckpointE
 
 fn read_config(directory: &Path) -> Result<ModelConfig, CheckpointError> {
     let (file, text) = read_config_text(directory)?;
-    ModelConfig::parse(&text).map_err(|source| CheckpointError::Config { file, source })
+    ModelConfig::parse(&text).map_err(|problem| CheckpointError::Config { file, problem })
 }
 
 fn read_config_text(directory: &Path) -> Result<(PathBuf, String), CheckpointError> {
     let file = directory.join("config.json");
     match fs::read_to_string(&file) {
         Ok(text) => Ok((file, text)),
-        Err(source) => Err(CheckpointError::File { file, source }),
+        Err(problem) => Err(CheckpointError::File { file, problem }),
     }
 }
 

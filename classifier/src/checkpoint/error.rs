@@ -10,20 +10,20 @@ use crate::model::ConfigError;
 #[non_exhaustive]
 pub enum CheckpointError {
     /// A file that cannot be read or written.
-    #[error("{}: {source}", file.display())]
+    #[error("{}: {problem}", file.display())]
     File {
         /// The file.
         file: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
+        /// What the operating system said. Part of the message, and so no source, which would be said once more.
+        problem: io::Error,
     },
     /// A configuration that is not a BERT classifier this program can run.
-    #[error("{}: {source}", file.display())]
+    #[error("{}: {problem}", file.display())]
     Config {
         /// The file.
         file: PathBuf,
         /// What is wrong with it.
-        source: ConfigError,
+        problem: ConfigError,
     },
     /// A file whose content is damaged or does not fit the rest of the checkpoint.
     #[error("{}: {problem}", file.display())]
@@ -66,7 +66,7 @@ impl CheckpointError {
         Self::Damaged { file: file.to_owned(), problem: problem.to_string() }
     }
 
-    pub(crate) fn file(file: &Path, source: io::Error) -> Self {
-        Self::File { file: file.to_owned(), source }
+    pub(crate) fn file(file: &Path, problem: io::Error) -> Self {
+        Self::File { file: file.to_owned(), problem }
     }
 }

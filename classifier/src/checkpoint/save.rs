@@ -75,7 +75,7 @@ impl Partial {
             // Left by a process that had our number and was killed.
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(CheckpointError::File { file: path, source }),
+            Err(problem) => return Err(CheckpointError::File { file: path, problem }),
         }
         fs::create_dir(&path).map_err(|source| CheckpointError::file(&path, source))?;
         Ok(Self { path })

@@ -44,8 +44,8 @@ pub(super) fn open(directory: &Path) -> Result<Tokenizer, CheckpointError> {
         let model = model.map_err(|error| CheckpointError::damaged(&vocabulary, error))?;
         bert(model, settings).map_err(|problem| CheckpointError::damaged(&vocabulary, problem))
     } else {
-        let source = io::Error::new(io::ErrorKind::NotFound, "not found, nor is vocab.txt beside it");
-        Err(CheckpointError::File { file: json, source })
+        let problem = io::Error::new(io::ErrorKind::NotFound, "not found, nor is vocab.txt beside it");
+        Err(CheckpointError::File { file: json, problem })
     }
 }
 
@@ -150,7 +150,7 @@ fn read_settings(directory: &Path) -> Result<Map<String, Value>, CheckpointError
     match fs::read_to_string(&file) {
         Ok(text) => serde_json::from_str(&text).map_err(|error| CheckpointError::damaged(&file, error)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Map::new()),
-        Err(source) => Err(CheckpointError::File { file, source }),
+        Err(problem) => Err(CheckpointError::File { file, problem }),
     }
 }
 
@@ -163,5 +163,5 @@ fn special(settings: &Map<String, Value>, name: &str, default: &str) -> String {
 
 fn write(directory: &Path, name: &str, text: &str) -> Result<(), CheckpointError> {
     let file = directory.join(name);
-    fs::write(&file, text).map_err(|source| CheckpointError::File { file, source })
+    fs::write(&file, text).map_err(|problem| CheckpointError::File { file, problem })
 }
