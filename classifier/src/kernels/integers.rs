@@ -6,7 +6,7 @@
 use super::lanes::{Edge, Machine, Scales};
 use super::machine::vectorised;
 use super::panels::{Aligned, Panels};
-use super::weights::{Outcome, Span, WIDTH, pack};
+use super::weights::{Outcome, Span, pack};
 
 /// `finish(weight · x + bias)` with rounded weights and numbers.
 #[derive(Debug)]
@@ -74,11 +74,11 @@ impl<const H: usize> IntegerWeights<H> {
                 let left = &self.values[tile * depth..][..depth];
                 let edge = Edge { bias: &self.bias[tile], add: outcome.add, finish: outcome.finish };
                 let job = Job { left, scales: &self.scales[tile], edge, row: tile * H };
-                for part in (Span { from: 0, ..span }).cut(WIDTH) {
+                for part in (Span { from: 0, ..span }).cut(M::WIDTH) {
                     match part.panels {
                         1 => job.tile::<M, L, 1>(machine, rounded, part, out),
                         2 => job.tile::<M, L, 2>(machine, rounded, part, out),
-                        _ => job.tile::<M, L, WIDTH>(machine, rounded, part, out),
+                        _ => job.tile::<M, L, 3>(machine, rounded, part, out),
                     }
                 }
             }

@@ -14,6 +14,9 @@ use super::numbers::fused;
 pub(crate) trait Machine<const L: usize, const H: usize>:
     Copy + std::fmt::Debug + Send + Sync + 'static
 {
+    /// Panels that a tile is best given at once, at most 3: as many as leave registers for more than its sums.
+    const WIDTH: usize;
+
     /// The product of H rows with P panels, at most 3: `sums = finish(bias + left · right [+ sums])`.
     ///
     /// The depth is that of the panels on the right; all must be the same.
@@ -95,6 +98,8 @@ pub(super) fn depth<const L: usize, const H: usize, const P: usize>(
 pub(crate) struct Portable;
 
 impl Machine<8, 4> for Portable {
+    const WIDTH: usize = 3;
+
     fn tile<const P: usize>(self, left: Left, right: [&[[f32; 8]]; P], edge: Edge<4>, sums: [&mut [[f32; 8]]; P]) {
         let depth = depth::<8, 4, P>(left, &right, &sums);
         for (right, sums) in right.into_iter().zip(sums) {

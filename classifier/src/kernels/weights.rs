@@ -43,9 +43,6 @@ pub(crate) struct Outcome {
     pub finish: Option<Finish>,
 }
 
-/// Panels of a tile: with as many vectors in each row, the machine's registers are full.
-pub(super) const WIDTH: usize = 3;
-
 /// Greatest depth of a tile: a block of the weights stays in the first-level cache, and one of the tokens in the second.
 const DEPTH: usize = 512;
 
@@ -81,7 +78,7 @@ impl<const H: usize> Weights<H> {
         outcome: Outcome,
         out: &mut Panels<L>,
     ) {
-        for span in span.cut(TILES * WIDTH) {
+        for span in span.cut(TILES * M::WIDTH) {
             for depths in blocks(self.inputs) {
                 let block = &self.values[depths.start * self.bias.len()..][..depths.len() * self.bias.len()];
                 for tile in span.share.of(self.bias.len()) {
@@ -93,12 +90,12 @@ impl<const H: usize> Weights<H> {
                         finish: outcome.finish.filter(|_| depths.end == self.inputs),
                     };
                     let left = Left { values: left.as_flattened(), step: H, row: 1 };
-                    for span in span.cut(WIDTH) {
+                    for span in span.cut(M::WIDTH) {
                         let job = Job { left, edge, depths: &depths, row: tile * H };
                         match span.panels {
                             1 => job.tile::<M, L, 1>(machine, x, span, out),
                             2 => job.tile::<M, L, 2>(machine, x, span, out),
-                            _ => job.tile::<M, L, WIDTH>(machine, x, span, out),
+                            _ => job.tile::<M, L, 3>(machine, x, span, out),
                         }
                     }
                 }

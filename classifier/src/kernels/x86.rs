@@ -19,10 +19,12 @@ use super::machine::{Avx2, Avx512, Vnni};
 /// Implements a machine by the functions that are compiled for it, of which it is the proof that they may be called.
 macro_rules! machine {
     (
-        $machine:ty, $features:literal, $lanes:literal, $height:literal, offset: $offset:literal,
+        $machine:ty, $features:literal, $lanes:literal, $height:literal, width: $width:literal, offset: $offset:literal,
         $tile:ident, $integer_tile:ident, $normalise:ident, $merge:ident
     ) => {
         impl Machine<$lanes, $height> for $machine {
+            const WIDTH: usize = $width;
+
             fn tile<const P: usize>(
                 self,
                 left: Left,
@@ -95,6 +97,7 @@ machine!(
     "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",
     16,
     8,
+    width: 3,
     offset: 0,
     avx512_tile,
     avx512_tile,
@@ -106,10 +109,11 @@ machine!(
     "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",
     16,
     8,
+    width: 3,
     offset: 128,
     avx512_tile,
     vnni_tile,
     avx512_normalise,
     avx512_merge
 );
-machine!(Avx2, "avx2,fma", 8, 4, offset: 0, avx2_tile, avx2_tile, avx2_normalise, avx2_merge);
+machine!(Avx2, "avx2,fma", 8, 4, width: 2, offset: 0, avx2_tile, avx2_tile, avx2_normalise, avx2_merge);
