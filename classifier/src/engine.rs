@@ -4,6 +4,7 @@
 //! texts. Attention goes text by text, and where only `[CLS]` is read of the last layer, only `[CLS]` is computed there after
 //! the keys and values.
 
+mod arena;
 mod attention;
 mod bert;
 mod embeddings;

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::bert::Arena;
+use super::arena::Arena;
 use crate::kernels::{Edge, Left, Machine, Panels, Share, mix_tokens, multiply_tokens, powers_of_tokens, softmax};
 use crate::model::TokenBatch;
 
@@ -48,12 +48,13 @@ pub(super) fn every_token<M: Machine<L, H>, const L: usize, const H: usize>(
                 Attention { machine, projected, text: text.clone(), head, rows, scores, mixed, context };
             let mut panels = text.start / L..text.end.div_ceil(L);
             while !panels.is_empty() {
-                match panels.len() {
+                let width = panels.len().min(M::WIDTH);
+                match width {
                     1 => attention.panels::<H, 1>(panels.start),
                     2 => attention.panels::<H, 2>(panels.start),
                     _ => attention.panels::<H, 3>(panels.start),
                 }
-                panels.start = panels.end.min(panels.start + 3);
+                panels.start += width;
             }
         }
     }

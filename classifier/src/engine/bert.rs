@@ -3,13 +3,14 @@ use std::sync::Mutex;
 use candle_core::Result;
 
 use super::Forward;
+use super::arena::Arena;
 use super::embeddings::Embeddings;
 use super::layer::Layer;
-use super::linear::{Linear, Stored, Worker};
+use super::linear::Stored;
 use super::pooling::Pooler;
 use super::team;
 use crate::Precision;
-use crate::kernels::{Machine, Outcome, Panels, Span, Weights};
+use crate::kernels::{Machine, Outcome, Span, Weights};
 use crate::model::{ModelConfig, Parameters, Pooling, TokenBatch};
 
 /// The whole network, packed for a kind of machine.
@@ -25,29 +26,6 @@ pub(super) struct Bert<M, const L: usize, const H: usize> {
     labels: usize,
     /// Those that no worker is using: as many as have ever worked at once.
     arenas: Mutex<Vec<Arena<L>>>,
-}
-
-/// The buffers of one worker.
-#[derive(Debug, Default)]
-pub(super) struct Arena<const L: usize> {
-    /// Of each token, then perhaps of each text's `[CLS]`.
-    pub hidden: Panels<L>,
-    /// Queries, keys and values.
-    pub projected: Panels<L>,
-    /// What attention takes from the values.
-    pub context: Panels<L>,
-    pub inner: Panels<L>,
-    /// Queries of `[CLS]`.
-    pub queries: Panels<L>,
-    /// Attention scores of some tokens, in one head.
-    pub scores: Panels<L>,
-    /// What these tokens take from the values.
-    pub mixed: Panels<L>,
-    /// The same two for one token.
-    pub shares: Vec<[f32; L]>,
-    pub mixture: Vec<f32>,
-    pub pooled: Panels<L>,
-    pub worker: Worker<L>,
 }
 
 impl<M: Machine<L, H>, const L: usize, const H: usize> Bert<M, L, H> {
@@ -106,23 +84,5 @@ impl<M: Machine<L, H>, const L: usize, const H: usize> Forward for Bert<M, L, H>
             arenas().push(arena);
             logits
         })
-    }
-}
-
-impl<const L: usize> Arena<L> {
-    /// Projects all hidden vectors.
-    pub fn project<M: Machine<L, H>, const H: usize>(&mut self, machine: M, linear: &Linear<H>, tokens: Span) {
-        self.projected.reshape(linear.rows(), tokens.panels * L);
-        linear.multiply(machine, &self.hidden, tokens, Outcome::default(), &mut self.worker, &mut self.projected);
-    }
-
-    /// Keeps the hidden vector of each text's `[CLS]` alone.
-    pub fn keep_first_tokens(&mut self, batch: &TokenBatch) {
-        let rows = self.hidden.panel(0).len();
-        self.pooled.reshape(rows, batch.texts());
-        for (text, range) in batch.ranges().enumerate() {
-            self.pooled.set_token(text, self.hidden.token(range.start));
-        }
-        std::mem::swap(&mut self.hidden, &mut self.pooled);
     }
 }

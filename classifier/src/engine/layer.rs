@@ -2,8 +2,8 @@ use std::ops::Range;
 
 use candle_core::Result;
 
+use super::arena::Arena;
 use super::attention::{self, Places};
-use super::bert::Arena;
 use super::linear::{Linear, Stored};
 use crate::Precision;
 use crate::kernels::{Finish, Machine, Outcome, Panels, Span};

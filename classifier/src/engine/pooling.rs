@@ -1,6 +1,6 @@
 use candle_core::Result;
 
-use super::bert::Arena;
+use super::arena::Arena;
 use super::linear::{Stored, numbers};
 use crate::kernels::{Finish, Machine, Outcome, Panels, Span, Weights, exp};
 use crate::model::{ModelConfig, Parameters, Pooling, TokenBatch};

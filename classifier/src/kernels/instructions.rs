@@ -2,9 +2,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-#[cfg(target_arch = "x86_64")]
-use super::machine::{Avx2, Avx512};
-
 /// The vector instructions of a CPU, each kind with those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Instructions {
@@ -21,20 +18,6 @@ static LIMIT: AtomicU8 = AtomicU8::new(Instructions::Avx512 as u8);
 
 impl Instructions {
     const ALL: [Self; 3] = [Self::Baseline, Self::Avx2, Self::Avx512];
-
-    /// The best that models which are opened now will use.
-    pub fn in_use() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if Avx512::detect().is_some() {
-                return Self::Avx512;
-            }
-            if Avx2::detect().is_some() {
-                return Self::Avx2;
-            }
-        }
-        Self::Baseline
-    }
 
     /// From now on no others are used in this process, so that what a machine without them does can be measured on this one.
     pub fn limit(self) {

@@ -1,8 +1,23 @@
 //! What this machine turns out to have, and functions compiled for each of it.
 #![allow(unsafe_code)]
 
-#[cfg(target_arch = "x86_64")]
 use super::instructions::Instructions;
+
+impl Instructions {
+    /// The best that models which are opened now will use.
+    pub fn in_use() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if Avx512::detect().is_some() {
+                return Self::Avx512;
+            }
+            if Avx2::detect().is_some() {
+                return Self::Avx2;
+            }
+        }
+        Self::Baseline
+    }
+}
 
 /// What is compiled for the instructions of the machine that does it. All of it must be `#[inline(always)]`: what is not is
 /// compiled for the baseline.

@@ -1,4 +1,5 @@
-//! Tiles of numbers. With three panels, 24 of the 32 registers of AVX-512 hold sums, and 12 of the 16 of AVX2.
+//! Tiles of numbers. With three panels, 24 of the 32 registers of AVX-512 hold sums; with two, 8 of the 16 of AVX2, where the
+//! compiler keeps a sum of three panels in memory.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
