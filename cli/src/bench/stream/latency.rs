@@ -36,14 +36,23 @@ pub async fn measure(
     let positions = run.store.status(&run.pipeline).await?.partitions;
     let records = (rate * seconds) as usize;
     let publisher = Publisher::open(setup.kafka)?;
-    let pace = Pace::start(Some(rate));
-    for (number, text) in texts.iter().cycle().take(records).enumerate() {
-        pace.wait(number).await;
+    let publish = async |number: usize| {
+        let text = texts[number % texts.len()];
         publisher.send(setup.topic, &message(format!("late-{number}"), text, Map::new()), number).await;
+    };
+    let arrived = async || match publisher.finish().await.first() {
+        Some((_, why)) => bail!("a record could not be published: {why}"),
+        None => Ok(()),
+    };
+    // The first one connects: a record has its timestamp before that, and those after it would all seem to be late.
+    publish(0).await;
+    arrived().await?;
+    let pace = Pace::start(Some(rate));
+    for number in 1..records {
+        pace.wait(number).await;
+        publish(number).await;
     }
-    if let Some((_, why)) = publisher.finish().await.first() {
-        bail!("a record could not be published: {why}");
-    }
+    arrived().await?;
     run.until(texts.len() + records).await?;
 
     let mut waited = Vec::with_capacity(records);
