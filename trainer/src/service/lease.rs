@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use store::{Outcome, RoundLease, Store};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How often progress is written, at least: people look at it.
@@ -38,17 +39,24 @@ pub(super) struct Keeper {
     pub reporter: Reporter,
     /// Cancelled when somebody else has taken the round over, and when the service ends.
     pub stop: CancellationToken,
-    _ends_with_it: DropGuard,
+    ends_with_it: DropGuard,
+    task: JoinHandle<()>,
 }
 
 impl Keeper {
     pub fn start(store: Store, lease: RoundLease, length: Duration, shutdown: &CancellationToken) -> Self {
         let (sender, progress) = watch::channel(json!({ "phase": "beginning" }));
         let (stop, end) = (shutdown.child_token(), CancellationToken::new());
-        let keep = keep(store, lease, length, progress, stop.clone());
-        let ended = end.clone();
-        tokio::spawn(async move { ended.run_until_cancelled(keep).await });
-        Self { reporter: Reporter(sender), stop, _ends_with_it: end.drop_guard() }
+        let task = tokio::spawn(keep(store, lease, length, progress, [stop.clone(), end.clone()]));
+        Self { reporter: Reporter(sender), stop, ends_with_it: end.drop_guard(), task }
+    }
+
+    /// Extends it no more: when this returns, nothing is on its way to Postgres that would.
+    pub async fn end(self) {
+        drop(self.ends_with_it);
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "the task that extends the lease did not end well");
+        }
     }
 }
 
@@ -59,7 +67,7 @@ async fn keep(
     lease: RoundLease,
     length: Duration,
     mut progress: watch::Receiver<Value>,
-    stop: CancellationToken,
+    [stop, end]: [CancellationToken; 2],
 ) {
     loop {
         let told = progress.borrow_and_update().clone();
@@ -68,6 +76,9 @@ async fn keep(
             Ok(Outcome::Fenced) => return stop.cancel(),
             Err(error) => tracing::warn!(%error, round = lease.round, "the lease could not be extended"),
         }
-        tokio::time::sleep(REPORT.min(length / 3)).await;
+        // Never in the middle of a statement, which Postgres would carry out all the same, whenever it came to it.
+        if end.run_until_cancelled(tokio::time::sleep(REPORT.min(length / 3))).await.is_none() {
+            return;
+        }
     }
 }

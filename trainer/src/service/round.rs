@@ -86,7 +86,7 @@ impl Rounds {
             Err(_) if self.shutdown.is_cancelled() => {
                 // Whoever comes next need not wait for the lease to run out.
                 let last = keeper.reporter.last();
-                drop(keeper);
+                keeper.end().await;
                 return Ok(match self.store.extend_lease(&lease, std::time::Duration::ZERO, &last).await? {
                     Outcome::Written => Ended::Interrupted,
                     Outcome::Fenced => Ended::TakenOver,
