@@ -103,11 +103,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     // Half of the texts before the stream and half after it: a machine that slows down slows both.
     let (before, after) = texts.split_at(texts.len() / 2);
-    let mut engine_seconds = 0.0;
+    let mut engine = Alone::default();
     if let Some(checkpoint) = &arguments.checkpoint {
         let model = models::register(&store, &setup.checkpoints, checkpoint).await?;
         models::promote_over_the_champion(&store, model.version, "bench").await?;
-        engine_seconds += engine_alone(checkpoint, arguments.device, before)?;
+        engine.add(checkpoint, arguments.device, before)?;
     }
 
     let mut rounds = Vec::new();
@@ -115,7 +115,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         rounds.push(round(number, &arguments, &setup, &store, &texts).await?);
     }
     if let Some(checkpoint) = &arguments.checkpoint {
-        engine_seconds += engine_alone(checkpoint, arguments.device, after)?;
+        engine.add(checkpoint, arguments.device, after)?;
     }
     let beside = match &arguments.trainer {
         Some(command) => Some(beside(command, arguments.rounds, &setup, &store, &texts).await?),
@@ -123,12 +123,16 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
 
     let rate = median(rounds.iter().map(|round| round.stream.records_per_second));
-    let engine_rate = arguments.checkpoint.is_some().then(|| texts.len() as f64 / engine_seconds);
+    let engine_rate = arguments.checkpoint.is_some().then(|| texts.len() as f64 / engine.seconds);
+    // What a text is on average, times the texts a second.
+    let a_second = |all: f64| engine_rate.map(|_| rate * all / texts.len() as f64);
     let peer_rate = arguments.peer.is_some().then(|| median(rounds.iter().filter_map(|round| peer::rate(&round.peer))));
     print::json(&json!({
         "records": texts.len(), "partitions": arguments.partitions,
         "model": arguments.checkpoint.as_ref().map_or(json!("constant"), |checkpoint| json!(checkpoint)),
         "records_per_second": rate,
+        "tokens_per_second": a_second(engine.tokens), "gflops": a_second(engine.operations / 1e9),
+        "engine_precision": engine.precision,
         "measured": "from the first claim of a partition to the commit of the last row; median of the rounds",
         "engine_texts_per_second": engine_rate, "stream_over_engine": engine_rate.map(|engine| rate / engine),
         "peer_records_per_second": peer_rate, "stream_over_peer": peer_rate.map(|peer| rate / peer),
@@ -192,17 +196,33 @@ async fn beside(command: &str, rounds: usize, setup: &Setup<'_>, store: &Store, 
     Ok(median(rates.into_iter()))
 }
 
-/// Seconds for the texts.
-fn engine_alone(checkpoint: &Path, device: DeviceChoice, texts: &[&str]) -> anyhow::Result<f64> {
-    tokio::task::block_in_place(|| {
-        let classifier = engine::open(checkpoint, device)?;
-        classifier.canary()?;
-        let started = Instant::now();
-        for batch in texts.chunks(1024) {
-            classifier.classify(batch)?;
-        }
-        Ok(started.elapsed().as_secs_f64())
-    })
+/// The engine without a stream around it.
+#[derive(Default)]
+struct Alone {
+    seconds: f64,
+    tokens: f64,
+    operations: f64,
+    precision: Option<String>,
+}
+
+impl Alone {
+    /// Some texts more.
+    fn add(&mut self, checkpoint: &Path, device: DeviceChoice, texts: &[&str]) -> anyhow::Result<()> {
+        tokio::task::block_in_place(|| {
+            let classifier = engine::open(checkpoint, device)?;
+            classifier.canary()?;
+            let started = Instant::now();
+            for batch in texts.chunks(1024) {
+                classifier.classify(batch)?;
+            }
+            self.seconds += started.elapsed().as_secs_f64();
+            let lengths = classifier.count_tokens(texts)?;
+            self.tokens += lengths.iter().sum::<usize>() as f64;
+            self.operations += classifier.operations(&lengths);
+            self.precision = Some(classifier.precision().to_string());
+            Ok(())
+        })
+    }
 }
 
 async fn verify(store: &Store, pipeline: &str, expected: usize) -> anyhow::Result<()> {
