@@ -1,3 +1,5 @@
+//! Where a model runs.
+
 use std::fmt;
 use std::str::FromStr;
 

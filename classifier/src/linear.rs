@@ -10,13 +10,14 @@
 mod files;
 mod ngrams;
 
-use crate::classify::Prediction;
-use crate::{Labels, parallel};
+use bert::{Classes, parallel};
+
+use crate::prediction::Prediction;
 
 pub use ngrams::{NgramRange, Ngrams};
 
 /// What `config.json` calls this kind of model.
-pub const MODEL_TYPE: &str = "labelstream-linear";
+pub const MODEL_TYPE: &str = bert::LINEAR_MODEL;
 
 /// Units of a text that are read at most, by default: more than any review has, and a bound to what one text may cost.
 pub const MAX_UNITS: usize = 65_536;
@@ -27,7 +28,7 @@ const TEXTS_AT_ONCE: usize = 128;
 /// A linear classifier, ready to label.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinearModel {
-    labels: Labels,
+    classes: Classes,
     range: NgramRange,
     weights: LinearWeights,
     /// For each value of a hash's upper bits, where the features with it begin; one more at the end.
@@ -64,8 +65,8 @@ impl LinearModel {
     ///
     /// # Errors
     /// The first tensor that is not so.
-    pub fn new(labels: Labels, range: NgramRange, weights: LinearWeights) -> Result<Self, Misfit> {
-        weights.check(labels.len())?;
+    pub fn new(classes: Classes, range: NgramRange, weights: LinearWeights) -> Result<Self, Misfit> {
+        weights.check(classes.len())?;
         let features = &weights.features;
         // About one feature for each value of the upper bits.
         let bits = features.len().next_power_of_two().ilog2().max(1);
@@ -77,12 +78,12 @@ impl LinearModel {
         for index in 1..starts.len() {
             starts[index] += starts[index - 1];
         }
-        Ok(Self { labels, range, weights, starts, shift })
+        Ok(Self { classes, range, weights, starts, shift })
     }
 
     /// The class names, in the order of the scores.
-    pub fn labels(&self) -> &Labels {
-        &self.labels
+    pub fn classes(&self) -> &Classes {
+        &self.classes
     }
 
     /// The lengths of the n-grams.
@@ -114,7 +115,7 @@ impl LinearModel {
 
     /// The prediction for a text's n-grams, sorted.
     fn predict(&self, ngrams: &[u64]) -> Prediction {
-        let classes = self.labels.len();
+        let classes = self.classes.len();
         let mut sums = vec![0.0; classes];
         let mut squares = 0.0;
         for repeats in ngrams.chunk_by(u64::eq) {

@@ -1,3 +1,5 @@
+//! How exactly a model computes.
+
 use std::fmt;
 use std::str::FromStr;
 

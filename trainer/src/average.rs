@@ -1,10 +1,10 @@
 //! The average of the weights over the steps.
 
 use anyhow::Result;
+use bert::Parameters;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
-use classifier::model::Parameters;
 
-use crate::gradient::{slice, slice_mut};
+use crate::backprop::tensors::{slice, slice_mut};
 use crate::parallel;
 
 /// An exponential moving average: each step takes it `1 - decay` of the way to the weights.

@@ -3,10 +3,12 @@
 use std::sync::Mutex;
 
 use anyhow::{Result, bail};
+use bert::Parameters;
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Tensor, Var};
-use classifier::model::{AdamFactors, Parameters, adamw};
+use kernels::{AdamFactors, adamw};
 
-use crate::gradient::{Gradients, slice_mut};
+use crate::backprop::tensors::slice_mut;
+use crate::gradient::Gradients;
 use crate::parallel;
 
 const BETA_1: f64 = 0.9;

@@ -1,3 +1,5 @@
+//! What the forward pass asks of a device.
+
 use std::fmt::Debug;
 
 use candle_core::Result;
@@ -18,13 +20,13 @@ pub(super) trait Chip: Debug {
     /// Starts a kernel of `kernels.cu`, with the arguments that it declares.
     fn launch(&self, kernel: &'static str, grid: Grid, arguments: &[Argument<'_, Self::Memory>]) -> Result<()>;
 
-    /// `out = finish(x · weightᵀ + bias)` for so many rows of `x`, rounded to bf16.
+    /// `out = epilogue(x · weightᵀ + bias)` for so many rows of `x`, rounded to bf16.
     fn multiply(
         &self,
         x: &Self::Memory,
         rows: usize,
         linear: &Linear<Self::Memory>,
-        finish: Finish,
+        epilogue: Epilogue,
         out: &mut Self::Memory,
     ) -> Result<()>;
 
@@ -61,7 +63,7 @@ pub(super) struct Grid {
 
 /// What happens to a product and its bias before they are stored. The exact GELU is a kernel: cublasLt has the tanh form alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Finish {
+pub(super) enum Epilogue {
     Nothing,
     Relu,
     TanhGelu,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use bert::ModelConfig;
 use candle_core::cuda_backend::{CudaDevice, WrapErr, cudarc};
 use candle_core::{Result, bail};
 use cudarc::cublaslt::{Activation, CudaBlasLT, Matmul, MatmulConfig};
@@ -12,8 +13,7 @@ use cudarc::driver::{CudaEvent, CudaSlice, CudaStream, LaunchConfig, PinnedHostS
 use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use half::bf16;
 
-use super::chip::{Argument, Chip, Finish, Grid, Linear, Numbers};
-use crate::model::ModelConfig;
+use super::chip::{Argument, Chip, Epilogue, Grid, Linear, Numbers};
 
 const SOURCE: &str = include_str!("kernels.cu");
 
@@ -149,7 +149,7 @@ impl Chip for Gpu {
         x: &Memory,
         rows: usize,
         linear: &Linear<Memory>,
-        finish: Finish,
+        epilogue: Epilogue,
         out: &mut Memory,
     ) -> Result<()> {
         let (Memory::Halves(x), Memory::Halves(weight), Memory::Halves(bias), Memory::Halves(out)) =
@@ -161,11 +161,11 @@ impl Chip for Gpu {
         if x.len() < rows * inputs || out.len() < rows * outputs {
             bail!("a product of {rows} rows in memory for fewer is a bug");
         }
-        let activation = match finish {
-            Finish::Nothing => None,
-            Finish::Relu => Some(Activation::Relu),
+        let activation = match epilogue {
+            Epilogue::Nothing => None,
+            Epilogue::Relu => Some(Activation::Relu),
             // cublasLt's is the tanh form.
-            Finish::TanhGelu => Some(Activation::Gelu),
+            Epilogue::TanhGelu => Some(Activation::Gelu),
         };
         // Its matrices lie by columns: a matrix of ours is to it the transposed one, so it computes outᵀ = weight · xᵀ.
         let config = MatmulConfig {

@@ -1,10 +1,12 @@
+//! A model on a GPU, shared by those who ask it.
+
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bert::{ModelConfig, Parameters, TokenBatch};
 use candle_core::{CudaDevice, Result};
 
 use super::device::Gpu;
 use super::forward::{Bert, suits};
-use crate::model::{ModelConfig, Parameters, TokenBatch};
 
 /// A BERT ready to run on a GPU; clones share it, and take turns.
 #[derive(Clone, Debug)]

@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
+use bert::TokenBatch;
+use kernels::{Edge, Left, Machine, Panels, Share, mix_tokens, multiply_tokens, powers_of_tokens, softmax};
+
 use super::arena::Arena;
-use crate::kernels::{Edge, Left, Machine, Panels, Share, mix_tokens, multiply_tokens, powers_of_tokens, softmax};
-use crate::model::TokenBatch;
 
 /// The rows where queries, keys and values start.
 #[derive(Clone, Copy)]

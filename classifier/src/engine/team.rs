@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::kernels::{Panels, Share};
+use kernels::{Panels, Share};
 
 /// Where the workers leave their rows for each other.
 #[derive(Debug)]
