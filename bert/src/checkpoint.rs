@@ -1,7 +1,7 @@
 //! Checkpoints: directories in the HuggingFace layout, read, verified and written once.
 //!
-//! `config.json`, `model.safetensors` (or `pytorch_model.bin`), `tokenizer.json` (or `vocab.txt`), and our own
-//! `manifest.json` with the size and SHA-256 of each file.
+//! `config.json`, `model.safetensors` (or `pytorch_model.bin`), `tokenizer.json` (or `vocab.txt`),
+//! and our own `manifest.json` with the size and SHA-256 of each file.
 
 mod manifest;
 mod save;
@@ -35,7 +35,8 @@ pub struct Checkpoint {
 pub struct Base {
     /// The model, complete.
     pub checkpoint: Checkpoint,
-    /// The parameters that the directory did not have (a new head, perhaps a new pooler), made from the seed instead.
+    /// The parameters that the directory did not have (a new head, perhaps a new pooler), made from
+    /// the seed instead.
     pub initialised: Vec<String>,
 }
 
@@ -64,7 +65,8 @@ impl Checkpoint {
         Ok(Self { config, parameters, tokenizer })
     }
 
-    /// Writes the directory: into a temporary one beside it, synced, renamed. `extra` goes into the manifest (a round, metrics).
+    /// Writes the directory: into a temporary one beside it, synced, renamed. `extra` goes into the
+    /// manifest (a round, metrics).
     ///
     /// # Errors
     /// [`CheckpointError::Exists`], or failure to write.
@@ -78,11 +80,13 @@ impl Checkpoint {
 }
 
 impl Base {
-    /// Opens a directory to fine-tune for these classes: a classifier, or an encoder without a head.
+    /// Opens a directory to fine-tune for these classes: a classifier, or an encoder without a
+    /// head.
     ///
-    /// The head is kept if the directory has one for the same classes: the same names (then the directory's order stands: read
-    /// `checkpoint.config.classes`), or no names and the same number. Otherwise it is new, from `seed`, as is a missing pooler.
-    /// So is the head over another `pooling` than the directory has; `None` keeps that.
+    /// The head is kept if the directory has one for the same classes: the same names (then the
+    /// directory's order stands: read `checkpoint.config.classes`), or no names and the same
+    /// number. Otherwise it is new, from `seed`, as is a missing pooler. So is the head over
+    /// another `pooling` than the directory has; `None` keeps that.
     ///
     /// # Errors
     /// Whatever else is missing, damaged or does not fit, by file and tensor.

@@ -9,7 +9,8 @@ use crate::Classes;
 
 /// The shape of a BERT classifier, as HuggingFace's `config.json` tells it.
 ///
-/// Fields that the model does not need are kept as they are, so that saving a fine-tuned checkpoint does not lose them.
+/// Fields that the model does not need are kept as they are, so that saving a fine-tuned checkpoint
+/// does not lose them.
 #[derive(Clone, Debug)]
 pub struct ModelConfig {
     /// Rows of the word embedding.
@@ -69,7 +70,8 @@ const POOLED_TYPE: &str = "labelstream-bert";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pooling {
-    /// BERT's own: a dense layer with tanh over `[CLS]`. The one that transformers' `BertForSequenceClassification` has.
+    /// BERT's own: a dense layer with tanh over `[CLS]`. The one that transformers'
+    /// `BertForSequenceClassification` has.
     #[default]
     Cls,
     /// The mean of all tokens, as sentence encoders have it.
@@ -149,7 +151,8 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// The model that is trained where there is no pretrained one: 4 layers of 256, small enough for a CPU.
+    /// The model that is trained where there is no pretrained one: 4 layers of 256, small enough
+    /// for a CPU.
     pub fn small(vocab_size: usize, classes: Classes) -> Self {
         Self {
             vocab_size,
@@ -223,7 +226,8 @@ impl ModelConfig {
                 .into(),
         );
         set("label2id", names.enumerate().map(|(id, name)| (name.clone(), id.into())).collect::<Map<_, _>>().into());
-        // Parameters are saved as f32, whatever they were read as; newer transformers say `dtype`, older ones `torch_dtype`.
+        // Parameters are saved as f32, whatever they were read as; newer transformers say `dtype`,
+        // older ones `torch_dtype`.
         let dtype = if fields.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
         fields.insert(dtype.to_owned(), "float32".into());
         fields.remove("num_labels");
@@ -297,7 +301,8 @@ fn check_kind(model_type: &Value) -> Result<(), ConfigError> {
     Err(ConfigError::Unsupported { field: "model_type", value, expected })
 }
 
-/// What the model needs of a `config.json`, with transformers' own defaults where a file may be silent.
+/// What the model needs of a `config.json`, with transformers' own defaults where a file may be
+/// silent.
 #[derive(Deserialize)]
 struct KnownFields {
     vocab_size: usize,
@@ -330,7 +335,8 @@ struct KnownFields {
 }
 
 impl KnownFields {
-    /// The names of `id2label` by number. transformers writes no `id2label` where it would say `LABEL_0`, `LABEL_1`.
+    /// The names of `id2label` by number. transformers writes no `id2label` where it would say
+    /// `LABEL_0`, `LABEL_1`.
     fn classes(&self) -> Result<Classes, ConfigError> {
         let Some(id2label) = &self.id2label else {
             return Ok(Classes::unnamed(self.num_labels.unwrap_or(2)));

@@ -1,9 +1,11 @@
-//! Which numbers a training step drops. The implementations that train apply the same masks, each in its own way.
+//! Which numbers a training step drops. The implementations that train apply the same masks, each
+//! in its own way.
 
 /// The source of dropout masks of one training step.
 ///
-/// A mask is a pure function of the seed, the step, the shard, the place in the network and the element, so the backward
-/// pass computes it again instead of storing it, and the same seed gives the same training run.
+/// A mask is a pure function of the seed, the step, the shard, the place in the network and the
+/// element, so the backward pass computes it again instead of storing it, and the same seed gives
+/// the same training run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dropout {
     key: u64,
@@ -12,16 +14,18 @@ pub struct Dropout {
 /// The places of one layer where dropout happens.
 #[derive(Clone, Copy, Debug)]
 pub enum Site {
-    /// The attention probabilities. The elements of a text of `n` tokens are `heads · n²`, text by text.
+    /// The attention probabilities. The elements of a text of `n` tokens are `heads · n²`, text by
+    /// text.
     Attention,
     /// What attention gives, before it is added to the layer's input.
     AttentionOutput,
-    /// What the layer gives, before it is added to its input. Also the embeddings (layer 0), and what is classified (the layer
-    /// after the last).
+    /// What the layer gives, before it is added to its input. Also the embeddings (layer 0), and
+    /// what is classified (the layer after the last).
     Output,
 }
 
-/// The dropout mask of one place in the network: a pure function from an element's number to its factor.
+/// The dropout mask of one place in the network: a pure function from an element's number to its
+/// factor.
 #[derive(Clone, Copy, Debug)]
 pub struct Mask {
     keys: [u32; 2],
@@ -37,12 +41,14 @@ impl Dropout {
         Self { key: mix(mix(seed) ^ step) }
     }
 
-    /// The masks for one of several shards of the same step: shards are numbered from 0 and must not share masks.
+    /// The masks for one of several shards of the same step: shards are numbered from 0 and must
+    /// not share masks.
     pub fn shard(self, number: usize) -> Self {
         Self { key: mix(self.key ^ (number as u64).wrapping_add(0x5851_f42d_4c95_7f2d)) }
     }
 
-    /// The mask at one place in the network, dropping with `probability`; `None` where nothing would be dropped.
+    /// The mask at one place in the network, dropping with `probability`; `None` where nothing
+    /// would be dropped.
     pub fn site(self, layer: usize, site: Site, probability: f64) -> Option<Mask> {
         if probability <= 0.0 {
             return None;
@@ -65,7 +71,8 @@ impl Mask {
     /// 0, or the scale. Masks repeat after 2^32 elements.
     #[inline(always)]
     pub fn factor(&self, element: usize) -> f32 {
-        // Chris Wellons' `triple32` hash, with half of the key before and half after its first round.
+        // Chris Wellons' `triple32` hash, with half of the key before and half after its first
+        // round.
         let mut hash = (element as u32).wrapping_add(self.keys[0]);
         hash = (hash ^ (hash >> 17)).wrapping_mul(0xed5a_d4bb) ^ self.keys[1];
         hash = (hash ^ (hash >> 11)).wrapping_mul(0xac4c_1b51);

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::ConfigError;
 
-/// Why a checkpoint cannot be used or written. Every message names the file, and the tensor where there is one.
+/// Why a checkpoint cannot be used or written. Every message names the file, and the tensor where
+/// there is one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
@@ -15,7 +16,8 @@ pub enum CheckpointError {
     File {
         /// The file.
         file: PathBuf,
-        /// What the operating system said. Part of the message, and so no source, which would be said once more.
+        /// What the operating system said. Part of the message, and so no source, which would be
+        /// said once more.
         problem: io::Error,
     },
     /// A configuration that is not a BERT classifier this program can run.
@@ -34,7 +36,8 @@ pub enum CheckpointError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A tensor that is missing, has another shape than the configuration says, or holds a number that is not finite.
+    /// A tensor that is missing, has another shape than the configuration says, or holds a number
+    /// that is not finite.
     #[error("{}: tensor {tensor}: {problem}", file.display())]
     Tensor {
         /// The file.

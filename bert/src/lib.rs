@@ -1,9 +1,9 @@
-//! What a BERT is: a checkpoint directory, its configuration, parameters, classes and tokenizer, and a [`Reference`] that says
-//! what it computes.
+//! What a BERT is: a checkpoint directory, its configuration, parameters, classes and tokenizer,
+//! and a [`Reference`] that says what it computes.
 //!
-//! The reference is made of candle's plain operations and shares no arithmetic with the implementations that are tested
-//! against it: those that serve (crate `classifier`) and the one that trains on the CPU (crate `trainer`). Training on a GPU
-//! runs through it.
+//! The reference is made of candle's plain operations and shares no arithmetic with the
+//! implementations that are tested against it: those that serve (crate `classifier`) and the one
+//! that trains on the CPU (crate `trainer`). Training on a GPU runs through it.
 
 mod classes;
 mod config;

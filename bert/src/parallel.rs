@@ -1,5 +1,5 @@
-//! Independent jobs on all cores: one scoped thread a core, for as long as a call lasts, with nothing to configure and nothing
-//! left behind.
+//! Independent jobs on all cores: one scoped thread a core, for as long as a call lasts, with
+//! nothing to configure and nothing left behind.
 
 use std::panic::resume_unwind;
 use std::sync::LazyLock;
@@ -14,7 +14,8 @@ pub fn cores() -> usize {
     *CORES
 }
 
-/// Does every job, on as many threads as there are cores, and gives the results in the order of the jobs.
+/// Does every job, on as many threads as there are cores, and gives the results in the order of the
+/// jobs.
 ///
 /// Idle threads take the next job, so the longest ones should come first.
 ///

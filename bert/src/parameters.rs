@@ -49,13 +49,14 @@ impl Parameters {
         self.0.values().map(Tensor::elem_count).sum()
     }
 
-    /// The same values as trainable variables: every tensor is the inner tensor of a [`Var`], so gradients can be asked for by
-    /// it, and `Var::from_tensor` gives the variable back.
+    /// The same values as trainable variables: every tensor is the inner tensor of a [`Var`], so
+    /// gradients can be asked for by it, and `Var::from_tensor` gives the variable back.
     pub fn trainable(&self) -> Result<Self> {
         self.map(|tensor| Ok(Var::from_tensor(tensor)?.into_inner()))
     }
 
-    /// As [`trainable`](Self::trainable), but those that `is_frozen` names stay plain tensors: no gradient is computed for them.
+    /// As [`trainable`](Self::trainable), but those that `is_frozen` names stay plain tensors: no
+    /// gradient is computed for them.
     pub fn trainable_but(&self, is_frozen: impl Fn(&str) -> bool) -> Result<Self> {
         let tensors = self.0.iter().map(|(name, tensor)| {
             let tensor = if is_frozen(name) { tensor.detach() } else { Var::from_tensor(tensor)?.into_inner() };
@@ -95,7 +96,8 @@ impl Parameters {
     }
 }
 
-/// A new model: weights normal with the configured deviation, biases 0, LayerNorm 1, all from `seed`, on the CPU.
+/// A new model: weights normal with the configured deviation, biases 0, LayerNorm 1, all from
+/// `seed`, on the CPU.
 ///
 /// # Errors
 /// Only what candle may say of making a tensor.
@@ -107,7 +109,8 @@ pub fn initialise(config: &ModelConfig, seed: u64) -> Result<Parameters> {
     Ok(Parameters(tensors.collect::<Result<_>>()?))
 }
 
-/// The initial value of one parameter: a function of its name and the seed alone, so a new head is the same whatever else is new.
+/// The initial value of one parameter: a function of its name and the seed alone, so a new head is
+/// the same whatever else is new.
 pub(crate) fn initial(name: &str, shape: &[usize], config: &ModelConfig, seed: u64) -> Result<Tensor> {
     let count = shape.iter().product();
     let values = if name.ends_with(".bias") {

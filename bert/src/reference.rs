@@ -1,7 +1,8 @@
-//! BERT for sequence classification in candle's plain operations: what every other implementation is tested against, and what
-//! trains on a GPU. Slow on a CPU, where others serve and train.
+//! BERT for sequence classification in candle's plain operations: what every other implementation
+//! is tested against, and what trains on a GPU. Slow on a CPU, where others serve and train.
 //!
-//! Linear layers see the packed tokens of a batch, end to end; attention and pooling see them padded and masked.
+//! Linear layers see the packed tokens of a batch, end to end; attention and pooling see them
+//! padded and masked.
 
 mod operations;
 mod padding;
@@ -14,7 +15,8 @@ use self::operations::{activate, attention, attention_pool, dropout, layer_norm,
 use self::padding::Padded;
 use crate::{Activation, Dropout, Mask, ModelConfig, Parameters, Pooling, Site, TokenBatch};
 
-/// BERT with a pooler and a classification head; with the pooler over `[CLS]`, transformers' `BertForSequenceClassification`.
+/// BERT with a pooler and a classification head; with the pooler over `[CLS]`, transformers'
+/// `BertForSequenceClassification`.
 #[derive(Clone, Debug)]
 pub struct Reference {
     embeddings: Embeddings,
@@ -27,7 +29,8 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// A model over these parameters, which it shares: where they are variables, gradients flow to them.
+    /// A model over these parameters, which it shares: where they are variables, gradients flow to
+    /// them.
     ///
     /// # Errors
     /// A parameter that is missing or has another shape than the configuration says.
@@ -44,8 +47,9 @@ impl Reference {
         })
     }
 
-    /// The same with matrices multiplied in bf16, as torch's autocast has it: the parameters and their gradients stay f32, and
-    /// so do LayerNorm, softmax and what the layers add to. For a GPU: candle's CPU has no such product.
+    /// The same with matrices multiplied in bf16, as torch's autocast has it: the parameters and
+    /// their gradients stay f32, and so do LayerNorm, softmax and what the layers add to. For a
+    /// GPU: candle's CPU has no such product.
     pub fn in_bf16(self) -> Self {
         Self { products: DType::BF16, ..self }
     }
@@ -53,7 +57,8 @@ impl Reference {
     /// The logits, one row a text. Without `dropout` the model is deterministic, as it serves.
     ///
     /// # Errors
-    /// A token that the embedding has no row for, a text longer than the model has positions; failures of the device.
+    /// A token that the embedding has no row for, a text longer than the model has positions;
+    /// failures of the device.
     pub fn forward(&self, batch: &TokenBatch, masks: Option<&Dropout>) -> Result<Tensor> {
         let padded = Padded::new(batch, self.classifier.weight.device())?;
         let mut hidden = self.embeddings.forward(batch, masks)?;

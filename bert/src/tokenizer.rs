@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 
 use crate::{CheckpointError, parallel};
 
-/// Texts a thread takes at once: long enough not to fight over the counter, short enough to share a small batch.
+/// Texts a thread takes at once: long enough not to fight over the counter, short enough to share a
+/// small batch.
 const TEXTS_AT_ONCE: usize = 64;
 
 /// A BERT tokenizer: `[CLS]` tokens `[SEP]`, truncated on the right.
@@ -36,20 +37,22 @@ impl Tokenizer {
         files::open(directory)
     }
 
-    /// A tokenizer over single characters, learned from texts: the special tokens, then the most frequent characters,
-    /// at most `limit` entries in all. The same texts give the same vocabulary.
+    /// A tokenizer over single characters, learned from texts: the special tokens, then the most
+    /// frequent characters, at most `limit` entries in all. The same texts give the same
+    /// vocabulary.
     pub fn from_characters<T: AsRef<str>>(texts: &[T], limit: usize) -> Self {
         characters::learn(texts, limit)
     }
 
-    /// A tokenizer over pieces of one or more characters, learned from texts: the special tokens, then the pieces of a unigram
-    /// model, about `limit` entries in all. Single characters, where there are too many different ones for that. The same texts
-    /// give the same vocabulary.
+    /// A tokenizer over pieces of one or more characters, learned from texts: the special tokens,
+    /// then the pieces of a unigram model, about `limit` entries in all. Single characters, where
+    /// there are too many different ones for that. The same texts give the same vocabulary.
     pub fn from_pieces<T: AsRef<str> + Sync>(texts: &[T], limit: usize) -> Self {
         pieces::learn(texts, limit).unwrap_or_else(|| characters::learn(texts, limit))
     }
 
-    /// The token ids of each text, `[CLS]` and `[SEP]` included, at most `max_length` (at least 2) of them; all cores used.
+    /// The token ids of each text, `[CLS]` and `[SEP]` included, at most `max_length` (at least 2)
+    /// of them; all cores used.
     ///
     /// # Errors
     /// A tokenizer that cannot represent a text at all (a vocabulary without its unknown token).
@@ -71,7 +74,8 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// Writes `tokenizer.json`, `vocab.txt` and `tokenizer_config.json`, which transformers' `AutoTokenizer` opens.
+    /// Writes `tokenizer.json`, `vocab.txt` and `tokenizer_config.json`, which transformers'
+    /// `AutoTokenizer` opens.
     ///
     /// # Errors
     /// Failure to write.

@@ -41,8 +41,8 @@ enum Engine {
 }
 
 impl Classifier {
-    /// Opens a checkpoint directory: a BERT with a classification head, or a [`linear`] model, as its `config.json` says. A
-    /// BERT computes in f32 on the CPU and in bf16 on a GPU.
+    /// Opens a checkpoint directory: a BERT with a classification head, or a [`linear`] model, as
+    /// its `config.json` says. A BERT computes in f32 on the CPU and in bf16 on a GPU.
     ///
     /// # Errors
     /// Whatever is missing, damaged or does not fit, by file and tensor.
@@ -50,8 +50,9 @@ impl Classifier {
         Self::open_with(directory, device, None)
     }
 
-    /// As [`open`](Self::open), to compute with this precision whatever the checkpoint was saved with. A linear model has one
-    /// precision, f32, whatever is asked for; so has a BERT of sizes that the GPU's kernels cannot do, if bf16 is.
+    /// As [`open`](Self::open), to compute with this precision whatever the checkpoint was saved
+    /// with. A linear model has one precision, f32, whatever is asked for; so has a BERT of sizes
+    /// that the GPU's kernels cannot do, if bf16 is.
     ///
     /// # Errors
     /// As `open`; int8 on a GPU, bf16 on the CPU.
@@ -81,8 +82,8 @@ impl Classifier {
         on_device.map_err(|error| CheckpointError::damaged(directory, error))
     }
 
-    /// A classifier over a BERT in memory, for evaluation during training. On the CPU it gets a copy
-    /// of the parameters in the order that it reads them in.
+    /// A classifier over a BERT in memory, for evaluation during training. On the CPU it gets a
+    /// copy of the parameters in the order that it reads them in.
     ///
     /// # Errors
     /// Parameters that do not fit the configuration.
@@ -128,8 +129,8 @@ impl Classifier {
         &self.classes
     }
 
-    /// The number of tokens a text is truncated to: of a BERT, `[CLS]` and `[SEP]` included; of a linear model, its units, which
-    /// are words or characters.
+    /// The number of tokens a text is truncated to: of a BERT, `[CLS]` and `[SEP]` included; of a
+    /// linear model, its units, which are words or characters.
     pub fn max_length(&self) -> usize {
         self.max_length
     }
@@ -157,8 +158,8 @@ impl Classifier {
     /// Labels texts that are token ids already, special tokens included.
     ///
     /// # Errors
-    /// A linear model, which has no token ids; an id that the embedding has no row for, a text longer than the model has
-    /// positions; failures of the device.
+    /// A linear model, which has no token ids; an id that the embedding has no row for, a text
+    /// longer than the model has positions; failures of the device.
     pub fn classify_tokens<T: AsRef<[u32]> + Sync>(&self, texts: &[T]) -> Result<Vec<Prediction>> {
         match &self.engine {
             Engine::Bert(network) => network.classify_tokens(texts),
@@ -166,7 +167,8 @@ impl Classifier {
         }
     }
 
-    /// What makes token ids of texts for [`classify_tokens`](Self::classify_tokens); a linear model has none.
+    /// What makes token ids of texts for [`classify_tokens`](Self::classify_tokens); a linear model
+    /// has none.
     pub fn encoder(&self) -> Option<TextEncoder> {
         match &self.engine {
             Engine::Bert(network) => Some(TextEncoder::new(network.tokenizer().clone(), self.max_length)),
@@ -188,8 +190,9 @@ impl Classifier {
         }
     }
 
-    /// How many multiplications and additions the layers' matrix products are for texts of so many tokens: those of tokens, not of
-    /// padding, and those whose result is read. 0 for a linear model.
+    /// How many multiplications and additions the layers' matrix products are for texts of so many
+    /// tokens: those of tokens, not of padding, and those whose result is read. 0 for a linear
+    /// model.
     pub fn operations(&self, lengths: &[usize]) -> f64 {
         match &self.engine {
             Engine::Bert(network) => network.operations(lengths),

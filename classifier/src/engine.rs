@@ -1,8 +1,8 @@
 //! BERT on the CPU, for serving: its weights are packed when a model is opened.
 //!
-//! The tokens of a batch lie in the lanes of the vector registers (see [`lanes`](kernels)), without padding between the
-//! texts. Attention goes text by text, and where only `[CLS]` is read of the last layer, only `[CLS]` is computed there after
-//! the keys and values.
+//! The tokens of a batch lie in the lanes of the vector registers (see [`lanes`](kernels)), without
+//! padding between the texts. Attention goes text by text, and where only `[CLS]` is read of the
+//! last layer, only `[CLS]` is computed there after the keys and values.
 
 mod arena;
 mod attention;
@@ -60,8 +60,8 @@ impl Engine {
         Ok(Self(Arc::new(PackedBert::<M, L, H>::new(machine, config, parameters, precision)?)))
     }
 
-    /// The logits, one row a text, on the calling thread and as many others as make so many workers. They share every step, so a
-    /// caller with many texts does better to split the batch.
+    /// The logits, one row a text, on the calling thread and as many others as make so many
+    /// workers. They share every step, so a caller with many texts does better to split the batch.
     ///
     /// # Errors
     /// A token that the embedding has no row for, a text longer than the model has positions.

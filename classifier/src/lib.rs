@@ -1,9 +1,10 @@
 //! Text in, labels out.
 //!
-//! A [`Classifier`] opens a HuggingFace BERT directory, or one of the [`linear`] kind, and labels texts on all cores. Behind it
-//! stand the implementations that serve: `engine`, a BERT on the CPU, in f32 or int8; `cuda`, a BERT on a GPU, in bf16 (in f32
-//! the crate `bert`'s reference does it); and [`linear`], a linear model over n-grams. What a BERT is, on disk and by definition,
-//! stands in the crate `bert`; what trains one, in `trainer`.
+//! A [`Classifier`] opens a HuggingFace BERT directory, or one of the [`linear`] kind, and labels
+//! texts on all cores. Behind it stand the implementations that serve: `engine`, a BERT on the CPU,
+//! in f32 or int8; `cuda`, a BERT on a GPU, in bf16 (in f32 the crate `bert`'s reference does it);
+//! and [`linear`], a linear model over n-grams. What a BERT is, on disk and by definition, stands
+//! in the crate `bert`; what trains one, in `trainer`.
 //!
 //! Nothing here knows of Kafka, SQL, time or the environment.
 

@@ -1,11 +1,13 @@
-//! The other kind of model: a linear classifier over n-grams, fitted and run in a fraction of a network's time.
+//! The other kind of model: a linear classifier over n-grams, fitted and run in a fraction of a
+//! network's time.
 //!
-//! A text is a vector of its n-grams' `(1 + ln count) · idf`, scaled to length 1; a class has a weight for each n-gram and a
-//! bias; the probabilities are the softmax of the classes' sums. As scikit-learn's `TfidfVectorizer(sublinear_tf=True)` has
-//! it, n-grams that the model does not know count for nothing.
+//! A text is a vector of its n-grams' `(1 + ln count) · idf`, scaled to length 1; a class has a
+//! weight for each n-gram and a bias; the probabilities are the softmax of the classes' sums. As
+//! scikit-learn's `TfidfVectorizer(sublinear_tf=True)` has it, n-grams that the model does not know
+//! count for nothing.
 //!
-//! The directory holds `config.json` (`"model_type": "labelstream-linear"`), `model.safetensors` and our `manifest.json`.
-//! transformers does not know this kind.
+//! The directory holds `config.json` (`"model_type": "labelstream-linear"`), `model.safetensors`
+//! and our `manifest.json`. transformers does not know this kind.
 
 mod files;
 mod ngrams;
@@ -19,10 +21,12 @@ pub use ngrams::{NgramRange, Ngrams};
 /// What `config.json` calls this kind of model.
 pub const MODEL_TYPE: &str = bert::LINEAR_MODEL;
 
-/// Units of a text that are read at most, by default: more than any review has, and a bound to what one text may cost.
+/// Units of a text that are read at most, by default: more than any review has, and a bound to what
+/// one text may cost.
 pub const MAX_UNITS: usize = 65_536;
 
-/// Texts a thread takes at once: long enough not to fight over the counter, short enough to share a small batch.
+/// Texts a thread takes at once: long enough not to fight over the counter, short enough to share a
+/// small batch.
 const TEXTS_AT_ONCE: usize = 128;
 
 /// A linear classifier, ready to label.
@@ -31,7 +35,8 @@ pub struct LinearModel {
     classes: Classes,
     range: NgramRange,
     weights: LinearWeights,
-    /// For each value of a hash's upper bits, where the features with it begin; one more at the end.
+    /// For each value of a hash's upper bits, where the features with it begin; one more at the
+    /// end.
     starts: Vec<u32>,
     /// How many bits of a hash those are not.
     shift: u32,
@@ -61,7 +66,8 @@ pub struct Misfit {
 }
 
 impl LinearModel {
-    /// A model of these numbers, checked: sizes that fit each other, features in order, everything finite.
+    /// A model of these numbers, checked: sizes that fit each other, features in order, everything
+    /// finite.
     ///
     /// # Errors
     /// The first tensor that is not so.

@@ -10,10 +10,12 @@ use crate::prediction::Prediction;
 /// Tokens that one forward pass takes on the CPU, about: their activations fit a core's cache.
 const CPU_TOKENS: usize = 512;
 
-/// Workers on one shard at most, where there are more cores than shards: the more there are, the more they wait for each other.
+/// Workers on one shard at most, where there are more cores than shards: the more there are, the
+/// more they wait for each other.
 const LARGEST_TEAM: usize = 4;
 
-/// Tokens that one forward pass takes on a GPU, at most: enough work for each kernel to hide its launch.
+/// Tokens that one forward pass takes on a GPU, at most: enough work for each kernel to hide its
+/// launch.
 const GPU_TOKENS: usize = 16_384;
 
 #[derive(Clone, Debug)]
@@ -36,7 +38,8 @@ enum Model {
 }
 
 impl Network {
-    /// A network where its parameters are; without a precision, in the one that the device has for it.
+    /// A network where its parameters are; without a precision, in the one that the device has for
+    /// it.
     pub fn new(
         config: &ModelConfig,
         parameters: &Parameters,
@@ -76,7 +79,8 @@ impl Network {
         let (hidden, inner) = (hidden as f64, inner as f64);
         let text = |length: &usize| {
             let tokens = *length as f64;
-            // Query and output, and the feed-forward block, for so many tokens; the keys and values are always those of all.
+            // Query and output, and the feed-forward block, for so many tokens; the keys and values
+            // are always those of all.
             let layer = |read: f64| {
                 4.0 * hidden * hidden * tokens
                     + read * (4.0 * hidden * hidden + 4.0 * hidden * inner + 4.0 * tokens * hidden)
@@ -123,7 +127,8 @@ impl Network {
         Ok(predictions)
     }
 
-    /// How many shards so many tokens make: as large as suits the device, and on the CPU as many for each core.
+    /// How many shards so many tokens make: as large as suits the device, and on the CPU as many
+    /// for each core.
     fn shards(&self, tokens: usize, longest: usize) -> usize {
         match self.model {
             Model::Engine(_) => tokens.div_ceil(CPU_TOKENS).next_multiple_of(parallel::cores()),
@@ -164,8 +169,9 @@ fn alike<T: AsRef<[u32]>>(texts: &[T]) -> Vec<Vec<usize>> {
     order.chunk_by(|&one, &other| ids(one) == ids(other)).map(<[usize]>::to_vec).collect()
 }
 
-/// Cuts texts, longest first, into runs of about the same number of tokens: as many as `count` says of all tokens and of the
-/// longest text's, or fewer where the texts are long. A run has at most its share and one text more.
+/// Cuts texts, longest first, into runs of about the same number of tokens: as many as `count` says
+/// of all tokens and of the longest text's, or fewer where the texts are long. A run has at most
+/// its share and one text more.
 fn shards(order: &[usize], length: impl Fn(usize) -> usize, count: impl Fn(usize, usize) -> usize) -> Vec<&[usize]> {
     let tokens: usize = order.iter().map(|text| length(*text)).sum();
     let Some(longest) = order.first().map(|text| length(*text)) else { return Vec::new() };

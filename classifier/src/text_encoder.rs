@@ -3,8 +3,8 @@
 use bert::Tokenizer;
 use candle_core::Result;
 
-/// Makes the token ids that [`Classifier::classify_tokens`](crate::Classifier::classify_tokens) takes, on any thread, while the
-/// model is busy.
+/// Makes the token ids that [`Classifier::classify_tokens`](crate::Classifier::classify_tokens)
+/// takes, on any thread, while the model is busy.
 #[derive(Clone, Debug)]
 pub struct TextEncoder {
     tokenizer: Tokenizer,
@@ -16,7 +16,8 @@ impl TextEncoder {
         Self { tokenizer, max_length }
     }
 
-    /// The token ids of each text, special tokens included, truncated as the classifier does; all cores are used.
+    /// The token ids of each text, special tokens included, truncated as the classifier does; all
+    /// cores are used.
     ///
     /// # Errors
     /// A tokenizer that cannot represent a text at all.

@@ -62,12 +62,13 @@ fn positive(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
 }
 
-/// The distribution of the standard normal law at `x`, such that `x` times it is within 1e-6; cheaper than [`normal`], for it
-/// needs neither an exponential nor a division.
+/// The distribution of the standard normal law at `x`, such that `x` times it is within 1e-6;
+/// cheaper than [`normal`], for it needs neither an exponential nor a division.
 ///
-/// `1/2 + x · q(s)`, where `s` goes from -1 to 1 as `|x|` goes from 0 to 5.3, and `q` is the polynomial with the least greatest
-/// error in `x² · q` that just passes 1/2 at 5.3 (found by reweighted least squares over Chebyshev polynomials, then written
-/// in powers of `s`: its coefficients fall, so rounding does no harm).
+/// `1/2 + x · q(s)`, where `s` goes from -1 to 1 as `|x|` goes from 0 to 5.3, and `q` is the
+/// polynomial with the least greatest error in `x² · q` that just passes 1/2 at 5.3 (found by
+/// reweighted least squares over Chebyshev polynomials, then written in powers of `s`: its
+/// coefficients fall, so rounding does no harm).
 #[inline(always)]
 fn distribution<const FUSED: bool>(x: f32) -> f32 {
     const EDGE: f32 = 5.3;
@@ -114,7 +115,8 @@ pub fn normal(x: f32) -> (f32, f32) {
     (distribution, exponential * 0.398_942_3)
 }
 
-/// The factor by which GELU's tanh form multiplies `x`, `σ(2u)` with `u = √(2/π) (x + 0.044715 x³)`, and the slope of `2u`.
+/// The factor by which GELU's tanh form multiplies `x`, `σ(2u)` with
+/// `u = √(2/π) (x + 0.044715 x³)`, and the slope of `2u`.
 #[inline(always)]
 pub fn gate(x: f32) -> (f32, f32) {
     const TWICE: f32 = 2.0 * 0.797_884_6;

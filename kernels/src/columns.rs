@@ -4,7 +4,8 @@ use super::numbers::exp;
 use crate::vectorised;
 
 vectorised! {
-    /// The softmax of each token's numbers but for a factor: the powers in place, and what each token's are to be multiplied with.
+    /// The softmax of each token's numbers but for a factor: the powers in place, and what each
+    /// token's are to be multiplied with.
     pub fn powers_of_tokens<const L: usize>(rows: &mut [[f32; L]], factors: &mut [f32; L]) {
         let mut greatest = [f32::NEG_INFINITY; L];
         for row in &*rows {
@@ -35,7 +36,8 @@ vectorised! {
 }
 
 vectorised! {
-    /// The sum of the tokens of a panel, each as often as `shares` says, added to `sums`. A token with share 0 is not looked at.
+    /// The sum of the tokens of a panel, each as often as `shares` says, added to `sums`. A token
+    /// with share 0 is not looked at.
     pub fn mix_tokens<const L: usize>(shares: &[f32; L], panel: &[[f32; L]], sums: &mut [f32]) {
         for (sum, row) in sums.iter_mut().zip(panel) {
             let mut products = [0.0; L];

@@ -21,7 +21,8 @@ static LIMIT: AtomicU8 = AtomicU8::new(Instructions::Avx512 as u8);
 impl Instructions {
     const ALL: [Self; 3] = [Self::Baseline, Self::Avx2, Self::Avx512];
 
-    /// From now on no others are used in this process, so that what a machine without them does can be measured on this one.
+    /// From now on no others are used in this process, so that what a machine without them does can
+    /// be measured on this one.
     pub fn limit(self) {
         LIMIT.store(self as u8, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
 //! Linear layers in 8 bits: weights with a scale a row, numbers of a token with a scale a token.
 //!
-//! Both lie between -127 and 127, and what they stand for is symmetric about 0. The sums are exact in 32 bits, so they are the
-//! same on every machine; everything else is f32.
+//! Both lie between -127 and 127, and what they stand for is symmetric about 0. The sums are exact
+//! in 32 bits, so they are the same on every machine; everything else is f32.
 
 use super::lanes::{Edge, Machine, Scales};
 use super::panels::{Aligned, Panels};
@@ -28,7 +28,8 @@ const BYTES: usize = 4;
 const PANELS: usize = 12;
 
 impl<const H: usize> IntegerWeights<H> {
-    /// Rounds and packs `weight` (outputs, inputs), as PyTorch stores it, and `bias` (outputs), for a kind of machine.
+    /// Rounds and packs `weight` (outputs, inputs), as PyTorch stores it, and `bias` (outputs), for
+    /// a kind of machine.
     pub fn new<M: Machine<L, H>, const L: usize>(weight: &[f32], bias: &[f32]) -> Self {
         let (outputs, inputs) = (bias.len(), weight.len() / bias.len());
         let greatest = |row: &[f32]| row.iter().fold(0.0_f32, |greatest, weight| greatest.max(weight.abs()));
@@ -144,7 +145,8 @@ impl<const L: usize> Rounded<L> {
 }
 
 vectorised! {
-    /// Rounds a panel to bytes, the scales such that each token's greatest number becomes ±127; and the sum of each token's bytes.
+    /// Rounds a panel to bytes, the scales such that each token's greatest number becomes ±127; and
+    /// the sum of each token's bytes.
     ///
     /// A token with a number that is not finite gets a scale that is NaN.
     fn round<const L: usize>(panel: &[[f32; L]], words: &mut [[u32; L]], scales: &mut [f32; L], sums: &mut [i32; L]) {
@@ -187,7 +189,8 @@ mod tests {
     use crate::machines;
     use crate::tests::numbers;
 
-    /// Tiles of the greatest numbers of either sign, and of all others, against sums of products in 64 bits.
+    /// Tiles of the greatest numbers of either sign, and of all others, against sums of products in
+    /// 64 bits.
     fn exact<M: Machine<L, H>, const L: usize, const H: usize>(machine: M) {
         fn either(index: usize) -> i64 {
             if index.is_multiple_of(2) { 127 } else { -127 }
@@ -257,7 +260,8 @@ mod tests {
                 for (row, found) in out.token(token).take(outputs).enumerate() {
                     let products = weight[row * inputs..].iter().zip(&x).map(|(weight, x)| weight * x);
                     let expected = bias[row] + products.sum::<f32>();
-                    // Each factor is off by up to half a step of 1/127 of its greatest; errors add up as a random walk.
+                    // Each factor is off by up to half a step of 1/127 of its greatest; errors add
+                    // up as a random walk.
                     let tolerance = 0.5 / 127.0 * (inputs as f32).sqrt();
                     assert!((found - expected).abs() <= tolerance, "{outputs} {inputs}: {found}, expected {expected}");
                 }

@@ -1,9 +1,11 @@
-//! The layout and the tiles of the inference engine: tokens lie in the lanes of the vector registers.
+//! The layout and the tiles of the inference engine: tokens lie in the lanes of the vector
+//! registers.
 //!
-//! A panel holds as many tokens as a vector has lanes, and row `r` of it is a vector of their `r`-th numbers. A product
-//! `weights · panel` reads and writes such vectors, so its result is at once the right side of the next product: nothing is
-//! packed but the weights, once. Whatever is done to each token (LayerNorm, softmax, quantising) is the same arithmetic in all
-//! lanes, without a sum across them.
+//! A panel holds as many tokens as a vector has lanes, and row `r` of it is a vector of their
+//! `r`-th numbers. A product `weights · panel` reads and writes such vectors, so its result is at
+//! once the right side of the next product: nothing is packed but the weights, once. Whatever is
+//! done to each token (LayerNorm, softmax, quantising) is the same arithmetic in all lanes, without
+//! a sum across them.
 
 use std::ops::Range;
 
@@ -12,10 +14,12 @@ use super::numbers::fused;
 
 /// A kind of machine with L lanes and tiles of H rows.
 pub trait Machine<const L: usize, const H: usize>: Copy + std::fmt::Debug + Send + Sync + 'static {
-    /// Panels that a tile is best given at once, at most 3: as many as leave registers for more than its sums.
+    /// Panels that a tile is best given at once, at most 3: as many as leave registers for more
+    /// than its sums.
     const WIDTH: usize;
 
-    /// The product of H rows with P panels, at most 3: `sums = epilogue(bias + left · right [+ sums])`.
+    /// The product of H rows with P panels, at most 3:
+    /// `sums = epilogue(bias + left · right [+ sums])`.
     ///
     /// The depth is that of the panels on the right; all must be the same.
     fn tile<const P: usize>(self, left: Left, right: [&[[f32; L]]; P], edge: Edge<H>, sums: [&mut [[f32; L]]; P]);
@@ -23,8 +27,9 @@ pub trait Machine<const L: usize, const H: usize>: Copy + std::fmt::Debug + Send
     /// What [`integer_tile`](Self::integer_tile) wants to be added to the weights' bytes.
     const OFFSET: i32;
 
-    /// `start + left · right`, exactly, for weights between -127 and 127, plus the offset, and numbers between -127 and 127. A word
-    /// holds the bytes of four steps of the depth, the first one lowest.
+    /// `start + left · right`, exactly, for weights between -127 and 127, plus the offset, and
+    /// numbers between -127 and 127. A word holds the bytes of four steps of the depth, the first
+    /// one lowest.
     fn integer_tile<const P: usize>(
         self,
         left: &[[u32; H]],
@@ -32,17 +37,20 @@ pub trait Machine<const L: usize, const H: usize>: Copy + std::fmt::Debug + Send
         start: [&[i32; L]; P],
     ) -> [[[i32; L]; H]; P];
 
-    /// `out = epilogue(bias + sums · scales [+ out])` for one panel of an [`integer_tile`](Self::integer_tile).
+    /// `out = epilogue(bias + sums · scales [+ out])` for one panel of an
+    /// [`integer_tile`](Self::integer_tile).
     fn rescale(self, sums: &[[i32; L]; H], scales: Scales<L, H>, edge: Edge<H>, out: &mut [[f32; L]]);
 
     /// LayerNorm of each token, in place; `affine` is the weight of each row, and the bias.
     fn normalise(self, panel: &mut [[f32; L]], affine: (&[f32], &[f32]), epsilon: f32);
 
-    /// Copies the numbers of some lanes, each times its lane's factor, and leaves those of the others.
+    /// Copies the numbers of some lanes, each times its lane's factor, and leaves those of the
+    /// others.
     fn merge(self, from: &[[f32; L]], factors: &[f32; L], lanes: Range<usize>, to: &mut [[f32; L]]);
 }
 
-/// What the integers of a product stand for: one each is as much as the product of its row's and its token's scale.
+/// What the integers of a product stand for: one each is as much as the product of its row's and
+/// its token's scale.
 #[derive(Clone, Copy)]
 pub struct Scales<'a, const L: usize, const H: usize> {
     pub rows: &'a [f32; H],

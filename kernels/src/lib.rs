@@ -1,10 +1,13 @@
-//! The CPU's arithmetic: loops over slices and panels on one thread, compiled for AVX-512, AVX2 and any machine.
+//! The CPU's arithmetic: loops over slices and panels on one thread, compiled for AVX-512, AVX2 and
+//! any machine.
 //!
-//! Two layouts share it. Serving keeps the tokens of a batch in the lanes of the vector registers ([`Panels`]), with weights
-//! that are packed once ([`Weights`], [`IntegerWeights`]); it is generic over the [`Machine`]. Training keeps matrices in rows
-//! ([`multiply`]), and writes its own loops with [`vectorised!`].
+//! Two layouts share it. Serving keeps the tokens of a batch in the lanes of the vector registers
+//! ([`Panels`]), with weights that are packed once ([`Weights`], [`IntegerWeights`]); it is generic
+//! over the [`Machine`]. Training keeps matrices in rows ([`multiply`]), and writes its own loops
+//! with [`vectorised!`].
 //!
-//! Nothing here knows of models. This crate, and what `vectorised!` expands to, has all `unsafe` of the CPU.
+//! Nothing here knows of models. This crate, and what `vectorised!` expands to, has all `unsafe` of
+//! the CPU.
 
 mod activation;
 mod columns;

@@ -19,8 +19,8 @@ impl Instructions {
     }
 }
 
-/// What is compiled for the instructions of the machine that does it. All of it must be `#[inline(always)]`: what is not is
-/// compiled for the baseline.
+/// What is compiled for the instructions of the machine that does it. All of it must be
+/// `#[inline(always)]`: what is not is compiled for the baseline.
 pub trait Work {
     fn run(self);
 }
@@ -108,8 +108,9 @@ pub(super) fn prefetch(number: &f32) {
     let _ = number;
 }
 
-/// Defines a function over slices that is compiled for AVX-512, for AVX2 and for the baseline; each call takes the best that
-/// this machine has. What it calls must be `#[inline(always)]` to be compiled along.
+/// Defines a function over slices that is compiled for AVX-512, for AVX2 and for the baseline; each
+/// call takes the best that this machine has. What it calls must be `#[inline(always)]` to be
+/// compiled along.
 ///
 /// It may have one parameter `const L: usize`.
 #[macro_export]
@@ -145,7 +146,8 @@ macro_rules! vectorised {
     };
 }
 
-/// Does a check, generic over the kind of machine, on each that this one can stand for beside the portable one: for tests.
+/// Does a check, generic over the kind of machine, on each that this one can stand for beside the
+/// portable one: for tests.
 #[macro_export]
 macro_rules! machines {
     ($check:ident) => {

@@ -1,4 +1,5 @@
-//! The arithmetic that loops over rows share, inlined into them so that it is compiled for their vectors.
+//! The arithmetic that loops over rows share, inlined into them so that it is compiled for their
+//! vectors.
 
 /// Partial results of a sum, wide enough for the widest vector registers.
 const LANES: usize = 16;
@@ -16,14 +17,15 @@ pub fn sum_of(count: usize, value: impl Fn(usize) -> f32) -> f32 {
     lanes.iter().sum::<f32>() + (whole..count).map(value).sum::<f32>()
 }
 
-/// `a · b + c`, rounded once where `FUSED`. Only code compiled for a machine with such an instruction may ask for that: elsewhere
-/// it is a slow call.
+/// `a · b + c`, rounded once where `FUSED`. Only code compiled for a machine with such an
+/// instruction may ask for that: elsewhere it is a slow call.
 #[inline(always)]
 pub fn fused<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `e` to the power of `x`, within 2 units in the last place; 0 (or close to it) below -87, and NaN for NaN.
+/// `e` to the power of `x`, within 2 units in the last place; 0 (or close to it) below -87, and NaN
+/// for NaN.
 ///
 /// The method of Cephes' `expf`: a power of two times a polynomial over `[-ln 2 / 2, ln 2 / 2]`.
 #[inline(always)]

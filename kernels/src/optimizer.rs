@@ -1,4 +1,5 @@
-//! What a step of training does to each number of a parameter: one pass over memory, since memory is all that it waits for.
+//! What a step of training does to each number of a parameter: one pass over memory, since memory
+//! is all that it waits for.
 
 use crate::vectorised;
 
@@ -20,8 +21,8 @@ pub struct AdamFactors {
 }
 
 vectorised! {
-    /// Moves a parameter and the running moments of its gradient by one step of AdamW (Loshchilov and Hutter, 2019), as
-    /// `torch.optim.AdamW` computes it.
+    /// Moves a parameter and the running moments of its gradient by one step of AdamW (Loshchilov
+    /// and Hutter, 2019), as `torch.optim.AdamW` computes it.
     pub fn adamw(
         parameter: &mut [f32],
         gradient: &[f32],
@@ -40,7 +41,8 @@ vectorised! {
     }
 }
 
-/// The sum of the squares, in f64, where those of f32 neither overflow nor vanish; in the same order on every machine.
+/// The sum of the squares, in f64, where those of f32 neither overflow nor vanish; in the same
+/// order on every machine.
 pub fn sum_of_squares(values: &[f32]) -> f64 {
     let mut sum = 0.0;
     add_squares(values, &mut sum);

@@ -10,7 +10,8 @@ pub struct Panels<const L: usize> {
 }
 
 impl<const L: usize> Panels<L> {
-    /// Makes room for `tokens` vectors of `rows` numbers; what they are is left open. Memory is kept from one time to the next.
+    /// Makes room for `tokens` vectors of `rows` numbers; what they are is left open. Memory is
+    /// kept from one time to the next.
     pub fn reshape(&mut self, rows: usize, tokens: usize) {
         self.rows = rows;
         // Tiles may read some rows past the last one.

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use super::machine::{Avx2, Avx512};
 use crate::vectorised;
 
-/// Sums that do not wait for each other, in vectors of the widest kind: enough to keep every unit busy.
+/// Sums that do not wait for each other, in vectors of the widest kind: enough to keep every unit
+/// busy.
 const SUMS: usize = 24;
 
-/// How many multiplications and additions this machine can do a second on all cores, measured for a tenth of a second: the
-/// limit of what a model can reach in f32.
+/// How many multiplications and additions this machine can do a second on all cores, measured for a
+/// tenth of a second: the limit of what a model can reach in f32.
 pub fn peak_operations() -> f64 {
     const ROUNDS: usize = 100_000;
     let work = || {

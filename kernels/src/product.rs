@@ -1,7 +1,9 @@
-//! The matrix product, on one thread: blocks that fit the caches, packed into panels that the machine's tile runs along.
+//! The matrix product, on one thread: blocks that fit the caches, packed into panels that the
+//! machine's tile runs along.
 //!
-//! After Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008). It is here, and not the `gemm`
-//! crate, because on the small matrices of BERT it is twice as fast with AVX-512 and 1.3 times with AVX2.
+//! After Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008). It is
+//! here, and not the `gemm` crate, because on the small matrices of BERT it is twice as fast with
+//! AVX-512 and 1.3 times with AVX2.
 
 mod pack;
 
@@ -79,13 +81,15 @@ struct Product<'a, T, const HEIGHT: usize, const WIDTH: usize, const BLOCK: usiz
     output: Output<'a>,
 }
 
-/// Inner size of a product up to which its result is added to the output as one number, and not as several one by one.
+/// Inner size of a product up to which its result is added to the output as one number, and not as
+/// several one by one.
 pub const ADDED_AT_ONCE: usize = DEPTH;
 
 /// Inner size of a block: a panel of the left matrix stays in the first-level cache.
 const DEPTH: usize = 512;
 
-/// Columns of a block: its panels of the right matrix stay in the second-level cache, while those of the left one pass by.
+/// Columns of a block: its panels of the right matrix stay in the second-level cache, while those
+/// of the left one pass by.
 const COLUMNS: usize = 128;
 
 /// Rows of a block: what is packed of the left matrix at once.

@@ -4,7 +4,8 @@ use super::lanes::Portable;
 
 /// Tiles of HEIGHT rows and WIDTH columns, and square blocks of BLOCK numbers a side.
 pub(super) trait Tiles<const HEIGHT: usize, const WIDTH: usize, const BLOCK: usize>: Copy {
-    /// The product of two panels of the same depth: of rows, stored column by column, and of columns.
+    /// The product of two panels of the same depth: of rows, stored column by column, and of
+    /// columns.
     fn tile(self, left: &[[f32; HEIGHT]], right: &[[f32; WIDTH]], sums: &mut [[f32; WIDTH]; HEIGHT]);
 
     /// Exchanges rows and columns.

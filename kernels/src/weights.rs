@@ -43,7 +43,8 @@ pub struct Outcome {
     pub epilogue: Option<Epilogue>,
 }
 
-/// Greatest depth of a tile: a block of the weights stays in the first-level cache, and one of the tokens in the second.
+/// Greatest depth of a tile: a block of the weights stays in the first-level cache, and one of the
+/// tokens in the second.
 const DEPTH: usize = 512;
 
 /// Tiles that one row of weights is used for while it is in the first-level cache.

@@ -1,7 +1,7 @@
 //! Machines with AVX-512 and AVX2.
 //!
-//! Intrinsics, because the compiler does not keep loops over so many sums in registers, and gathers numbers from several rows where
-//! it should take a row at a time.
+//! Intrinsics, because the compiler does not keep loops over so many sums in registers, and gathers
+//! numbers from several rows where it should take a row at a time.
 #![allow(unsafe_code)]
 
 mod integers;
@@ -16,7 +16,8 @@ use std::ops::Range;
 use super::lanes::{Edge, Left, Machine, Scales, rescale};
 use super::machine::{Avx2, Avx512, Vnni};
 
-/// Implements a machine by the functions that are compiled for it, of which it is the proof that they may be called.
+/// Implements a machine by the functions that are compiled for it, of which it is the proof that
+/// they may be called.
 macro_rules! machine {
     (
         $machine:ty, $features:literal, $lanes:literal, $height:literal, width: $width:literal, offset: $offset:literal,

@@ -23,8 +23,8 @@ impl Average {
 
     /// Takes in the weights after step `step`, counted from 1.
     ///
-    /// The first steps weigh more, as in TensorFlow's `ExponentialMovingAverage` with `num_updates`: a short run would
-    /// otherwise average mostly what it started from.
+    /// The first steps weigh more, as in TensorFlow's `ExponentialMovingAverage` with
+    /// `num_updates`: a short run would otherwise average mostly what it started from.
     pub(crate) fn step(&mut self, parameters: &Parameters, step: usize, threads: usize) -> Result<()> {
         let share = 1.0 - self.decay.min((1.0 + step as f64) / (10.0 + step as f64));
         let pairs: Vec<_> = self.tensors.iter_mut().zip(parameters.iter()).collect();

@@ -1,8 +1,10 @@
-//! The BERT that learns on the CPU: forward and backward by hand, over slices, in memory that is used again at each step.
+//! The BERT that learns on the CPU: forward and backward by hand, over slices, in memory that is
+//! used again at each step.
 //!
-//! A batch is dealt to shards. Each goes forward on a thread of its own and leaves a [`Trace`]. On the way back each layer is
-//! two parallel steps: every shard's gradients of what the layer's operations gave, then the gradients of its parameters, of
-//! which each thread computes some rows for all shards. So there is one gradient of each parameter, however many threads.
+//! A batch is dealt to shards. Each goes forward on a thread of its own and leaves a [`Trace`]. On
+//! the way back each layer is two parallel steps: every shard's gradients of what the layer's
+//! operations gave, then the gradients of its parameters, of which each thread computes some rows
+//! for all shards. So there is one gradient of each parameter, however many threads.
 
 mod activation;
 mod attention;
@@ -42,15 +44,16 @@ pub(crate) struct Network {
     pooling: Pooling,
 }
 
-/// What a shard's way through the network leaves for its way back. Its memory is used again by the next.
+/// What a shard's way through the network leaves for its way back. Its memory is used again by the
+/// next.
 #[derive(Debug)]
 pub(crate) struct Trace {
     batch: TokenBatch,
     dropout: Option<Dropout>,
     embeddings: EmbeddingsTrace,
     layers: Vec<LayerTrace>,
-    /// What went into each layer, and what came out of the last: the vectors of the first token of each text where the pooling
-    /// asks for no other, else of all tokens.
+    /// What went into each layer, and what came out of the last: the vectors of the first token of
+    /// each text where the pooling asks for no other, else of all tokens.
     hidden: Vec<Vec<f32>>,
     head: HeadTrace,
     /// The gradient of what came out of the layer that the way back has come to.
@@ -97,8 +100,8 @@ impl Network {
         Ok(Tensor::from_slice(logits, (batch.texts(), logits.len() / batch.texts()), &Device::Cpu)?)
     }
 
-    /// The gradients of the parameters, of all shards together; each has been [forward](Self::forward) and
-    /// [knows](Trace::set_gradient) the gradient of its logits.
+    /// The gradients of the parameters, of all shards together; each has been
+    /// [forward](Self::forward) and [knows](Trace::set_gradient) the gradient of its logits.
     ///
     /// Runs on a thread a shard. The shards are summed in their order.
     ///
@@ -142,7 +145,8 @@ impl Network {
         Ok(())
     }
 
-    /// The tokens whose vectors come out of a layer: the last need not compute what nobody asks for.
+    /// The tokens whose vectors come out of a layer: the last need not compute what nobody asks
+    /// for.
     fn rows_after<'a>(&self, index: usize, batch: &'a TokenBatch) -> Rows<'a> {
         if index + 1 == self.layers.len() && self.pooling == Pooling::Cls {
             Rows::First(batch.starts())

@@ -52,7 +52,8 @@ pub struct Head {
     pub intermediate_size: usize,
     /// Names of the classes, in the order of the model's outputs.
     pub labels: Vec<String>,
-    /// Parameters that the base did not have, made from the seed; empty where the whole model is new.
+    /// Parameters that the base did not have, made from the seed; empty where the whole model is
+    /// new.
     pub initialised: Vec<String>,
 }
 
@@ -117,13 +118,15 @@ pub struct Summary {
     pub texts_per_second: f64,
 }
 
-/// Fits a classifier and writes the best checkpoint of the run to `out`; the last few are kept in `out.checkpoints`.
+/// Fits a classifier and writes the best checkpoint of the run to `out`; the last few are kept in
+/// `out.checkpoints`.
 ///
-/// Where the settings name a directory for the state, a run that was killed goes on from there and ends with the same bits.
+/// Where the settings name a directory for the state, a run that was killed goes on from there and
+/// ends with the same bits.
 ///
 /// # Errors
-/// Settings, data or a base that do not fit; an `out` that exists; the state of another run; a loss that is no number any
-/// more; an error of `progress`.
+/// Settings, data or a base that do not fit; an `out` that exists; the state of another run; a loss
+/// that is no number any more; an error of `progress`.
 pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut Watch) -> Result<Summary> {
     settings.check()?;
     let started = Instant::now();
@@ -182,7 +185,8 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
     })
 }
 
-/// Takes the same steps as a [`fit`] elsewhere that is the first of several replicas; it alone evaluates and writes.
+/// Takes the same steps as a [`fit`] elsewhere that is the first of several replicas; it alone
+/// evaluates and writes.
 ///
 /// # Errors
 /// As [`fit`]; the first replica has other settings, texts or another base, or has left.
@@ -307,8 +311,9 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Goes on where the state says, and tells the other replicas; or writes the first state, so that a run that is killed
-    /// before its first evaluation finds it. Gives the steps taken and the loss of the epoch's texts so far.
+    /// Goes on where the state says, and tells the other replicas; or writes the first state, so
+    /// that a run that is killed before its first evaluation finds it. Gives the steps taken and
+    /// the loss of the epoch's texts so far.
     fn resume(&mut self, state: &SavedState, checkpoints: &mut Checkpoints) -> Result<(usize, EpochLoss)> {
         let Some(position) = state.open()? else {
             state.save(&self.position(0, EpochLoss::default(), checkpoints)?)?;
@@ -317,7 +322,8 @@ impl<'a> Run<'a> {
         };
         self.training.restore(position.step, &position.training)?;
         let best = position.best.map(|parameters| {
-            // The figures of the best are computed again: that is exact, and numbers in JSON are not.
+            // The figures of the best are computed again: that is exact, and numbers in JSON are
+            // not.
             let evaluation = evaluate(self.start, &parameters)?;
             anyhow::Ok((evaluation, Checkpoint { parameters, ..self.start.checkpoint.clone() }))
         });
@@ -329,7 +335,8 @@ impl<'a> Run<'a> {
         Ok((position.step, position.losses))
     }
 
-    /// What [`resume`](Self::resume) tells the other replicas: the steps taken, and the training state after them.
+    /// What [`resume`](Self::resume) tells the other replicas: the steps taken, and the training
+    /// state after them.
     fn follow(&mut self) -> Result<usize> {
         let step = self.replicas.agree(&[])?;
         let step = u64::from_le_bytes(step.try_into().ok().context("the first replica said no number")?) as usize;

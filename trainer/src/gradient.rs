@@ -12,7 +12,8 @@ use crate::parallel;
 use crate::replica::Share;
 use crate::settings::ProductPrecision;
 
-/// One gradient a variable, sorted by the parameters' names: on the CPU in memory that is used again at each step.
+/// One gradient a variable, sorted by the parameters' names: on the CPU in memory that is used
+/// again at each step.
 pub(crate) enum Gradients {
     Cpu { sums: backprop::Gradients, traces: Vec<Trace> },
     Device(Vec<Tensor>),
@@ -35,7 +36,8 @@ enum Differentiated {
 #[derive(Clone, Copy)]
 pub(crate) struct Pass<'a> {
     pub loss: &'a Loss,
-    /// What the sum of the losses is multiplied with: one over what the samples of the whole step count.
+    /// What the sum of the losses is multiplied with: one over what the samples of the whole step
+    /// count.
     pub scale: f64,
     /// The masks of this batch.
     pub dropout: Dropout,
@@ -96,16 +98,18 @@ impl Gradients {
         }
     }
 
-    /// Adds those of our share of a batch and gives its loss, summed over its samples and times `scale`.
+    /// Adds those of our share of a batch and gives its loss, summed over its samples and times
+    /// `scale`.
     ///
-    /// On the CPU the samples are dealt to `threads` shards a replica, each on a thread of its own, and the shards are summed
-    /// in order: the result depends on the number of threads (by rounding) but not on their timing.
+    /// On the CPU the samples are dealt to `threads` shards a replica, each on a thread of its own,
+    /// and the shards are summed in order: the result depends on the number of threads (by
+    /// rounding) but not on their timing.
     pub(crate) fn add_batch(&mut self, model: &Model, samples: &[Sample], pass: Pass) -> Result<f64> {
         let threads = if matches!(self, Self::Cpu { .. }) { pass.threads } else { 1 };
         let shards = (threads * pass.share.replicas).min(samples.len());
         let first = threads * pass.share.rank;
-        // Neighbours are of similar length, so dealing them out in turn gives shards of similar work. A last batch may have
-        // fewer samples than there are shards.
+        // Neighbours are of similar length, so dealing them out in turn gives shards of similar
+        // work. A last batch may have fewer samples than there are shards.
         let own: Vec<Shard> = (first..shards.min(first + threads))
             .map(|number| Shard::new(samples.iter().skip(number).step_by(shards), pass.dropout.shard(number)))
             .collect();

@@ -7,7 +7,8 @@ use candle_core::Tensor;
 use crate::batches::Sample;
 use crate::settings::{ClassWeights, Settings};
 
-/// Cross entropy with weights for the classes and smoothed labels, as `torch.nn.functional.cross_entropy` computes it.
+/// Cross entropy with weights for the classes and smoothed labels, as
+/// `torch.nn.functional.cross_entropy` computes it.
 pub(crate) struct Loss {
     /// One a class, in the order of the model's outputs.
     weights: Vec<f64>,
@@ -15,7 +16,8 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    /// The weights that the settings name are in the order of the data's classes, `names`; the model may have another.
+    /// The weights that the settings name are in the order of the data's classes, `names`; the
+    /// model may have another.
     pub(crate) fn new(settings: &Settings, names: &[String], classes: &Classes, train: &[Sample]) -> Result<Self> {
         let mut weights = vec![1.0; classes.len()];
         match &settings.class_weights {

@@ -15,7 +15,8 @@ const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
-/// Adam with decoupled weight decay (Loshchilov and Hutter, 2019) as `torch.optim.AdamW` computes it; matrices alone decay.
+/// Adam with decoupled weight decay (Loshchilov and Hutter, 2019) as `torch.optim.AdamW` computes
+/// it; matrices alone decay.
 pub(crate) struct AdamW {
     weight_decay: f64,
     steps: i32,
@@ -149,7 +150,8 @@ impl State {
     }
 }
 
-/// One step of one parameter in one pass. The mutex only lends the moments through candle's `&self`; nobody else asks for it.
+/// One step of one parameter in one pass. The mutex only lends the moments through candle's
+/// `&self`; nobody else asks for it.
 struct Step<'a> {
     gradient: &'a [f32],
     moments: Mutex<(&'a mut [f32], &'a mut [f32])>,

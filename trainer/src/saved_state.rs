@@ -1,7 +1,8 @@
 //! What a run needs to go on after it was killed, kept in a directory.
 //!
-//! `state.json` says how far the run is and names the files with the tensors, which are written before it and never changed.
-//! It is replaced by one rename, so a run killed at any moment finds the old state or the new one, whole.
+//! `state.json` says how far the run is and names the files with the tensors, which are written
+//! before it and never changed. It is replaced by one rename, so a run killed at any moment finds
+//! the old state or the new one, whole.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -58,7 +59,8 @@ impl EpochLoss {
     }
 }
 
-/// The content of `state.json`. Numbers that are not whole stand with the tensors: JSON would round them.
+/// The content of `state.json`. Numbers that are not whole stand with the tensors: JSON would round
+/// them.
 #[derive(Serialize, Deserialize)]
 struct Index {
     step: usize,

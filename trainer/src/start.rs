@@ -14,7 +14,8 @@ use crate::settings::{Base, Settings};
 /// Entries of a new vocabulary at most; every character of 10,000 reviews is about 2,500 of them.
 const VOCABULARY: usize = 8_000;
 
-/// Characters of text for each entry that is longer than one: a piece must come often enough to learn what it means.
+/// Characters of text for each entry that is longer than one: a piece must come often enough to
+/// learn what it means.
 const TEXT_PER_PIECE: usize = 40;
 
 /// A model before its first step, and the tokenized examples.
@@ -71,7 +72,8 @@ impl Start {
     }
 }
 
-/// A small model that truncates texts where the training does, since positions behind that would stay random.
+/// A small model that truncates texts where the training does, since positions behind that would
+/// stay random.
 fn new_checkpoint(settings: &Settings, train: &[Example], classes: Classes) -> Result<Checkpoint> {
     let texts: Vec<&str> = train.iter().map(|example| example.text.as_str()).collect();
     let tokenizer = Tokenizer::from_pieces(&texts, vocabulary_limit(&texts));

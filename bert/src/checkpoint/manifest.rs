@@ -13,7 +13,8 @@ use super::CheckpointError;
 /// The manifest's own name; it does not list itself.
 const NAME: &str = "manifest.json";
 
-/// `manifest.json`: the files of a checkpoint with their sizes and hashes, and whatever else the writer wants to say.
+/// `manifest.json`: the files of a checkpoint with their sizes and hashes, and whatever else the
+/// writer wants to say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The files, sorted by name.
@@ -35,7 +36,8 @@ pub struct ManifestFile {
 }
 
 impl Manifest {
-    /// Measures the files of a directory and writes its `manifest.json`, for checkpoints that came without one.
+    /// Measures the files of a directory and writes its `manifest.json`, for checkpoints that came
+    /// without one.
     ///
     /// # Errors
     /// Failure to read or write.
@@ -94,7 +96,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The SHA-256 of the directory's `manifest.json`, in hexadecimal: the identity of the checkpoint.
+    /// The SHA-256 of the directory's `manifest.json`, in hexadecimal: the identity of the
+    /// checkpoint.
     ///
     /// # Errors
     /// Failure to read.

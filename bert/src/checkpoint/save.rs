@@ -23,7 +23,8 @@ pub(super) fn save(
     })
 }
 
-/// A directory appears whole or not at all: `write` fills it under another name; with its manifest it is synced and renamed.
+/// A directory appears whole or not at all: `write` fills it under another name; with its manifest
+/// it is synced and renamed.
 ///
 /// # Errors
 /// [`CheckpointError::Exists`], or failure to write.
@@ -105,7 +106,8 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // After a rename there is nothing left to remove; otherwise the error that led here matters more than this one.
+        // After a rename there is nothing left to remove; otherwise the error that led here matters
+        // more than this one.
         let _ = fs::remove_dir_all(&self.path);
     }
 }

@@ -91,8 +91,9 @@ impl Weights {
     }
 }
 
-/// The name that `BertForSequenceClassification` gives to what the file may call otherwise: encoders are saved without
-/// `bert.`, and the first PyTorch ports of BERT kept TensorFlow's `gamma` and `beta`.
+/// The name that `BertForSequenceClassification` gives to what the file may call otherwise:
+/// encoders are saved without `bert.`, and the first PyTorch ports of BERT kept TensorFlow's
+/// `gamma` and `beta`.
 fn our_name(stored: &str) -> String {
     let name = stored.strip_prefix("bert.").unwrap_or(stored);
     let name = match name.rsplit_once('.') {

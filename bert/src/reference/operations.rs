@@ -1,22 +1,26 @@
 //! What a BERT is made of, composed of candle's differentiable operations.
 //!
-//! Only operations with a backward pass may stand here: candle's fused softmax and LayerNorm silently have none.
+//! Only operations with a backward pass may stand here: candle's fused softmax and LayerNorm
+//! silently have none.
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::padding::Padded;
 use crate::{Activation, Mask, TokenBatch};
 
-/// `x · weightᵀ + bias` for `x` (rows, in), `weight` (out, in) as PyTorch stores it, and `bias` (out).
+/// `x · weightᵀ + bias` for `x` (rows, in), `weight` (out, in) as PyTorch stores it, and `bias`
+/// (out).
 pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    // The bias as a product with ones: its gradient is then a matrix product too, instead of a slow sum over rows.
+    // The bias as a product with ones: its gradient is then a matrix product too, instead of a slow
+    // sum over rows.
     let ones = Tensor::ones((x.dim(0)?, 1), x.dtype(), x.device())?;
     product(x, &weight.t()?)? + product(&ones, &bias.unsqueeze(0)?)?
 }
 
 /// The matrix product.
 fn product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
-    // candle's CPU has no product of bf16: in tests it stands in for a GPU, which computes the same numbers in f32 and rounds.
+    // candle's CPU has no product of bf16: in tests it stands in for a GPU, which computes the same
+    // numbers in f32 and rounds.
     #[cfg(test)]
     if left.device().is_cpu() && left.dtype() == DType::BF16 {
         return left.to_dtype(DType::F32)?.matmul(&right.to_dtype(DType::F32)?)?.to_dtype(DType::BF16);
@@ -52,8 +56,8 @@ pub(super) fn lookup(table: &Tensor, rows: impl IntoIterator<Item = u32>) -> Res
     table.index_select(&Tensor::new(rows, table.device())?, 0)
 }
 
-/// `dropout(softmax(query · keyᵀ / √d)) · value` for each head of each text; operands and result are (tokens, heads · d). The
-/// softmax is f32, whatever the operands are.
+/// `dropout(softmax(query · keyᵀ / √d)) · value` for each head of each text; operands and result
+/// are (tokens, heads · d). The softmax is f32, whatever the operands are.
 pub(super) fn attention(
     [query, key, value]: [&Tensor; 3],
     (batch, padded): (&TokenBatch, &Padded),
@@ -94,7 +98,8 @@ pub(super) fn attention_pool(rows: &Tensor, query: &Tensor, padded: &Padded) -> 
     weighted_mean(rows, padded, Some(rows.matmul(&query.t()?)?))
 }
 
-/// The mean of each text's rows, each weighted by the softmax of its score; without scores all count the same.
+/// The mean of each text's rows, each weighted by the softmax of its score; without scores all
+/// count the same.
 fn weighted_mean(rows: &Tensor, padded: &Padded, scores: Option<Tensor>) -> Result<Tensor> {
     let (texts, longest, width) = (padded.texts, padded.longest, rows.dim(1)?);
     let penalty = padded.penalty.reshape((texts, longest))?;
@@ -114,7 +119,8 @@ pub(super) fn max_pool(rows: &Tensor, padded: &Padded) -> Result<Tensor> {
     rows.broadcast_add(&padded.penalty.reshape((texts, longest, 1))?)?.max(1)
 }
 
-/// The mask of attention probabilities, whose numbers count the packed ones, in the padded places. (texts, heads, longest, longest)
+/// The mask of attention probabilities, whose numbers count the packed ones, in the padded places.
+/// (texts, heads, longest, longest)
 fn attention_factors(mask: Mask, batch: &TokenBatch, padded: &Padded, heads: usize, device: &Device) -> Result<Tensor> {
     let longest = padded.longest;
     let mut factors = vec![0.0; padded.texts * heads * longest * longest];

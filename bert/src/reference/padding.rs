@@ -1,4 +1,5 @@
-//! Where the texts of a packed batch lie once they are padded to the same length, as attention and pooling want them.
+//! Where the texts of a packed batch lie once they are padded to the same length, as attention and
+//! pooling want them.
 
 use candle_core::{Device, Result, Tensor};
 
@@ -8,11 +9,13 @@ use crate::TokenBatch;
 pub(super) struct Padded {
     pub texts: usize,
     pub longest: usize,
-    /// For each padded place the packed row that stands there; row 0 where there is none. (texts · longest)
+    /// For each padded place the packed row that stands there; row 0 where there is none. (texts ·
+    /// longest)
     pub from_packed: Tensor,
     /// For each packed row its padded place. (tokens)
     pub to_packed: Tensor,
-    /// 0 where there is a token and -10,000 where there is none: finite also in half precision. (texts, 1, 1, longest)
+    /// 0 where there is a token and -10,000 where there is none: finite also in half precision.
+    /// (texts, 1, 1, longest)
     pub penalty: Tensor,
 }
 

@@ -1,4 +1,5 @@
-//! The reference with products in bf16, which a GPU has. On the CPU of the tests they are products in f32, rounded.
+//! The reference with products in bf16, which a GPU has. On the CPU of the tests they are products
+//! in f32, rounded.
 
 use candle_core::{D, Result, Tensor, Var};
 

@@ -1,5 +1,5 @@
-//! A vocabulary of single characters: for Chinese, as good a start as any where there is no pretrained model, and learned in
-//! a second.
+//! A vocabulary of single characters: for Chinese, as good a start as any where there is no
+//! pretrained model, and learned in a second.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -37,8 +37,8 @@ pub(super) fn learn<T: AsRef<str>>(texts: &[T], limit: usize) -> Tokenizer {
     bert(model, settings).expect("a vocabulary that begins with the special tokens has them")
 }
 
-/// Counts the entries that WordPiece needs to spell each word of a text: its first character, and `##` before each other one.
-/// Chinese characters are words of their own.
+/// Counts the entries that WordPiece needs to spell each word of a text: its first character, and
+/// `##` before each other one. Chinese characters are words of their own.
 fn count(text: &str, counts: &mut HashMap<String, u64>) {
     let mut normalized = NormalizedString::from(text);
     let normalizer = BertNormalizer::new(true, true, None, true);

@@ -1,5 +1,5 @@
-//! Tokenizers on disk: `tokenizer.json` as the tokenizers library has it, or `vocab.txt` as Google's BERT had it, with the
-//! settings of `tokenizer_config.json`.
+//! Tokenizers on disk: `tokenizer.json` as the tokenizers library has it, or `vocab.txt` as
+//! Google's BERT had it, with the settings of `tokenizer_config.json`.
 
 use std::fs;
 use std::io;
@@ -154,7 +154,8 @@ fn read_settings(directory: &Path) -> Result<Map<String, Value>, CheckpointError
     }
 }
 
-/// A special token by its name in `tokenizer_config.json`, where it may be a string or an object with its `content`.
+/// A special token by its name in `tokenizer_config.json`, where it may be a string or an object
+/// with its `content`.
 fn special(settings: &Map<String, Value>, name: &str, default: &str) -> String {
     let value = settings.get(name);
     let content = value.and_then(|value| value.as_str().or_else(|| value.get("content")?.as_str()));

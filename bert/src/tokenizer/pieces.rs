@@ -1,5 +1,6 @@
-//! A vocabulary of pieces of one or more characters that texts are made of, such as 味道很棒: fewer tokens a text than single
-//! characters, and each says more. Learned as a unigram language model (Kudo, 2018, <https://arxiv.org/abs/1804.10959>).
+//! A vocabulary of pieces of one or more characters that texts are made of, such as 味道很棒: fewer
+//! tokens a text than single characters, and each says more. Learned as a unigram language model
+//! (Kudo, 2018, <https://arxiv.org/abs/1804.10959>).
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -19,7 +20,8 @@ use super::files::{SPECIAL, with_ends};
 /// Longest piece, in characters: whole phrases beyond this are quotations, not words.
 const LONGEST: usize = 8;
 
-/// What the training takes from the score of a character that it has left out for each one after the first.
+/// What the training takes from the score of a character that it has left out for each one after
+/// the first.
 const PENALTY: f64 = 1e-4;
 
 /// Lent to one training at a time, since the number of threads is set for the whole process.
@@ -28,15 +30,17 @@ static ONE_THREAD: Mutex<()> = Mutex::new(());
 /// The place of `[UNK]` in [`SPECIAL`].
 const UNKNOWN: usize = 1;
 
-/// Words of Chinese have no spaces between them, so they are not torn apart before the pieces are found.
+/// Words of Chinese have no spaces between them, so they are not torn apart before the pieces are
+/// found.
 fn normalizer() -> BertNormalizer {
     BertNormalizer::new(true, false, None, true)
 }
 
 /// `None` where the texts are too few or have too many different characters for such a vocabulary.
 ///
-/// The same texts give the same vocabulary: words are counted in the order of their text, and not, as `Tokenizer::train` does,
-/// in that of a hash table with a new seed each time, which decides between pieces that are equally good.
+/// The same texts give the same vocabulary: words are counted in the order of their text, and not,
+/// as `Tokenizer::train` does, in that of a hash table with a new seed each time, which decides
+/// between pieces that are equally good.
 pub(super) fn learn<T: AsRef<str>>(texts: &[T], limit: usize) -> Option<Tokenizer> {
     let words = words(texts);
     let mut characters: Vec<char> = words.keys().flat_map(|word| word.chars()).collect();
@@ -87,8 +91,9 @@ fn words<T: AsRef<str>>(texts: &[T]) -> BTreeMap<String, u32> {
     words
 }
 
-/// Characters that the training has left out come back in the random order of a hash table, each with a penalty more than
-/// the one before: their scores are dealt out again in the order of the characters, and equals ordered by their text.
+/// Characters that the training has left out come back in the random order of a hash table, each
+/// with a penalty more than the one before: their scores are dealt out again in the order of the
+/// characters, and equals ordered by their text.
 fn in_fixed_order(model: &Unigram) -> Option<Unigram> {
     let mut entries: Vec<(String, f64)> = model.iter().cloned().collect();
     if entries.len() <= SPECIAL.len() {

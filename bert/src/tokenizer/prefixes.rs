@@ -1,13 +1,14 @@
-//! The beginning of a long text: of a review of a hundred pages only the first tokens are read, so only the words that they come
-//! from are looked at.
+//! The beginning of a long text: of a review of a hundred pages only the first tokens are read, so
+//! only the words that they come from are looked at.
 
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 
-/// Bytes of the first prefix for each token that is wanted: more than a token has in most texts of any language.
+/// Bytes of the first prefix for each token that is wanted: more than a token has in most texts of
+/// any language.
 const BYTES_PER_TOKEN: usize = 8;
 
-/// Prefixes of the text, each twice as long as the one before, and at last the text itself. The tokens of each are the first ones
-/// of the text.
+/// Prefixes of the text, each twice as long as the one before, and at last the text itself. The
+/// tokens of each are the first ones of the text.
 pub(super) fn prefixes<'a>(tokenizer: &Tokenizer, text: &'a str, tokens: usize) -> impl Iterator<Item = &'a str> {
     let first = BYTES_PER_TOKEN * tokens.max(1);
     let mut size = if text.len() > first && ends_words(tokenizer) { first } else { text.len() };
@@ -36,7 +37,8 @@ fn word_end(text: &str, size: usize) -> usize {
     text[start..].find(is_between_words).map_or(text.len(), |length| start + length)
 }
 
-/// What BERT splits at: white space that its normalizer keeps, and punctuation that no special token has in it.
+/// What BERT splits at: white space that its normalizer keeps, and punctuation that no special
+/// token has in it.
 fn is_between_words(character: char) -> bool {
     matches!(character, ' ' | '\n' | '\r' | '\t' | '\u{3000}' | '，' | '。' | '、' | '！' | '？' | '；' | '：')
 }
@@ -63,7 +65,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_long_text_has_the_first_tokens_of_all_its_tokens(
-            // Characters that are removed make words long and tokens few, so that cuts fall among the first tokens.
+            // Characters that are removed make words long and tokens few, so that cuts fall among
+            // the first tokens.
             text in "(([abe好差!\\[\\]]\u{301}?\u{200b}{0,8}){0,6}[ \n\t\u{3000}，。？\u{301}\u{85}]|\\[MASK\\]|\\[MASK|，\\]){0,60}",
             tokens in 2_usize..12,
         ) {

@@ -43,7 +43,8 @@ fn after_one_step_every_parameter_has_a_gradient_and_has_moved() {
         let gradients = first.backward().unwrap();
         for (name, parameter) in parameters.iter() {
             let gradient = gradients.get(parameter).unwrap_or_else(|| panic!("{name} has no gradient"));
-            // A key's bias moves all scores of a query alike, which softmax does not see: its true gradient is 0.
+            // A key's bias moves all scores of a query alike, which softmax does not see: its true
+            // gradient is 0.
             let size = gradient.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
             assert!(size > 1e-6 || name.ends_with("key.bias"), "{name}: {size}");
             let variable = Var::from_tensor(parameter).unwrap();

@@ -1,4 +1,5 @@
-//! The same token ids and logits as transformers, for the checkpoints and figures of `tests/fixtures.py`.
+//! The same token ids and logits as transformers, for the checkpoints and figures of
+//! `tests/fixtures.py`.
 
 use std::collections::HashMap;
 

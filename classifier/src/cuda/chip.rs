@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use candle_core::Result;
 use half::bf16;
 
-/// What the forward pass needs of a device. Everything is done in the order of the calls; only [`fetch`](Self::fetch) and
-/// [`settle`](Self::settle) wait for it.
+/// What the forward pass needs of a device. Everything is done in the order of the calls; only
+/// [`fetch`](Self::fetch) and [`settle`](Self::settle) wait for it.
 pub(super) trait Chip: Debug {
     /// Numbers on the device.
     type Memory: Debug;
@@ -14,7 +14,8 @@ pub(super) trait Chip: Debug {
     /// Memory with these numbers in it.
     fn upload(&self, numbers: Numbers) -> Result<Self::Memory>;
 
-    /// Writes words to the start of a memory of words, while the device may still be at work on earlier ones.
+    /// Writes words to the start of a memory of words, while the device may still be at work on
+    /// earlier ones.
     fn send(&mut self, words: &[u32], to: &mut Self::Memory) -> Result<()>;
 
     /// Starts a kernel of `kernels.cu`, with the arguments that it declares.
@@ -61,7 +62,8 @@ pub(super) struct Grid {
     pub threads: usize,
 }
 
-/// What happens to a product and its bias before they are stored. The exact GELU is a kernel: cublasLt has the tanh form alone.
+/// What happens to a product and its bias before they are stored. The exact GELU is a kernel:
+/// cublasLt has the tanh form alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Epilogue {
     Nothing,

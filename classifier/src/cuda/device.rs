@@ -22,7 +22,8 @@ const KERNELS: [&str; 9] =
 
 /// A GPU, with the kernels for one model.
 ///
-/// Everything goes to one stream, candle's of the calling thread, so it is done in the order it was asked for.
+/// Everything goes to one stream, candle's of the calling thread, so it is done in the order it was
+/// asked for.
 pub(super) struct Gpu {
     stream: Arc<CudaStream>,
     blas: CudaBlasLT,
@@ -102,7 +103,8 @@ impl Chip for Gpu {
         let pinned = match pinned {
             Some(pinned) => pinned,
             None => {
-                // SAFETY: the memory is uninitialised, and words of any bits are words; what is sent is written first.
+                // SAFETY: the memory is uninitialised, and words of any bits are words; what is
+                // sent is written first.
                 pinned.insert(unsafe { self.stream.context().alloc_pinned(to.len()) }.w()?)
             }
         };
@@ -137,9 +139,10 @@ impl Chip for Gpu {
             block_dim: (grid.threads as u32, 1, 1),
             shared_mem_bytes: 0,
         };
-        // SAFETY: a kernel gets the arguments it declares and stays inside its memories: the tests run this very sequence of launches
-        // on the CPU, where kinds, numbers and bounds of the arguments are checked. It touches no memory of the host, and
-        // all work on these memories is in one stream, so that one written through `&` is read by nobody meanwhile.
+        // SAFETY: a kernel gets the arguments it declares and stays inside its memories: the tests
+        // run this very sequence of launches on the CPU, where kinds, numbers and bounds of the
+        // arguments are checked. It touches no memory of the host, and all work on these memories
+        // is in one stream, so that one written through `&` is read by nobody meanwhile.
         unsafe { launch.launch(config) }.w()?;
         Ok(())
     }
@@ -167,7 +170,8 @@ impl Chip for Gpu {
             // cublasLt's is the tanh form.
             Epilogue::TanhGelu => Some(Activation::Gelu),
         };
-        // Its matrices lie by columns: a matrix of ours is to it the transposed one, so it computes outᵀ = weight · xᵀ.
+        // Its matrices lie by columns: a matrix of ours is to it the transposed one, so it computes
+        // outᵀ = weight · xᵀ.
         let config = MatmulConfig {
             transa: true,
             transb: false,
@@ -186,8 +190,8 @@ impl Chip for Gpu {
             stride_bias: None,
             batch_size: None,
         };
-        // SAFETY: weight and bias have the numbers of outputs and inputs that the layer was made with, and x and out at least
-        // as many as the rows need, as checked above.
+        // SAFETY: weight and bias have the numbers of outputs and inputs that the layer was made
+        // with, and x and out at least as many as the rows need, as checked above.
         unsafe { self.blas.matmul(config, weight, x, out, Some(bias), activation.as_ref()) }
             .map_err(candle_core::Error::wrap)
     }
@@ -210,7 +214,8 @@ impl fmt::Debug for Gpu {
     }
 }
 
-/// Lets candle keep the memory that it frees, instead of giving it back to the driver whenever the host waits for the device.
+/// Lets candle keep the memory that it frees, instead of giving it back to the driver whenever the
+/// host waits for the device.
 pub(crate) fn keep_memory(device: &CudaDevice) -> Result<()> {
     let context = device.cuda_stream().context().clone();
     if !context.has_async_alloc() {
@@ -218,7 +223,8 @@ pub(crate) fn keep_memory(device: &CudaDevice) -> Result<()> {
     }
     context.bind_to_thread().w()?;
     let mut threshold = u64::MAX;
-    // SAFETY: the device is an open one, its default pool lives as long as it does, and the attribute is a u64.
+    // SAFETY: the device is an open one, its default pool lives as long as it does, and the
+    // attribute is a u64.
     unsafe {
         let pool = result::device::get_default_mem_pool(context.cu_device()).w()?;
         let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;

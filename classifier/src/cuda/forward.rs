@@ -111,12 +111,13 @@ impl<C: Chip> Bert<C> {
         Ok(Self { chip, weights, scratch, sizes })
     }
 
-    /// The logits of so many texts in batches, one row a text, in order. The device is at work on a batch while the next is
-    /// taken and sent, and is waited for once, at the end.
+    /// The logits of so many texts in batches, one row a text, in order. The device is at work on a
+    /// batch while the next is taken and sent, and is waited for once, at the end.
     pub fn forward(&mut self, texts: usize, batches: impl Iterator<Item = TokenBatch>) -> Result<Vec<Vec<f32>>> {
         let logits = self.run(texts, batches);
         if logits.is_err() {
-            // Nothing may still be at work when the next call comes. That it fails again is no news.
+            // Nothing may still be at work when the next call comes. That it fails again is no
+            // news.
             self.chip.settle().ok();
         }
         logits

@@ -25,7 +25,8 @@ fn config(hidden_size: usize) -> ModelConfig {
     }
 }
 
-/// One token, less and more than a warp's queries and a block's, a tile of keys and one more, several tiles.
+/// One token, less and more than a warp's queries and a block's, a tile of keys and one more,
+/// several tiles.
 const LENGTHS: [usize; 7] = [1, 5, 17, 32, 70, 33, 2];
 
 fn batch() -> TokenBatch {

@@ -50,7 +50,8 @@ impl<const H: usize> Layer<H> {
         let norm = |part: &str| Norm::new(&name(part), config, parameters);
         let linear = |stored: &Stored| Linear::new::<M, L>(stored, precision);
         let head_size = config.hidden_size / config.num_attention_heads;
-        // Attention divides the products of queries and keys by this root: dividing the queries does the same.
+        // Attention divides the products of queries and keys by this root: dividing the queries
+        // does the same.
         let query = stored("attention.self.query")?.scaled(1.0 / (head_size as f32).sqrt());
         let (key, value) = (stored("attention.self.key")?, stored("attention.self.value")?);
         let projections = if cls_alone {
@@ -74,7 +75,8 @@ impl<const H: usize> Layer<H> {
         })
     }
 
-    /// From `arena.hidden` to `arena.hidden`: the vectors of all tokens, or of each text's `[CLS]` where that alone is read.
+    /// From `arena.hidden` to `arena.hidden`: the vectors of all tokens, or of each text's `[CLS]`
+    /// where that alone is read.
     pub fn forward<M: Machine<L, H>, const L: usize>(&self, machine: M, batch: &TokenBatch, arena: &mut Arena<L>) {
         let width = self.attention_norm.width();
         let tokens = Span::all(batch.tokens().div_ceil(L));

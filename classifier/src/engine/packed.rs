@@ -83,7 +83,8 @@ impl<M: Machine<L, H>, const L: usize, const H: usize> Forward for PackedBert<M,
         if batch.texts() == 0 {
             return Ok(Vec::new());
         }
-        // Held for no longer than it takes to move a pointer; a worker that panicked took its arena along.
+        // Held for no longer than it takes to move a pointer; a worker that panicked took its arena
+        // along.
         let arenas = || self.arenas.lock().expect("nobody panics while holding the arenas: anything else is a bug");
         team::work(workers, |member| {
             let mut arena = arenas().pop().unwrap_or_default();

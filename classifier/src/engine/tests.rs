@@ -20,8 +20,8 @@ fn config() -> ModelConfig {
     }
 }
 
-/// Texts of all kinds of lengths: one token, less and more than a vector, more than a tile is wide; and those that start and end
-/// inside a panel, or with it.
+/// Texts of all kinds of lengths: one token, less and more than a vector, more than a tile is wide;
+/// and those that start and end inside a panel, or with it.
 fn batch() -> TokenBatch {
     let lengths = [1, 5, 10, 16, 37, 2, 70, 31, 64, 3];
     let text = |(number, length): (usize, &usize)| {

@@ -24,7 +24,8 @@ struct Config {
 }
 
 impl LinearModel {
-    /// Writes the directory: into a temporary one beside it, synced, renamed. `extra` goes into the manifest (a round, metrics).
+    /// Writes the directory: into a temporary one beside it, synced, renamed. `extra` goes into the
+    /// manifest (a round, metrics).
     ///
     /// # Errors
     /// [`CheckpointError::Exists`], or failure to write.

@@ -16,7 +16,8 @@ use super::edit;
 
 const KNOWN: &str = "送餐快 味道好吃 送餐慢 very good food";
 
-/// A model of three classes over the n-grams of [`KNOWN`], with numbers that count up in the order of their first occurrence.
+/// A model of three classes over the n-grams of [`KNOWN`], with numbers that count up in the order
+/// of their first occurrence.
 fn model() -> LinearModel {
     let range = NgramRange(1, 2);
     let mut order: HashMap<u64, usize> = HashMap::new();

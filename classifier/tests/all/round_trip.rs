@@ -211,7 +211,8 @@ fn a_pooling_stands_in_the_configuration_and_changing_it_takes_a_new_head() {
 
 /// transformers itself opens what we save, if `LABELSTREAM_PYTHON` names a Python that has it.
 ///
-/// By hand for a pretrained encoder: `LABELSTREAM_ENCODER=DIR` adds a directory that is opened as a base, saved and compared.
+/// By hand for a pretrained encoder: `LABELSTREAM_ENCODER=DIR` adds a directory that is opened as a
+/// base, saved and compared.
 #[test]
 fn transformers_opens_saved_checkpoints_to_the_same_logits() {
     let Ok(python) = std::env::var("LABELSTREAM_PYTHON") else {

@@ -9,8 +9,8 @@ use crate::tiles::Tiles;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Cuts some rows and columns into panels of PANEL columns, each row of a panel contiguous; the last panel is filled up with
-/// zeros.
+/// Cuts some rows and columns into panels of PANEL columns, each row of a panel contiguous; the
+/// last panel is filled up with zeros.
 #[inline(always)]
 pub(super) fn pack<'a, T, const HEIGHT: usize, const WIDTH: usize, const BLOCK: usize, const PANEL: usize>(
     tiles: T,
@@ -23,7 +23,8 @@ where
 {
     let panels = aligned(memory, rows.len() * columns.len().div_ceil(PANEL) * PANEL).as_chunks_mut::<PANEL>().0;
     if matrix.column_stride == 1 {
-        // Row by row, since the numbers of a row lie together; into so many panels at once, since each is a page of memory away.
+        // Row by row, since the numbers of a row lie together; into so many panels at once, since
+        // each is a page of memory away.
         const TOGETHER: usize = 16;
         for (panels, first) in panels.chunks_mut(TOGETHER * rows.len()).zip(columns.clone().step_by(TOGETHER * PANEL)) {
             let columns = first..columns.end.min(first + TOGETHER * PANEL);
@@ -72,7 +73,8 @@ fn fill<const SIZE: usize>(line: &mut [f32; SIZE], values: &[f32]) {
     }
 }
 
-/// The first `size` values that start a cache line: a vector that lies in two lines is loaded at half the speed.
+/// The first `size` values that start a cache line: a vector that lies in two lines is loaded at
+/// half the speed.
 fn aligned(memory: &mut Vec<f32>, size: usize) -> &mut [f32] {
     let room = size + LINE / size_of::<f32>();
     if memory.len() < room {
@@ -82,8 +84,8 @@ fn aligned(memory: &mut Vec<f32>, size: usize) -> &mut [f32] {
     &mut memory[start..][..size]
 }
 
-/// Asks for one of several shares of a block's cache lines, ahead of its packing: memory is slow, and the tiles that are
-/// computed meanwhile do not need it.
+/// Asks for one of several shares of a block's cache lines, ahead of its packing: memory is slow,
+/// and the tiles that are computed meanwhile do not need it.
 #[inline(always)]
 pub(super) fn ask_for_share(matrix: Matrix, [rows, columns]: [&Range<usize>; 2], [share, shares]: [usize; 2]) {
     let (lines, stride, line) = if matrix.column_stride == 1 {

@@ -12,7 +12,8 @@ use std::mem::transmute;
 /// As with tiles of numbers, in columns.
 const AHEAD: usize = 128;
 
-/// Defines a tile of bytes that multiplies as `$multiply` says: 4 weights of a row, 4 numbers of each token, and the sums so far.
+/// Defines a tile of bytes that multiplies as `$multiply` says: 4 weights of a row, 4 numbers of
+/// each token, and the sums so far.
 macro_rules! integer_tile {
     ($name:ident, $features:literal, $lanes:literal, $height:literal, $vector:ty, $fill:ident, $multiply:ident) => {
         #[target_feature(enable = $features)]
@@ -84,7 +85,8 @@ fn vnni_multiply(weights: __m512i, tokens: __m512i, sums: __m512i) -> __m512i {
     _mm512_dpbusd_epi32(sums, weights, tokens)
 }
 
-/// Magnitudes times weights that took over the signs: two products are at most 2 · 127 · 127, which 16 bits hold.
+/// Magnitudes times weights that took over the signs: two products are at most 2 · 127 · 127, which
+/// 16 bits hold.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 #[inline]
 fn avx512_multiply(weights: __m512i, tokens: __m512i, sums: __m512i) -> __m512i {

@@ -38,7 +38,8 @@ impl Tiles<6, 16, 8> for Avx2 {
     }
 }
 
-/// Defines a tile of two vectors a row. Vectors are transmuted for the reason given in [`tile`](super::tile).
+/// Defines a tile of two vectors a row. Vectors are transmuted for the reason given in
+/// [`tile`](super::tile).
 macro_rules! tile {
     ($name:ident, $features:literal, $height:literal, $lanes:literal, $vector:ty, $fill:ident, $fused:ident) => {
         #[target_feature(enable = $features)]

@@ -1,5 +1,5 @@
-//! Tiles of numbers. With three panels, 24 of the 32 registers of AVX-512 hold sums; with two, 8 of the 16 of AVX2, where the
-//! compiler keeps a sum of three panels in memory.
+//! Tiles of numbers. With three panels, 24 of the 32 registers of AVX-512 hold sums; with two, 8 of
+//! the 16 of AVX2, where the compiler keeps a sum of three panels in memory.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
@@ -10,14 +10,16 @@ use std::mem::transmute;
 
 use crate::lanes::{Edge, Left, depth};
 
-/// Weights are read once after the other, and are asked for so many numbers ahead (a page): the machine itself looks no further
-/// than the page's end. It is worth a quarter of the time of a lone text, whose weights come from the third-level cache.
+/// Weights are read once after the other, and are asked for so many numbers ahead (a page): the
+/// machine itself looks no further than the page's end. It is worth a quarter of the time of a lone
+/// text, whose weights come from the third-level cache.
 const AHEAD: usize = 1_024;
 
-/// Defines a tile of numbers; `CONTIGUOUS` where the numbers of a column lie side by side on the left.
+/// Defines a tile of numbers; `CONTIGUOUS` where the numbers of a column lie side by side on the
+/// left.
 ///
-/// Vectors are transmuted and not loaded through pointers, since the latter is checked again and again in builds with debug
-/// assertions.
+/// Vectors are transmuted and not loaded through pointers, since the latter is checked again and
+/// again in builds with debug assertions.
 macro_rules! tile {
     ($name:ident, $features:literal, $lanes:literal, $height:literal, $vector:ty, $fill:ident, $broadcast:ident, $add:ident, $fused:ident) => {
         #[target_feature(enable = $features)]
@@ -47,7 +49,8 @@ macro_rules! tile {
                     line[p] = unsafe { transmute::<[f32; $lanes], $vector>(right[p][k]) };
                 }
                 for h in 0..$height {
-                    // SAFETY: `depth` has found the number of the last column and row to be inside the slice.
+                    // SAFETY: `depth` has found the number of the last column and row to be inside
+                    // the slice.
                     let left = $broadcast(unsafe { _mm_load_ss(column.wrapping_add(rows[h])) });
                     for p in 0..P {
                         total[h][p] = $fused(left, line[p], total[h][p]);

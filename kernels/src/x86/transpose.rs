@@ -1,4 +1,5 @@
-//! Square blocks with rows and columns exchanged, in registers: the compiler would gather the numbers one by one.
+//! Square blocks with rows and columns exchanged, in registers: the compiler would gather the
+//! numbers one by one.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
@@ -7,8 +8,8 @@ use std::arch::x86_64::{
 };
 use std::mem::transmute;
 
-/// Defines the exchange of rows and columns in halves of halves: blocks of so many numbers a side are `$swap`ped across
-/// the diagonal of those twice as large.
+/// Defines the exchange of rows and columns in halves of halves: blocks of so many numbers a side
+/// are `$swap`ped across the diagonal of those twice as large.
 macro_rules! transpose {
     ($name:ident, $features:literal, $lanes:literal, $vector:ty, $zero:ident, $swap:ident, [$($step:literal),*]) => {
         #[target_feature(enable = $features)]
@@ -36,7 +37,8 @@ macro_rules! transpose {
 transpose!(avx512_transpose, "avx512f", 16, __m512, _mm512_setzero_ps, avx512_swap, [8, 4, 2, 1]);
 transpose!(avx2_transpose, "avx2", 8, __m256, _mm256_setzero_ps, avx2_swap, [4, 2, 1]);
 
-/// The first row with the second one's numbers in every other run of STEP, and the second with the first one's in the others.
+/// The first row with the second one's numbers in every other run of STEP, and the second with the
+/// first one's in the others.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn avx512_swap<const STEP: usize>(first: __m512, second: __m512) -> (__m512, __m512) {

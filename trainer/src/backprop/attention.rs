@@ -9,7 +9,8 @@ use kernels::{Matrix, Output, multiply, softmax, sum_of, vectorised};
 use super::dropout::drop_out;
 use super::rows::Rows;
 
-/// The attention of one layer to one batch. Keys and values are (tokens, heads · d); queries and results are (rows, heads · d).
+/// The attention of one layer to one batch. Keys and values are (tokens, heads · d); queries and
+/// results are (rows, heads · d).
 #[derive(Clone, Copy)]
 pub(super) struct Attention<'a> {
     /// Cumulative lengths of the texts.
@@ -43,7 +44,8 @@ impl Attention<'_> {
 
     /// The gradients of the operands from that of the result.
     ///
-    /// The probabilities are computed again rather than kept: they cost a fifth of the products here.
+    /// The probabilities are computed again rather than kept: they cost a fifth of the products
+    /// here.
     pub fn backward(
         &self,
         operands: Operands<&[f32]>,
@@ -107,7 +109,8 @@ impl Attention<'_> {
     }
 }
 
-/// The number of the first attention probability of each text: what dropout masks count by. A text of `n` tokens has `heads · n²`.
+/// The number of the first attention probability of each text: what dropout masks count by. A text
+/// of `n` tokens has `heads · n²`.
 fn first_scores(starts: &[usize], heads: usize) -> impl Iterator<Item = usize> {
     starts.windows(2).scan(0, move |next, pair| {
         let first = *next;

@@ -6,14 +6,15 @@ use bert::Parameters;
 
 use super::rows::add_to;
 
-/// The gradients of all parameters that are variables, on the CPU, in the order of their names: memory that is written anew at
-/// each step.
+/// The gradients of all parameters that are variables, on the CPU, in the order of their names:
+/// memory that is written anew at each step.
 #[derive(Debug)]
 pub(crate) struct Gradients {
     values: Vec<Vec<f32>>,
     /// Which have been written since they were cleared; what the others hold counts as 0.
     written: Vec<bool>,
-    /// Of each table the rows that may not be 0, where those are known: a batch touches few rows of a large vocabulary.
+    /// Of each table the rows that may not be 0, where those are known: a batch touches few rows of
+    /// a large vocabulary.
     touched: Vec<Option<Vec<usize>>>,
 }
 
@@ -42,7 +43,8 @@ impl Gradients {
 
     /// Adds to rows of the gradient of a table, any number of times each.
     ///
-    /// What is added to a row is summed for itself first, so that the sum over shards does not depend on who adds them up.
+    /// What is added to a row is summed for itself first, so that the sum over shards does not
+    /// depend on who adds them up.
     pub(super) fn add_rows(&mut self, slot: usize, width: usize, rows: impl Iterator<Item = usize>, values: &[f32]) {
         let table = &mut self.values[slot];
         if !self.written[slot] {
@@ -98,7 +100,8 @@ impl Gradients {
         self.written.iter().position(|written| !written)
     }
 
-    /// A gradient's memory, and whether what is in it shall be added to; for as long as others write to it.
+    /// A gradient's memory, and whether what is in it shall be added to; for as long as others
+    /// write to it.
     pub(super) fn lend(&mut self, slot: usize) -> (Vec<f32>, bool) {
         (take(&mut self.values[slot]), self.written[slot])
     }

@@ -108,7 +108,8 @@ impl Head {
         Ok(())
     }
 
-    /// The gradients of the parameters, from what the last layer gave each shard, and the shard's trace.
+    /// The gradients of the parameters, from what the last layer gave each shard, and the shard's
+    /// trace.
     pub fn learn(&self, shards: &[(&[f32], &HeadTrace)], gradients: &mut Gradients) -> Result<()> {
         let classifier = shards.iter().map(|(_, trace)| (&*trace.logits_gradient, &*trace.classified));
         let mut lessons = vec![Lesson { linear: &self.classifier, shards: classifier.collect() }];

@@ -118,7 +118,8 @@ impl Layer {
         self.output_norm.forward(output_normal, attended, self.branch(pass, Site::Output), y)
     }
 
-    /// Turns the gradient of what came out into that of what went in, the latter only if somebody `needs_input`.
+    /// Turns the gradient of what came out into that of what went in, the latter only if somebody
+    /// `needs_input`.
     pub fn backward(
         &self,
         pass: Pass,

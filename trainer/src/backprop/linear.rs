@@ -1,5 +1,5 @@
-//! The linear layer, forward and backward: `y = x · weightᵀ + bias` for `x` (rows, inputs), `weight` (outputs, inputs) as PyTorch
-//! stores it, `bias` (outputs) and `y` (rows, outputs).
+//! The linear layer, forward and backward: `y = x · weightᵀ + bias` for `x` (rows, inputs),
+//! `weight` (outputs, inputs) as PyTorch stores it, `bias` (outputs) and `y` (rows, outputs).
 
 use std::ops::Range;
 
@@ -21,7 +21,8 @@ pub(super) struct Linear {
     slots: Option<[usize; 2]>,
 }
 
-/// What a linear layer's parameters learn from: of each shard, the gradient of what it gave and what it was given.
+/// What a linear layer's parameters learn from: of each shard, the gradient of what it gave and
+/// what it was given.
 pub(super) struct Lesson<'a> {
     pub linear: &'a Linear,
     pub shards: Vec<(&'a [f32], &'a [f32])>,
@@ -109,7 +110,8 @@ pub(super) fn learn(lessons: &[Lesson], gradients: &mut Gradients, threads: usiz
     Ok(())
 }
 
-/// Some rows of the gradient of a layer's weight, and as many values of its bias's: threads share a layer by its outputs.
+/// Some rows of the gradient of a layer's weight, and as many values of its bias's: threads share a
+/// layer by its outputs.
 struct OutputRows<'a> {
     /// Which they are.
     rows: Range<usize>,
@@ -120,9 +122,11 @@ struct OutputRows<'a> {
 }
 
 impl OutputRows<'_> {
-    /// The gradients from those of `y`, for the `x` that it came from; added to what is there, or in its place.
+    /// The gradients from those of `y`, for the `x` that it came from; added to what is there, or
+    /// in its place.
     ///
-    /// What is added is summed for itself first, so that the sum over several `x` does not depend on who adds them up.
+    /// What is added is summed for itself first, so that the sum over several `x` does not depend
+    /// on who adds them up.
     fn backward(&mut self, y_gradient: &[f32], x: &[f32], add: bool) {
         let (tokens, inputs) = (y_gradient.len() / self.outputs, self.weight.len() / self.rows.len());
         let y_gradient = &y_gradient[self.rows.start..];

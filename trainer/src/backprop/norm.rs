@@ -1,4 +1,5 @@
-//! Residual connection and LayerNorm in one, forward and backward: `norm(residual + dropout(branch))`.
+//! Residual connection and LayerNorm in one, forward and backward:
+//! `norm(residual + dropout(branch))`.
 
 use anyhow::Result;
 use bert::{Mask, ModelConfig, Parameters};
@@ -136,8 +137,8 @@ vectorised! {
 }
 
 vectorised! {
-    /// Turns the gradient of the results into that of the residual, writes that of the branch, and adds to those of weight
-    /// and bias.
+    /// Turns the gradient of the results into that of the residual, writes that of the branch, and
+    /// adds to those of weight and bias.
     fn add_norm_backward(
         normal: &Normal,
         weight: &[f32],

@@ -1,5 +1,5 @@
-//! The vectors of all tokens to one a text, forward and backward. BERT's own pooling, a dense layer over `[CLS]`, is a linear
-//! layer and no concern of this file.
+//! The vectors of all tokens to one a text, forward and backward. BERT's own pooling, a dense layer
+//! over `[CLS]`, is a linear layer and no concern of this file.
 
 use std::ops::Range;
 
@@ -83,7 +83,8 @@ impl<'a> Texts<'a> {
         self.rows[range].chunks_exact(self.width)
     }
 
-    /// Where the greatest value of each column of each text stands; the first of equals, and a NaN before any number.
+    /// Where the greatest value of each column of each text stands; the first of equals, and a NaN
+    /// before any number.
     fn greatest(self) -> impl Iterator<Item = usize> + 'a {
         let Self { rows, width, .. } = self;
         self.ranges().flat_map(move |range| {

@@ -1,4 +1,5 @@
-//! Rows of matrices: those that a matrix has of a batch's tokens, and those of a table, forward and backward.
+//! Rows of matrices: those that a matrix has of a batch's tokens, and those of a table, forward and
+//! backward.
 
 use kernels::vectorised;
 

@@ -20,7 +20,8 @@ fn tiny(pooling: Pooling) -> ModelConfig {
     }
 }
 
-/// Texts and classes of two shards: of one token, of less and more than a vector register, of more than two.
+/// Texts and classes of two shards: of one token, of less and more than a vector register, of more
+/// than two.
 fn shards() -> [(TokenBatch, Vec<u32>); 2] {
     let text = |length: usize| (0..length).map(|token| (token * 7 % 29 + 1) as u32).collect::<Vec<u32>>();
     [
@@ -39,7 +40,8 @@ fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// What the model says, by what: the logits of the shards, and the sum of their gradients by parameter.
+/// What the model says, by what: the logits of the shards, and the sum of their gradients by
+/// parameter.
 type Found = Vec<(String, Vec<f32>)>;
 
 /// By candle over the reference.
