@@ -35,7 +35,7 @@ fn verify(directory: &Path, model: &Model) -> Result<()> {
 /// The model of a fetched checkpoint, tried once.
 pub fn open(directory: &Path, model: &Model, device: DeviceChoice) -> Result<Classifier> {
     let classifier = Classifier::open(directory, &device.open()?)?;
-    let labels = classifier.labels().names();
+    let labels = classifier.classes().names();
     ensure!(labels == model.labels, "the checkpoint has the labels {labels:?}, the registry says {:?}", model.labels);
     classifier.canary()?;
     Ok(classifier)

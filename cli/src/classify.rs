@@ -160,7 +160,7 @@ impl Answers {
     }
 
     fn insert(&self, prediction: &Prediction, fields: &mut Map<String, Value>) {
-        let labels = self.classifier.labels();
+        let labels = self.classifier.classes();
         let (best, score) = prediction.best();
         fields.insert("label".to_owned(), labels.name(best).into());
         fields.insert("score".to_owned(), json!(score));

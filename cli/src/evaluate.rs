@@ -47,7 +47,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     if let Some(tokens) = arguments.max_length {
         classifier = classifier.with_max_length(tokens);
     }
-    let classes = Classes::of_model(classifier.labels().names());
+    let classes = Classes::of_model(classifier.classes().names());
     let examples = classes.examples(&rows).with_context(|| arguments.data.display().to_string())?;
     let evaluation = trainer::evaluate(&classifier, &examples)?;
     if arguments.json {

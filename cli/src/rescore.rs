@@ -142,7 +142,7 @@ impl Rescore {
             let answers = classifier.classify(&texts)?;
             let rescored = keys.into_iter().zip(answers).map(|(key, answer)| {
                 let (best, score) = answer.best();
-                let label = classifier.labels().name(best).into();
+                let label = classifier.classes().name(best).into();
                 Rescored { key, label, score, scores: answer.scores, version, precision: classifier.precision().name() }
             });
             Ok(rescored.collect())

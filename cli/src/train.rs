@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use classifier::DeviceChoice;
-use classifier::model::Pooling;
+use classifier::Pooling;
 use trainer::report::Report;
 use trainer::tensorboard::EventFile;
 use trainer::{Base, BestBy, ClassWeights, Dataset, ProductPrecision, Replica, Settings, Trained};

@@ -70,7 +70,7 @@ fn believed(
 ) -> Result<Vec<Prediction>> {
     let predictions = caught(|| pass(model))?;
     ensure!(predictions.len() == texts, "{} predictions for {texts} texts", predictions.len());
-    let classes = model.labels().len();
+    let classes = model.classes().len();
     for Prediction { scores } in &predictions {
         ensure!(scores.len() == classes, "{} scores for {classes} classes", scores.len());
         ensure!(scores.iter().all(|score| score.is_finite()), "a score that is no number");

@@ -26,7 +26,7 @@ pub(crate) fn check(model: &mut dyn Model, manifest: &Manifest) -> Result<()> {
     let predictions = model.classify(&texts)?;
     for (Golden { text, label }, prediction) in golden.iter().zip(predictions) {
         let (best, score) = prediction.best();
-        let said = model.labels().name(best);
+        let said = model.classes().name(best);
         ensure!(said == label, "the golden text {text:?} must be {label}, the model says {said} ({score:.2})");
     }
     Ok(())

@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use classifier::{Labels, Prediction};
+use classifier::{Classes, Prediction};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
@@ -132,7 +132,7 @@ async fn answer(service: &Service, inputs: Inputs) -> Result<Scores, Refusal> {
     Ok(if several { Scores::Several(scores) } else { Scores::One(scores.remove(0)) })
 }
 
-fn sorted(labels: &Labels, prediction: &Prediction) -> Vec<Scored> {
+fn sorted(labels: &Classes, prediction: &Prediction) -> Vec<Scored> {
     let scored = prediction.scores.iter().zip(labels.names());
     let mut scored: Vec<_> = scored.map(|(&score, label)| Scored { label: label.clone(), score }).collect();
     scored.sort_by(|one, other| other.score.total_cmp(&one.score));

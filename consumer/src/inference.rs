@@ -33,7 +33,7 @@ pub(crate) struct PredictJob {
 
 /// The class names, and a prediction for each text.
 pub(crate) struct Answer {
-    pub labels: classifier::Labels,
+    pub labels: classifier::Classes,
     pub predictions: Vec<Prediction>,
 }
 
@@ -128,7 +128,7 @@ impl Inference {
     fn predict(&mut self, job: PredictJob) {
         let texts: Vec<&str> = job.texts.iter().map(String::as_str).collect();
         let predictions = attempt(self.model.as_mut(), &texts);
-        let labels = self.model.labels().clone();
+        let labels = self.model.classes().clone();
         // Nobody may be waiting any more.
         let _ = job.reply.send(predictions.map(|predictions| Answer { labels, predictions }));
     }
@@ -275,7 +275,7 @@ enum Waited {
 
 /// The class names, shared by all rows that they are written to.
 fn names(model: &dyn Model) -> Vec<Arc<str>> {
-    model.labels().names().iter().map(|name| name.as_str().into()).collect()
+    model.classes().names().iter().map(|name| name.as_str().into()).collect()
 }
 
 impl Section {

@@ -1,4 +1,4 @@
-use classifier::Labels;
+use classifier::Classes;
 use proptest::prelude::*;
 use store::{Epoch, NextOffset, Version};
 
@@ -11,7 +11,7 @@ use crate::tokenize::Tokens;
 
 /// Labels a text by its length; fails, panics or talks nonsense at texts that say so.
 struct Faulty {
-    labels: Labels,
+    labels: Classes,
     broken: bool,
     breaks_after: usize,
     calls: usize,
@@ -19,12 +19,12 @@ struct Faulty {
 
 impl Faulty {
     fn new() -> Self {
-        Self { labels: Labels::new(["short", "long"]), broken: false, breaks_after: usize::MAX, calls: 0 }
+        Self { labels: Classes::new(["short", "long"]), broken: false, breaks_after: usize::MAX, calls: 0 }
     }
 }
 
 impl Model for Faulty {
-    fn labels(&self) -> &Labels {
+    fn classes(&self) -> &Classes {
         &self.labels
     }
 
@@ -87,8 +87,8 @@ fn one_bad_record_of_a_thousand_costs_few_forward_passes() {
 struct Reader(Faulty);
 
 impl Model for Reader {
-    fn labels(&self) -> &Labels {
-        self.0.labels()
+    fn classes(&self) -> &Classes {
+        self.0.classes()
     }
 
     fn max_length(&self) -> usize {
@@ -129,8 +129,8 @@ struct OnDevice {
 }
 
 impl Model for OnDevice {
-    fn labels(&self) -> &Labels {
-        self.model.labels()
+    fn classes(&self) -> &Classes {
+        self.model.classes()
     }
 
     fn max_length(&self) -> usize {
@@ -189,8 +189,8 @@ impl Numbered {
 }
 
 impl Model for Numbered {
-    fn labels(&self) -> &Labels {
-        self.model.labels()
+    fn classes(&self) -> &Classes {
+        self.model.classes()
     }
 
     fn max_length(&self) -> usize {

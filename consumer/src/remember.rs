@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Result;
-use classifier::{Labels, Prediction};
+use classifier::{Classes, Prediction};
 use lru::LruCache;
 use store::Version;
 
@@ -26,8 +26,8 @@ impl Remembering {
 }
 
 impl Model for Remembering {
-    fn labels(&self) -> &Labels {
-        self.model.labels()
+    fn classes(&self) -> &Classes {
+        self.model.classes()
     }
 
     fn max_length(&self) -> usize {
@@ -81,10 +81,10 @@ mod tests {
     use super::*;
 
     /// Says how often it was asked.
-    struct Counting(Labels, Arc<AtomicUsize>);
+    struct Counting(Classes, Arc<AtomicUsize>);
 
     impl Model for Counting {
-        fn labels(&self) -> &Labels {
+        fn classes(&self) -> &Classes {
             &self.0
         }
 
@@ -105,7 +105,7 @@ mod tests {
 
     fn remembering(texts: usize) -> (Remembering, Arc<AtomicUsize>, Arc<Metrics>) {
         let (asked, metrics) = (Arc::new(AtomicUsize::new(0)), Arc::new(Metrics::new()));
-        let model = Box::new(Counting(Labels::new(["good", "bad"]), asked.clone()));
+        let model = Box::new(Counting(Classes::new(["good", "bad"]), asked.clone()));
         (Remembering::new(model, NonZeroUsize::new(texts).unwrap(), metrics.clone()), asked, metrics)
     }
 

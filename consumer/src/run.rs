@@ -95,7 +95,7 @@ impl Consumer {
         let (model, models) = self.model(source, &store).await?;
         self.metrics.serves(model.version(), &self.config.device.to_string());
         let version = model.version().0;
-        tracing::info!(version, labels = ?model.labels().names(), device = %self.config.device, "the model is ready");
+        tracing::info!(version, labels = ?model.classes().names(), device = %self.config.device, "the model is ready");
         let Some(stream) = self.find_stream().await? else {
             return Ok(None);
         };

@@ -100,7 +100,7 @@ fn open(
     let device = device.open().with_context(|| format!("cannot open the device {device}"))?;
     let manifest = Manifest::read(directory)?;
     let mut champion = Champion::open(directory, registered.version, &device, precision)?;
-    let labels = champion.labels().names();
+    let labels = champion.classes().names();
     if labels != registered.labels {
         return Err(Refusal::for_good(anyhow::anyhow!(
             "the checkpoint has the labels {labels:?}, the registry says {:?}",

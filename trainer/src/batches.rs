@@ -3,7 +3,8 @@
 use crate::random::{Purpose, Random};
 use crate::settings::Settings;
 
-/// Batches that are sorted by length together: enough that lengths are similar, few enough that the order stays random.
+/// Batches that are sorted by length together: enough that lengths are similar, few enough that the
+/// order stays random.
 const WINDOW: usize = 50;
 
 /// A tokenized example.
@@ -15,7 +16,8 @@ pub(crate) struct Sample {
     pub label: u32,
 }
 
-/// The texts of every step of a run: a function of the seed and the step, so that a run can go on at any.
+/// The texts of every step of a run: a function of the seed and the step, so that a run can go on
+/// at any.
 pub(crate) struct Order<'a> {
     samples: &'a [Sample],
     settings: &'a Settings,
@@ -47,7 +49,8 @@ impl<'a> Order<'a> {
     }
 }
 
-/// One pass over the samples: every index once, in batches of similar length that come in random order.
+/// One pass over the samples: every index once, in batches of similar length that come in random
+/// order.
 pub(crate) fn epoch(samples: &[Sample], batch_size: usize, random: &mut Random) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..samples.len()).collect();
     random.shuffle(&mut order);

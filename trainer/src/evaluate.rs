@@ -23,5 +23,5 @@ pub(crate) fn evaluate_samples(classifier: &Classifier, samples: &[Sample]) -> R
 
 fn compare(classifier: &Classifier, truth: &[usize], predictions: &[Prediction]) -> Evaluation {
     let scores: Vec<Vec<f32>> = predictions.iter().map(|prediction| prediction.scores.clone()).collect();
-    Evaluation::of_scores(classifier.labels().names(), truth, &scores)
+    Evaluation::of_scores(classifier.classes().names(), truth, &scores)
 }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use bert::checkpoint::Checkpoint;
+use bert::{Dropout, Parameters};
 use candle_core::Device;
 use classifier::Classifier;
-use classifier::checkpoint::Checkpoint;
-use classifier::model::{Dropout, Parameters};
 use serde::Serialize;
 
 use crate::batches::Order;
@@ -16,14 +16,14 @@ use crate::dataset::Dataset;
 use crate::evaluate::evaluate_samples;
 use crate::fingerprint::Fingerprint;
 use crate::gradient::{Gradients, Model, Pass};
-use crate::learner::Learner;
 use crate::loss::Loss;
 use crate::metrics::Evaluation;
 use crate::replicas::Replicas;
+use crate::saved_state::{EpochLoss, Position, SavedState};
 use crate::schedule;
 use crate::settings::{Base, Settings};
 use crate::start::Start;
-use crate::state::{EpochLoss, Position, State};
+use crate::training_state::TrainingState;
 
 /// The size of a run, known before its first step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,7 +52,8 @@ pub struct Head {
     pub intermediate_size: usize,
     /// Names of the classes, in the order of the model's outputs.
     pub labels: Vec<String>,
-    /// Parameters that the base did not have, made from the seed; empty where the whole model is new.
+    /// Parameters that the base did not have, made from the seed; empty where the whole model is
+    /// new.
     pub initialised: Vec<String>,
 }
 
@@ -117,21 +118,23 @@ pub struct Summary {
     pub texts_per_second: f64,
 }
 
-/// Fits a classifier and writes the best checkpoint of the run to `out`; the last few are kept in `out.checkpoints`.
+/// Fits a classifier and writes the best checkpoint of the run to `out`; the last few are kept in
+/// `out.checkpoints`.
 ///
-/// Where the settings name a directory for the state, a run that was killed goes on from there and ends with the same bits.
+/// Where the settings name a directory for the state, a run that was killed goes on from there and
+/// ends with the same bits.
 ///
 /// # Errors
-/// Settings, data or a base that do not fit; an `out` that exists; the state of another run; a loss that is no number any
-/// more; an error of `progress`.
+/// Settings, data or a base that do not fit; an `out` that exists; the state of another run; a loss
+/// that is no number any more; an error of `progress`.
 pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut Watch) -> Result<Summary> {
     settings.check()?;
     let started = Instant::now();
-    let goes_on = settings.state.as_deref().is_some_and(State::is_in);
+    let goes_on = settings.state.as_deref().is_some_and(SavedState::is_in);
     let mut checkpoints = Checkpoints::new(out, settings, goes_on)?;
     let start = Start::new(settings, dataset, base)?;
     let mut run = Run::new(settings, dataset, &start)?;
-    let state = State::new(settings, &start)?;
+    let state = SavedState::new(settings, &start)?;
     let (first, mut losses) = run.resume(&state, &mut checkpoints)?;
     progress(&Progress::Started(&run.head))?;
     if goes_on {
@@ -154,7 +157,7 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
         let is_due = run.evaluates_after(step);
         if is_due {
             if !start.valid.is_empty() {
-                let learned = run.learner.learned();
+                let learned = run.training.learned();
                 let evaluation = evaluate(&start, &learned)?;
                 let best = checkpoints.offer(step, &evaluation, snapshot(&start, &learned)?)?;
                 progress(&Progress::Evaluated { step, evaluation: &evaluation, best })?;
@@ -167,7 +170,7 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
         }
     }
 
-    let best = checkpoints.finish(step, snapshot(&start, &run.learner.learned())?)?;
+    let best = checkpoints.finish(step, snapshot(&start, &run.training.learned())?)?;
     state.remove()?;
     Ok(Summary {
         checkpoint: out.to_owned(),
@@ -182,7 +185,8 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
     })
 }
 
-/// Takes the same steps as a [`fit`] elsewhere that is the first of several replicas; it alone evaluates and writes.
+/// Takes the same steps as a [`fit`] elsewhere that is the first of several replicas; it alone
+/// evaluates and writes.
 ///
 /// # Errors
 /// As [`fit`]; the first replica has other settings, texts or another base, or has left.
@@ -209,7 +213,7 @@ struct Run<'a> {
     head: Head,
     order: Order<'a>,
     loss: Loss,
-    learner: Learner,
+    training: TrainingState,
     model: Model,
     gradients: Gradients,
     replicas: Replicas,
@@ -231,17 +235,17 @@ impl<'a> Run<'a> {
             .with_context(|| format!("device {}", settings.device))?;
         let Checkpoint { config, parameters, .. } = &start.checkpoint;
         let best_by = &settings.best_by;
-        ensure!(best_by.is_for(config.labels.names()), "best-by: there is no {best_by} of these classes");
-        let learner = Learner::new(parameters, config, settings, &device)?;
-        let model = Model::new(config, &learner.parameters, settings.precision)?;
+        ensure!(best_by.is_for(config.classes.names()), "best-by: there is no {best_by} of these classes");
+        let training = TrainingState::new(parameters, config, settings, &device)?;
+        let model = Model::new(config, &training.parameters, settings.precision, &device)?;
         let order = Order::new(&start.train, settings);
         Ok(Self {
             settings,
             start,
-            head: Head::new(settings, start, &order, &learner),
+            head: Head::new(settings, start, &order, &training),
             order,
-            loss: Loss::new(settings, &dataset.labels, &config.labels, &start.train)?,
-            learner,
+            loss: Loss::new(settings, &dataset.labels, &config.classes, &start.train)?,
+            training,
             gradients: Gradients::new(&model),
             model,
             replicas: Replicas::gather(settings.replica.as_ref(), &device, || {
@@ -262,7 +266,7 @@ impl<'a> Run<'a> {
         let warmup = (self.settings.warmup_ratio * all as f64).ceil() as usize;
         let learning_rate = self.settings.learning_rate * schedule::linear(step, warmup, all);
         let clip = (self.settings.max_grad_norm / (norm + 1e-6)).min(1.0);
-        self.learner.step(step + 1, &self.gradients, learning_rate, clip)?;
+        self.training.step(step + 1, &self.gradients, learning_rate, clip)?;
         let batches = self.order.of_step(step);
         let texts = || batches.iter().flatten();
         let tokens = texts().map(|index| self.start.train[*index].ids.len()).sum();
@@ -302,39 +306,42 @@ impl<'a> Run<'a> {
             step,
             losses,
             kept: checkpoints.kept().clone(),
-            learner: self.learner.tensors()?,
+            training: self.training.tensors()?,
             best: checkpoints.best().map(|best| best.parameters.clone()),
         })
     }
 
-    /// Goes on where the state says, and tells the other replicas; or writes the first state, so that a run that is killed
-    /// before its first evaluation finds it. Gives the steps taken and the loss of the epoch's texts so far.
-    fn resume(&mut self, state: &State, checkpoints: &mut Checkpoints) -> Result<(usize, EpochLoss)> {
+    /// Goes on where the state says, and tells the other replicas; or writes the first state, so
+    /// that a run that is killed before its first evaluation finds it. Gives the steps taken and
+    /// the loss of the epoch's texts so far.
+    fn resume(&mut self, state: &SavedState, checkpoints: &mut Checkpoints) -> Result<(usize, EpochLoss)> {
         let Some(position) = state.open()? else {
             state.save(&self.position(0, EpochLoss::default(), checkpoints)?)?;
             self.replicas.agree(&0u64.to_le_bytes())?;
             return Ok((0, EpochLoss::default()));
         };
-        self.learner.restore(position.step, &position.learner)?;
+        self.training.restore(position.step, &position.training)?;
         let best = position.best.map(|parameters| {
-            // The figures of the best are computed again: that is exact, and numbers in JSON are not.
+            // The figures of the best are computed again: that is exact, and numbers in JSON are
+            // not.
             let evaluation = evaluate(self.start, &parameters)?;
             anyhow::Ok((evaluation, Checkpoint { parameters, ..self.start.checkpoint.clone() }))
         });
         checkpoints.resume(position.kept, best.transpose()?)?;
         self.replicas.agree(&(position.step as u64).to_le_bytes())?;
         if position.step > 0 {
-            self.replicas.agree(&self.learner.to_bytes()?)?;
+            self.replicas.agree(&self.training.to_bytes()?)?;
         }
         Ok((position.step, position.losses))
     }
 
-    /// What [`resume`](Self::resume) tells the other replicas: the steps taken, and what the learner knows after them.
+    /// What [`resume`](Self::resume) tells the other replicas: the steps taken, and the training
+    /// state after them.
     fn follow(&mut self) -> Result<usize> {
         let step = self.replicas.agree(&[])?;
         let step = u64::from_le_bytes(step.try_into().ok().context("the first replica said no number")?) as usize;
         if step > 0 {
-            self.learner.restore_bytes(step, &self.replicas.agree(&[])?)?;
+            self.training.restore_bytes(step, &self.replicas.agree(&[])?)?;
         }
         Ok(step)
     }
@@ -353,7 +360,7 @@ fn snapshot(start: &Start, parameters: &Parameters) -> Result<Checkpoint> {
 }
 
 impl Head {
-    fn new(settings: &Settings, start: &Start, order: &Order, learner: &Learner) -> Self {
+    fn new(settings: &Settings, start: &Start, order: &Order, training: &TrainingState) -> Self {
         Self {
             examples: start.train.len(),
             valid_examples: start.valid.len(),
@@ -362,11 +369,11 @@ impl Head {
             total_batch_size: settings.batch_size * settings.accumulation_steps,
             accumulation_steps: settings.accumulation_steps,
             optimization_steps: order.steps() * settings.epochs,
-            trainable_parameters: learner.parameters.variables().map(|(_, tensor)| tensor.elem_count()).sum(),
+            trainable_parameters: training.parameters.variables().map(|(_, tensor)| tensor.elem_count()).sum(),
             layers: start.checkpoint.config.num_hidden_layers,
             hidden_size: start.checkpoint.config.hidden_size,
             intermediate_size: start.checkpoint.config.intermediate_size,
-            labels: start.checkpoint.config.labels.names().to_vec(),
+            labels: start.checkpoint.config.classes.names().to_vec(),
             initialised: start.initialised.clone(),
         }
     }

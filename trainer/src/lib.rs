@@ -10,11 +10,11 @@
 //! fit         the training loop, over:
 //!   start       base and data -> a model and tokenized samples
 //!   batches     samples -> batches of similar length, in a seeded order
-//!   gradient    a batch -> loss and gradients, one thread a core
+//!   gradient    a batch -> loss and gradients: on the CPU by backprop, one thread a core; on a GPU by the reference
 //!   replicas    gradients of several processes -> their sum
-//!   learner     gradients -> new weights: optimizer (AdamW), layers (which learn how fast), average
+//!   training_state  gradients -> new weights: optimizer (AdamW), layers (which learn how fast), average
 //!   checkpoints the best model, and the last few
-//!   state       what a run needs to go on after it was killed
+//!   saved_state what a run needs to go on after it was killed
 //! evaluate    a classifier and examples -> metrics
 //! report      what happens in a run -> a page with its curve and confusion matrix; tensorboard -> an event file
 //!
@@ -42,14 +42,16 @@ pub mod fit;
 mod start;
 
 mod average;
+mod backprop;
 mod batches;
 mod gradient;
 mod layers;
-mod learner;
 mod loss;
 mod optimizer;
+mod replica;
 mod replicas;
 pub mod schedule;
+mod training_state;
 
 mod checkpoints;
 mod evaluate;
@@ -57,7 +59,7 @@ mod fingerprint;
 pub mod metrics;
 
 pub mod report;
-mod state;
+mod saved_state;
 pub mod tensorboard;
 
 mod parallel;
@@ -68,5 +70,5 @@ pub use evaluate::evaluate;
 pub use fit::{Head, Progress, Summary, Watch, fit, follow};
 pub use fresh::{Trained, train};
 pub use metrics::{BestBy, Evaluation};
-pub use replicas::Replica;
+pub use replica::Replica;
 pub use settings::{Base, ClassWeights, ProductPrecision, Settings};

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use classifier::linear::{LinearModel, LinearWeights, MAX_UNITS, MODEL_TYPE, NgramRange};
-use classifier::{Classifier, Labels, Prediction};
+use classifier::{Classes, Classifier, Prediction};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -122,7 +122,7 @@ pub(crate) fn save(
 /// The classifier itself, in memory.
 pub(crate) fn learn(settings: &LinearSettings, dataset: &Dataset) -> Result<LinearModel> {
     ensure!(!dataset.train.is_empty(), "there is no text to learn from");
-    let task = Task { labels: Labels::new(&dataset.labels), examples: &dataset.train };
+    let task = Task { labels: Classes::new(&dataset.labels), examples: &dataset.train };
     let texts = vocabulary::read(&dataset.train);
     if texts.len() < FEW {
         return sharpened(&task.separate(&texts, &|_| true, COST)?, sharpness::USUAL);
@@ -152,7 +152,7 @@ fn folds(examples: &[Example], classes: usize) -> Vec<usize> {
 
 /// What is fitted on.
 struct Task<'a> {
-    labels: Labels,
+    labels: Classes,
     examples: &'a [Example],
 }
 
@@ -227,7 +227,7 @@ fn costs(truth: &[usize], classes: usize, cost: f64) -> Vec<f64> {
 fn sharpened(model: &LinearModel, sharpness: f32) -> Result<LinearModel> {
     let mut weights = model.weights().clone();
     weights.weight.iter_mut().chain(&mut weights.bias).for_each(|weight| *weight *= sharpness);
-    Ok(LinearModel::new(model.labels().clone(), model.range(), weights)?)
+    Ok(LinearModel::new(model.classes().clone(), model.range(), weights)?)
 }
 
 #[cfg(test)]
@@ -267,7 +267,7 @@ mod tests {
             assert_eq!(manifest.extra["metrics"]["accuracy"], 1.0);
             let classifier = Classifier::open(&summary.checkpoint, &classifier::Device::Cpu).unwrap();
             let answers = classifier.classify(&["味道好", "味道差"]).unwrap();
-            let names: Vec<&str> = answers.iter().map(|answer| classifier.labels().name(answer.best().0)).collect();
+            let names: Vec<&str> = answers.iter().map(|answer| classifier.classes().name(answer.best().0)).collect();
             assert_eq!(names, ["good", "bad"]);
         }
     }

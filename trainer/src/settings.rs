@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Result, ensure};
-use classifier::model::Pooling;
+use bert::Pooling;
 use classifier::{Device, DeviceChoice};
 use serde::{Serialize, Serializer};
 
 use crate::metrics::BestBy;
-use crate::replicas::Replica;
+use crate::replica::Replica;
 
 /// Where a run starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub enum ProductPrecision {
     Auto,
     /// f32.
     F32,
-    /// bf16, which a GPU multiplies many times faster; on the CPU it is slower, and there to be looked at.
+    /// bf16, which a GPU multiplies many times faster. A CPU does not train in it.
     Bf16,
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use chrono::{TimeDelta, Utc};
-use classifier::{Labels, checkpoint};
+use classifier::{Classes, checkpoint};
 use store::checkpoints::CheckpointStore;
 use store::{LoadStatus, Model, Store, Verdict};
 use trainer::Base;
@@ -119,6 +119,6 @@ async fn serving(store: &Store, champion: &Model) -> Result<Vec<Finding>> {
 
 /// For classes that no base has: it gets a new head, as in a round with new classes.
 fn open_base(directory: &Path) -> Result<()> {
-    checkpoint::Base::open(directory, &Labels::new(["one class", "another"]), None, 0)?;
+    checkpoint::Base::open(directory, &Classes::new(["one class", "another"]), None, 0)?;
     Ok(())
 }

@@ -66,7 +66,7 @@ fn check(source: &Path) -> anyhow::Result<Checked> {
     let manifest = Manifest::verify(directory.path())?;
     Ok(Checked {
         manifest_sha256: Manifest::sha256(directory.path())?,
-        labels: classifier.labels().names().to_vec(),
+        labels: classifier.classes().names().to_vec(),
         metrics: manifest.extra.get("metrics").cloned().unwrap_or_else(|| serde_json::json!({})),
         directory,
     })

@@ -5,26 +5,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
-use classifier::{Labels, Prediction};
+use classifier::{Classes, Prediction};
 use consumer::Model;
 use store::Version;
 
 use crate::world::World;
 
 struct Faulty {
-    labels: Labels,
+    labels: Classes,
     broken: Arc<AtomicBool>,
 }
 
 impl Faulty {
     fn new() -> (Self, Arc<AtomicBool>) {
         let broken = Arc::new(AtomicBool::new(false));
-        (Self { labels: Labels::new(["good", "bad"]), broken: broken.clone() }, broken)
+        (Self { labels: Classes::new(["good", "bad"]), broken: broken.clone() }, broken)
     }
 }
 
 impl Model for Faulty {
-    fn labels(&self) -> &Labels {
+    fn classes(&self) -> &Classes {
         &self.labels
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use classifier::{Labels, Prediction};
+use classifier::{Classes, Prediction};
 use consumer::{Constant, Model, ModelSource};
 use serde_json::{Value, json};
 use store::Version;
@@ -78,8 +78,8 @@ async fn a_ready_consumer_predicts_and_counts() {
 struct Slow(Constant);
 
 impl Model for Slow {
-    fn labels(&self) -> &Labels {
-        self.0.labels()
+    fn classes(&self) -> &Classes {
+        self.0.classes()
     }
 
     fn max_length(&self) -> usize {

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use classifier::Labels;
+use classifier::Classes;
 use classifier::checkpoint::{Checkpoint, Manifest};
-use classifier::model::{ModelConfig, initialise};
 use classifier::tokenizer::Tokenizer;
+use classifier::{ModelConfig, initialise};
 use consumer::ModelSource;
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
@@ -42,7 +42,7 @@ impl Site {
     pub fn checkpoint(&self, seed: u64) -> PathBuf {
         let directory = self.path(&format!("model-{seed}"));
         let tokenizer = tokenizer("很快，好吃。太慢了不来 0123456789");
-        let mut config = ModelConfig::small(tokenizer.vocab_size(), Labels::new(LABELS));
+        let mut config = ModelConfig::small(tokenizer.vocab_size(), Classes::new(LABELS));
         config.hidden_size = 32;
         config.num_hidden_layers = 1;
         config.num_attention_heads = 2;

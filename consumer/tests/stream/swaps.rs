@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use classifier::Labels;
+use classifier::Classes;
 use classifier::linear::{LinearModel, LinearWeights, NgramRange};
 use sqlx::{Connection as _, PgConnection};
 use store::{LoadStatus, Version};
@@ -56,7 +56,7 @@ async fn a_linear_model_serves_like_a_bert_and_gives_way_to_one() {
     let site = Site::new().await;
     let directory = site.path("linear");
     let weights = LinearWeights { bias: vec![0.0, 1.0], ..LinearWeights::default() };
-    let model = LinearModel::new(Labels::new(LABELS), NgramRange(1, 2), weights).unwrap();
+    let model = LinearModel::new(Classes::new(LABELS), NgramRange(1, 2), weights).unwrap();
     model.save(&directory, serde_json::Map::new()).unwrap();
     let linear = site.register(&directory).await;
     site.promote(linear).await;

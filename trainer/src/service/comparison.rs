@@ -98,7 +98,7 @@ impl Comparison {
         model.canary()?;
         let classify = |texts: &[&str]| model.classify(texts);
         let class = |prediction: &Prediction| {
-            let name = model.labels().name(prediction.best().0);
+            let name = model.classes().name(prediction.best().0);
             self.dataset.dataset.labels.iter().position(|class| class == name)
         };
         let right = |(prediction, example): &(Prediction, &Example)| class(prediction) == Some(example.label);
@@ -112,12 +112,12 @@ impl Comparison {
         let golden = self.golden.iter().zip(golden).map(|(row, prediction)| Golden {
             text: row.text.clone(),
             label: row.label.trim().to_owned(),
-            answer: model.labels().name(prediction.best().0).to_owned(),
+            answer: model.classes().name(prediction.best().0).to_owned(),
         });
         Ok(Answered {
             directory: directory.to_owned(),
             kind: model.kind(),
-            labels: model.labels().names().to_vec(),
+            labels: model.classes().names().to_vec(),
             valid,
             answers: Answers {
                 classes: predictions.iter().map(class).collect(),
