@@ -8,7 +8,7 @@ set -euo pipefail
 
 checkpoint=$(realpath "$1") reviews=$(realpath "$2")
 cd "$(dirname "$0")/.."
-cargo build --quiet --locked --workspace
+cargo build --quiet --locked --package cli --package trainer
 programs=$(realpath "${CARGO_TARGET_DIR:-target}/debug")
 work=$(mktemp --directory)
 trap 'rm -rf "$work"' EXIT

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What scikit-learn reaches on the folds of `trainer/examples/budgets.rs`, and what each idea in our recipe is worth.
+"""What scikit-learn reaches on the folds of `bench budgets`, and what each idea in our recipe is worth.
 
 usage: budgets.py waimai_10k.csv [ROW ...]     (needs scikit-learn; a minute a row)
 

@@ -7,11 +7,11 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use classifier::DeviceChoice;
 use consumer::{Constant, ModelSource};
+use publisher::kafka::KafkaArguments;
 use store::{Store, Version};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::kafka::KafkaArguments;
 use crate::measure::memory;
 
 /// How often Postgres is asked how far the stream is when it is near its end: what the figures may be late by.
