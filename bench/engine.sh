@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The engine beside the best of what one would use instead, at 4 x 256, 4 x 512 and 12 x 768, in one
-# call on one idle machine (bench/peers/engine.py). Under 12 minutes on two cores once WORK is filled.
+# call on one idle machine (bench/peers/engine.py). Under 12 minutes on two cores once WORK is
+# filled.
 #
 # usage: bench/engine.sh TEXTS.csv ENCODER WORK          TEXTS.csv has the columns `label`, `review`
 #
@@ -12,7 +13,7 @@
 # PROGRAM: labelstream, by default target/debug/labelstream, built first. MODELS: which.
 set -euo pipefail
 
-[ $# = 3 ] || { sed -n 2,14p "$0" >&2 && exit 2; }
+[ $# = 3 ] || { sed '1d;/^[^#]/,$d' "$0" >&2 && exit 2; }
 texts=$(realpath "$1") encoder=$(realpath "$2") work=$(mkdir -p "$3" && realpath "$3")
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} peers=bench/peers

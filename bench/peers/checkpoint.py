@@ -4,16 +4,20 @@
 usage: checkpoint.py base CHECKPOINT DIR [TEXTS.csv]    a BERT-base (12 x 768) of random weights with the tokenizer of CHECKPOINT
        checkpoint.py head ENCODER DIR [TEXTS.csv]       an encoder without a head, such as bge-small-zh, with a random one
 
-With TEXTS.csv the head is scaled and shifted so that half of the texts get each of the two labels and few are near the border: labels
-of two programs can then be compared. Needs: pip install torch transformers
+With TEXTS.csv the head is scaled and shifted so that half of the texts get each of the two labels
+and few are near the border: labels of two programs can then be compared. Needs: pip install torch
+transformers
 """
+
 import argparse
 
 import texts
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=["base", "head"])
     parser.add_argument("source", help="where the tokenizer is from, and with `head` the encoder")
     parser.add_argument("directory")
@@ -21,7 +25,12 @@ def main():
     arguments = parser.parse_args()
 
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        BertConfig,
+        BertForSequenceClassification,
+    )
 
     torch.manual_seed(1)
     classes = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""The same recipe from the same initial weights, by `labelstream train` and by transformers' Trainer: test accuracies, seed by seed.
+"""The same recipe from the same initial weights, by `labelstream train` and by transformers'
+Trainer: test accuracies, seed by seed.
 
 usage: fine_tune.py LABELSTREAM ENCODER DATA_DIRECTORY WORK_DIRECTORY [--seeds 5] [--train-texts 2000] [--threads 1]
 
-LABELSTREAM is the program; ENCODER a pretrained directory without a head, such as all-MiniLM-L6-v2; DATA_DIRECTORY holds
-train_data.csv and test_data.csv (`bench/split.py` makes them of a CSV). Needs transformers, torch and accelerate.
+LABELSTREAM is the program; ENCODER a pretrained directory without a head, such as all-MiniLM-L6-v2;
+DATA_DIRECTORY holds train_data.csv and test_data.csv (`bench/split.py` makes them of a CSV). Needs
+transformers, torch and accelerate.
 
-For each seed a head is drawn and saved with the encoder, and both start from that directory: 3 epochs, batch 32, AdamW 5e-5,
-decay 0.01 on matrices, 10% warm-up, linear decay, clipping at 1.0, at most 64 tokens. Without validation texts the last weights are compared, not the best.
+For each seed a head is drawn and saved with the encoder, and both start from that directory: 3
+epochs, batch 32, AdamW 5e-5, decay 0.01 on matrices, 10% warm-up, linear decay, clipping at 1.0, at
+most 64 tokens. Without validation texts the last weights are compared, not the best.
 """
 import argparse
 import math

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The parts of bench/gpu.sh that are in Python, the peer among them: transformers on a GPU in bf16 with SDPA, all texts tokenized,
-sorted by length and padded to the longest of each batch of 512.
+"""The parts of bench/gpu.sh that are in Python, the peer among them: transformers on a GPU in bf16
+with SDPA, all texts tokenized, sorted by length and padded to the longest of each batch of 512.
 
 usage: gpu.py rate CHECKPOINT TEXTS.csv [--count N]    the peer's rate, tokenizing included
        gpu.py lines TEXTS.csv [--count N]              texts, one a line

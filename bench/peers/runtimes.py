@@ -1,16 +1,16 @@
-"""What one would use instead of labelstream's engine on a CPU: the same BERT in PyTorch, ONNX Runtime and OpenVINO, each in the way that
-its makers recommend.
+"""What one would use instead of labelstream's engine on a CPU: the same BERT in PyTorch, ONNX
+Runtime and OpenVINO, each in the way that its makers recommend.
 
-A peer is a `Peer`: `ways` to classify many batches, of which `engine.py` takes the fastest, and one way to classify a lone one. A batch
-is a dictionary of two arrays (texts, tokens), as `engine.py` makes them; the answer are logits.
+A peer is a `Peer`: `ways` to classify many batches, of which `engine.py` takes the fastest, and one
+way to classify a lone one. A batch is a dictionary of two arrays (texts, tokens), as `engine.py`
+makes them; the answer are logits.
 """
+
 import concurrent.futures
 import dataclasses
-import os
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 
-import numpy as np
 import nncf
 import onnx
 import onnxruntime
@@ -36,7 +36,8 @@ def one_after_the_other(one):
 
 
 def peers(checkpoint, work, threads, calibration):
-    """Name -> Peer. What takes long to make is kept in the directory `work`. `calibration` are batches of one text."""
+    """Name -> Peer. What takes long to make is kept in the directory `work`. `calibration` are
+    batches of one text."""
     torch.set_num_threads(threads)
     files = Files(checkpoint, work, calibration)
     return {
@@ -48,7 +49,8 @@ def peers(checkpoint, work, threads, calibration):
         "onnx_optimized_int8": onnx_(files.optimized_int8, "int8", threads),
         "openvino_f32": openvino_(files.exported, "f32", "f32", threads),
         "openvino_int8": openvino_(files.calibrated_int8, "int8", "f32", threads),
-        # What OpenVINO does where it is not told: bf16 on a machine that has it (AMX), f32 elsewhere.
+        # What OpenVINO does where it is not told: bf16 on a machine that has it (AMX), f32
+        # elsewhere.
         "openvino_bf16": openvino_(files.exported, "bf16", "bf16", threads),
         "openvino_int8_bf16": openvino_(files.calibrated_int8, "int8 and bf16", "bf16", threads),
     }
@@ -83,9 +85,16 @@ class Files:
     def optimized_int8(self):
         # The types behind fused operators are not known to the quantizer.
         f32 = {"DefaultTensorType": onnx.TensorProto.FLOAT}
-        return self.made("optimized-int8.onnx", lambda path: quantize_dynamic(
-            self.optimized, path, weight_type=QuantType.QInt8, per_channel=True, extra_options=f32
-        ))
+        return self.made(
+            "optimized-int8.onnx",
+            lambda path: quantize_dynamic(
+                self.optimized,
+                path,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                extra_options=f32,
+            ),
+        )
 
     @property
     def calibrated_int8(self):
@@ -93,21 +102,34 @@ class Files:
 
     def export(self, path):
         # Attention in single steps, which the optimizer of ONNX Runtime and OpenVINO know again.
-        model = AutoModelForSequenceClassification.from_pretrained(self.checkpoint, attn_implementation="eager").eval()
+        model = AutoModelForSequenceClassification.from_pretrained(
+            self.checkpoint, attn_implementation="eager"
+        ).eval()
         ids = torch.ones((2, 8), dtype=torch.int64)
         torch.onnx.export(
-            model, (ids, torch.ones_like(ids)), path, dynamo=False, input_names=list(INPUTS), output_names=["logits"],
+            model,
+            (ids, torch.ones_like(ids)),
+            path,
+            dynamo=False,
+            input_names=list(INPUTS),
+            output_names=["logits"],
             dynamic_axes={name: {0: "texts", 1: "tokens"} for name in INPUTS},
         )
 
     def optimize(self, path):
         config = AutoModelForSequenceClassification.from_pretrained(self.checkpoint).config
         fused = optimizer.optimize_model(
-            self.exported, model_type="bert", num_heads=config.num_attention_heads, hidden_size=config.hidden_size, opt_level=1
+            self.exported,
+            model_type="bert",
+            num_heads=config.num_attention_heads,
+            hidden_size=config.hidden_size,
+            opt_level=1,
         )
         attention = fused.get_fused_operator_statistics()["Attention"]
         if attention != config.num_hidden_layers:
-            raise RuntimeError(f"ONNX Runtime's optimizer has fused {attention} attentions of {config.num_hidden_layers}")
+            raise RuntimeError(
+                f"ONNX Runtime's optimizer has fused {attention} attentions of {config.num_hidden_layers}"
+            )
         fused.save_model_to_file(path)
 
     def quantize(self, source, path):
@@ -120,8 +142,14 @@ class Files:
         texts = nncf.Dataset(self.calibration)
         model = openvino.convert_model(self.exported)
         openvino.save_model(
-            nncf.quantize(model, texts, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(self.calibration)),
-            path, compress_to_fp16=False,
+            nncf.quantize(
+                model,
+                texts,
+                model_type=nncf.ModelType.TRANSFORMER,
+                subset_size=len(self.calibration),
+            ),
+            path,
+            compress_to_fp16=False,
         )
 
 
@@ -130,7 +158,9 @@ def pytorch(checkpoint):
 
     def one(batch):
         with torch.inference_mode():
-            return model(**{name: torch.from_numpy(array) for name, array in batch.items()}).logits.numpy()
+            return model(
+                **{name: torch.from_numpy(array) for name, array in batch.items()}
+            ).logits.numpy()
 
     return Peer("f32", {"one batch after the other": one_after_the_other(one)}, one)
 
@@ -138,7 +168,12 @@ def pytorch(checkpoint):
 def pytorch_compiled(checkpoint):
     torch._inductor.config.freezing = True
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint).eval()
-    compiled = torch.compile(lambda input_ids, attention_mask: model(input_ids=input_ids, attention_mask=attention_mask).logits, dynamic=True)
+    compiled = torch.compile(
+        lambda input_ids, attention_mask: (
+            model(input_ids=input_ids, attention_mask=attention_mask).logits
+        ),
+        dynamic=True,
+    )
 
     def one(batch):
         # Freezing takes no inference mode.
@@ -166,9 +201,15 @@ def onnx_(file, precision, threads):
 
 def openvino_(file, precision, hint, threads):
     def compiled(performance):
-        return openvino.Core().compile_model(file, "CPU", {
-            "PERFORMANCE_HINT": performance, "INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads,
-        })
+        return openvino.Core().compile_model(
+            file,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": performance,
+                "INFERENCE_PRECISION_HINT": hint,
+                "INFERENCE_NUM_THREADS": threads,
+            },
+        )
 
     throughput, request = compiled("THROUGHPUT"), compiled("LATENCY").create_infer_request()
     queue = openvino.AsyncInferQueue(throughput)
@@ -188,4 +229,8 @@ def openvino_(file, precision, hint, threads):
     def one(batch):
         return request.infer(batch, share_inputs=True)[0].copy()
 
-    return Peer(precision, {"asynchronous queue": queued, "one batch after the other": one_after_the_other(one)}, one)
+    return Peer(
+        precision,
+        {"asynchronous queue": queued, "one batch after the other": one_after_the_other(one)},
+        one,
+    )

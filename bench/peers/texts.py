@@ -1,12 +1,16 @@
 """The CSV files that the scripts of this folder read and write."""
+
 import csv
 
 
 def read(path, count=None):
-    """Texts of the column `text` or `review`, each on one line: `count` of them spread over the file, which is started over where
-    it is shorter."""
+    """Texts of the column `text` or `review`, each on one line: `count` of them spread over the
+    file, which is started over where it is shorter."""
     with open(path, encoding="utf-8-sig", newline="") as file:
-        texts = [" ".join((row.get("text") or row.get("review") or "").split()) for row in csv.DictReader(file)]
+        texts = [
+            " ".join((row.get("text") or row.get("review") or "").split())
+            for row in csv.DictReader(file)
+        ]
     return spread([text for text in texts if text], count)
 
 

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Training steps of labelstream and of PyTorch + transformers, in turn: the same model, texts, tokens and kind of batches.
+"""Training steps of labelstream and of PyTorch + transformers, in turn: the same model, texts,
+tokens and kind of batches.
 
 usage: training.py PROGRAM DATA BASE [--steps 20] [--rounds 3] [--batch-size 32] [--threads 2] [--max-length 128]
 
-PROGRAM is labelstream, DATA a directory with train_data.csv (label, text), BASE a checkpoint directory that both fine-tune: the
-one of a small BERT, or a 12 x 768 of random weights (`checkpoint.py base`). Batches are of texts of similar length from windows of 50 batches, padded to
-their longest in PyTorch; AdamW with the decay on matrices alone, clipping at 1.
-Prints one JSON object; ratios above 1 mean that labelstream is faster, by the clock and by processor time (medians of the rounds;
-on a machine that is busy with other things the latter is the one to trust). Both sides pass over the same texts once;
-which of their batches warm up is each side's chance, so rates in tokens are given too.
+PROGRAM is labelstream, DATA a directory with train_data.csv (label, text), BASE a checkpoint
+directory that both fine-tune: the one of a small BERT, or a 12 x 768 of random weights
+(`checkpoint.py base`). Batches are of texts of similar length from windows of 50 batches, padded to
+their longest in PyTorch; AdamW with the decay on matrices alone, clipping at 1. Prints one JSON
+object; ratios above 1 mean that labelstream is faster, by the clock and by processor time (medians
+of the rounds; on a machine that is busy with other things the latter is the one to trust). Both
+sides pass over the same texts once; which of their batches warm up is each side's chance, so rates
+in tokens are given too.
 """
 import argparse
 import json
@@ -38,7 +41,8 @@ def main():
 
 
 def sample(arguments, directory):
-    """As many texts as the steps take, spread over the file: so both sides pass over the same ones, once each."""
+    """As many texts as the steps take, spread over the file: so both sides pass over the same ones,
+    once each."""
     rows = texts.read_labeled(Path(arguments.data) / "train_data.csv")
     count = (WARM_UP + arguments.steps) * arguments.batch_size
     assert len(rows) >= count, f"{count} texts are needed for so many steps"

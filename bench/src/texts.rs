@@ -8,7 +8,7 @@ use serde_json::json;
 
 /// The texts of a CSV: its column `text` or `review`.
 pub fn read(path: &Path) -> anyhow::Result<Vec<String>> {
-    let read = || {
+    let read = || -> anyhow::Result<Vec<String>> {
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path)?;
         let names: Vec<&str> = reader.headers()?.iter().map(|name| name.trim_start_matches('\u{feff}').trim()).collect();
         let column = ["text", "review"].into_iter().find_map(|text| names.iter().position(|name| *name == text));
