@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# A GPU beside the CPU and beside transformers, in two parts: the machine with the GPU needs no Rust, and the one with Rust no GPU.
+# A GPU beside the CPU and beside transformers, in two parts: the machine with the GPU needs no
+# Rust, and the one with Rust no GPU.
 #
 # usage: bench/gpu.sh build OUT_DIR
 #        bench/gpu.sh measure OUT_DIR CHECKPOINT TEXTS.csv
 #
-# build: with the CUDA toolkit on the PATH (nvcc; CUDA_HOME where it is elsewhere) and CUDA_COMPUTE_CAP the GPU's (90: H100 and
-#   H200; by default that of this machine). The kernels of candle take 15 minutes on two cores, once.
-# measure: CHECKPOINT is a BERT directory, TEXTS.csv has a column `review` or `text`. PYTHON has torch and transformers. First the
-#   labels and logits of GPU and CPU are compared; where they differ it ends. Then the rates: CHECKPOINT over the texts, and a
-#   BERT-base of random weights with CHECKPOINT's tokenizer over the texts and over texts of 25 Chinese characters, each in ROUNDS
-#   rounds of labelstream and transformers in turn, COUNT texts each. Texts that stand twice in the file are left out, because
-#   labelstream computes those of a batch once; it is given 8,192 at a time, fewer than the file should have. Prints one JSON object.
+# build: with the CUDA toolkit on the PATH (nvcc; CUDA_HOME where it is elsewhere) and
+#   CUDA_COMPUTE_CAP the GPU's (90: H100 and H200; by default that of this machine). The kernels of
+#   candle take 15 minutes on two cores, once.
+# measure: CHECKPOINT is a BERT directory, TEXTS.csv has a column `review` or `text`. PYTHON has
+#   torch and transformers. First the labels and logits of GPU and CPU are compared; where they
+#   differ it ends. Then the rates: CHECKPOINT over the texts, and a BERT-base of random weights
+#   with CHECKPOINT's tokenizer over the texts and over texts of 25 Chinese characters, each in
+#   ROUNDS rounds of labelstream and transformers in turn, COUNT texts each. Texts that stand twice
+#   in the file are left out, because labelstream computes those of a batch once; it is given 8,192
+#   at a time, fewer than the file should have. Prints one JSON object.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -45,7 +49,7 @@ measure() {
     peer lines "$texts" --count 5000 >"$work/lines"
     peer distinct "$texts" >"$work/distinct.csv"
     peer cut "$texts" >"$work/cut.csv"
-    peer base "$checkpoint" "$work/base" >&2
+    "$python" "$here/peers/checkpoint.py" base "$checkpoint" "$work/base" >&2
     for device in cpu cuda; do
         labelstream classify --checkpoint "$checkpoint" --device $device --scores "$work/lines" >"$work/$device"
     done
@@ -61,5 +65,5 @@ measure() {
 case ${1:-} in
 build) [ $# = 2 ] && build "$2" ;;
 measure) [ $# = 4 ] && measure "$2" "$3" "$4" ;;
-*) sed -n 2,16p "$0" >&2 && exit 2 ;;
+*) sed '1d;/^[^#]/,$d' "$0" >&2 && exit 2 ;;
 esac

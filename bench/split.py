@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Splits a CSV of labeled texts the way the reference figures were made: by the SHA-256 of the text without white space.
+"""Splits a CSV of labeled texts the way the reference figures were made: by the SHA-256 of the text
+without white space.
 
 usage: split.py FILE.csv DIRECTORY     (the text column is `text` or `review`)
 
-The first 8 hex digits mod 100: below 10 test, 10 to 19 valid, the rest train. Of a repeated text the first row counts.
+The first 8 hex digits mod 100: below 10 test, 10 to 19 valid, the rest train. Of a repeated text
+the first row counts.
 """
 import csv
 import hashlib

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The stream beside a Python loop, between the same Kafka and the same Postgres, one after the other in one call.
-# PYTHON: an interpreter with confluent-kafka and psycopg. COUNT, ROUNDS, PARTITIONS, REVIEWS: see below.
+# The stream beside a Python loop, between the same Kafka and the same Postgres, one after the other
+# in one call. PYTHON: an interpreter with confluent-kafka and psycopg. COUNT, ROUNDS, PARTITIONS,
+# REVIEWS: see below.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

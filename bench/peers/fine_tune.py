@@ -1,25 +1,30 @@
 #!/usr/bin/env python3
-"""The same recipe from the same initial weights, by `labelstream train` and by transformers' Trainer: test accuracies, seed by seed.
+"""The same recipe from the same initial weights, by `labelstream train` and by transformers'
+Trainer: test accuracies, seed by seed.
 
 usage: fine_tune.py LABELSTREAM ENCODER DATA_DIRECTORY WORK_DIRECTORY [--seeds 5] [--train-texts 2000] [--threads 1]
 
-LABELSTREAM is the program; ENCODER a pretrained directory without a head, such as all-MiniLM-L6-v2; DATA_DIRECTORY holds
-train_data.csv and test_data.csv (`bench/split.py` makes them of a CSV). Needs transformers, torch and accelerate.
+LABELSTREAM is the program; ENCODER a pretrained directory without a head, such as all-MiniLM-L6-v2;
+DATA_DIRECTORY holds train_data.csv and test_data.csv (`bench/split.py` makes them of a CSV). Needs
+transformers, torch and accelerate.
 
-For each seed a head is drawn and saved with the encoder, and both start from that directory: 3 epochs, batch 32, AdamW 5e-5,
-decay 0.01 on matrices, 10% warm-up, linear decay, clipping at 1.0, at most 64 tokens. Without validation texts the last weights are compared, not the best.
+For each seed a head is drawn and saved with the encoder, and both start from that directory: 3
+epochs, batch 32, AdamW 5e-5, decay 0.01 on matrices, 10% warm-up, linear decay, clipping at 1.0, at
+most 64 tokens. Without validation texts the last weights are compared, not the best.
 """
 import argparse
-import csv
-import json
 import math
 import random
 import statistics
-import subprocess
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
+from transformers import (
+    AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer, TrainingArguments, set_seed,
+)
+
+import program
+import texts
 
 EPOCHS, BATCH, RATE, DECAY, WARMUP, CLIP, LENGTH = 3, 32, 5e-5, 0.01, 0.1, 1.0, 64
 
@@ -34,26 +39,12 @@ arguments.add_argument("--threads", type=int, default=1)
 arguments = arguments.parse_args()
 torch.set_num_threads(arguments.threads)
 
-
-def read(path):
-    with open(path, newline="", encoding="utf-8") as rows:
-        return list(csv.DictReader(rows))
-
-
-def write(path, rows):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["label", "text"])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 data = arguments.work / "data"
 data.mkdir(parents=True, exist_ok=True)
-train, test = read(arguments.data / "train_data.csv"), read(arguments.data / "test_data.csv")
+train, test = (texts.read_labeled(arguments.data / f"{name}_data.csv") for name in ("train", "test"))
 train = random.Random(0).sample(train, min(arguments.train_texts, len(train)))
-write(data / "train_data.csv", train)
-write(data / "valid_data.csv", [])
-write(data / "test_data.csv", test)
+for name, rows in ("train", train), ("valid", []), ("test", test):
+    texts.write_labeled(data / f"{name}_data.csv", rows)
 names = sorted({row["label"] for row in train})
 tokenizer = AutoTokenizer.from_pretrained(arguments.encoder)
 # Exported with padding to a fixed length, which costs time and changes nothing else.
@@ -82,10 +73,9 @@ def by_labelstream(base, seed):
             "--weight-decay": DECAY, "--warmup-ratio": WARMUP, "--max-grad-norm": CLIP, "--max-length": LENGTH, "--threads": arguments.threads,
             "--save-limit": 0,
         }
-        words = [str(word) for flag in flags.items() for word in flag]
-        subprocess.run([arguments.program, "train", *words, "--json"], check=True, stdout=subprocess.DEVNULL)
-    words = ["--checkpoint", out, "--data", data / "test_data.csv", "--max-length", str(LENGTH), "--json"]
-    return json.loads(subprocess.run([arguments.program, "evaluate", *words], check=True, capture_output=True).stdout)["accuracy"]
+        program.run(arguments.program, "train", *(word for flag in flags.items() for word in flag), "--json")
+    words = ["--checkpoint", out, "--data", data / "test_data.csv", "--max-length", LENGTH, "--json"]
+    return program.run(arguments.program, "evaluate", *words)["accuracy"]
 
 
 def by_transformers(base, seed):

@@ -1,18 +1,16 @@
 #!/usr/bin/env python3
-"""The parts of bench/gpu.sh that are in Python, the peer among them: transformers on a GPU in bf16 with SDPA, all texts tokenized,
-sorted by length and padded to the longest of each batch of 512.
+"""The parts of bench/gpu.sh that are in Python, the peer among them: transformers on a GPU in bf16
+with SDPA, all texts tokenized, sorted by length and padded to the longest of each batch of 512.
 
 usage: gpu.py rate CHECKPOINT TEXTS.csv [--count N]    the peer's rate, tokenizing included
        gpu.py lines TEXTS.csv [--count N]              texts, one a line
        gpu.py distinct TEXTS.csv                       a CSV of the texts, each once
        gpu.py cut TEXTS.csv                            a CSV of distinct texts of 25 characters: 27 tokens to a Chinese BERT
-       gpu.py base CHECKPOINT DIR                      a BERT-base of random weights with the tokenizer of CHECKPOINT
        gpu.py compare CPU CUDA                         answers of `labelstream classify --scores`; fails where they differ
        gpu.py ratio CHECKPOINT NAME                    from the rates on standard input, one JSON object a rate
        gpu.py report                                   one JSON object of those on standard input
 """
 import argparse
-import csv
 import json
 import math
 import statistics
@@ -20,17 +18,10 @@ import subprocess
 import sys
 import time
 
+import texts as files
+
 BATCH = 512
 LOGIT_TOLERANCE = 2e-2
-
-
-def read(path, count=None):
-    """`count` texts spread over the file, which is started over where it is shorter."""
-    with open(path, encoding="utf-8-sig") as file:
-        texts = [" ".join((row.get("review") or row.get("text") or "").split()) for row in csv.DictReader(file)]
-    texts = [text for text in texts if text]
-    stride = max(len(texts) // (count or len(texts)), 1)
-    return [texts[number * stride % len(texts)] for number in range(count or len(texts))]
 
 
 def rate(checkpoint, path, count):
@@ -44,7 +35,7 @@ def rate(checkpoint, path, count):
         checkpoint, dtype=torch.bfloat16, attn_implementation="sdpa"
     )
     model = model.eval().cuda()
-    texts = read(path, count)
+    texts = files.read(path, count)
     length = model.config.max_position_embeddings
 
     @torch.inference_mode()
@@ -70,32 +61,20 @@ def rate(checkpoint, path, count):
     }
 
 
-def base(checkpoint, directory):
-    import torch
-    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
-
-    torch.manual_seed(1)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer))).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-
-
 def cut(path):
     """All texts end to end, cut every 25 characters."""
-    characters = [character for text in read(path) for character in text if "\u4e00" <= character <= "\u9fff"]
+    characters = [character for text in files.read(path) for character in text if "\u4e00" <= character <= "\u9fff"]
     if len(characters) < 25:
         sys.exit("there are no Chinese characters to cut texts from")
-    write("".join(characters[start : start + 25]) for start in range(0, len(characters) - 24, 25))
+    distinct_csv("".join(characters[start : start + 25]) for start in range(0, len(characters) - 24, 25))
 
 
 def distinct(path):
-    write(read(path))
+    distinct_csv(files.read(path))
 
 
-def write(texts):
-    writer = csv.writer(sys.stdout)
-    writer.writerow(["text"])
-    writer.writerows([text] for text in dict.fromkeys(texts))
+def distinct_csv(texts):
+    files.write(sys.stdout, dict.fromkeys(texts))
 
 
 def compare(cpu, cuda):
@@ -157,14 +136,14 @@ def report():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["rate", "lines", "distinct", "cut", "base", "compare", "ratio", "report"])
+    parser.add_argument("part", choices=["rate", "lines", "distinct", "cut", "compare", "ratio", "report"])
     parser.add_argument("paths", nargs="*")
     parser.add_argument("--count", type=int)
     arguments = parser.parse_args()
     if arguments.part == "rate":
         result = rate(*arguments.paths, arguments.count)
     elif arguments.part == "lines":
-        return print("\n".join(read(*arguments.paths, arguments.count)))
+        return print("\n".join(files.read(*arguments.paths, arguments.count)))
     else:
         result = globals()[arguments.part](*arguments.paths)
     if result is not None:

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """What one would write instead: a Python loop from Kafka to Postgres.
 
-confluent-kafka reads batches, a constant stands for the model, psycopg's executemany writes rows, then the offsets are
-committed: at least once, so a crash writes rows twice or not at all unless the primary key catches them. Eight columns,
-no second index, no fence, no dead letters.
+confluent-kafka reads batches, a constant stands for the model, psycopg's executemany writes rows,
+then the offsets are committed: at least once, so a crash writes rows twice or not at all unless the
+primary key catches them. Eight columns, no second index, no fence, no dead letters.
 
-Environment: BROKERS, TOPIC, GROUP, DATABASE_URL, COUNT. Needs confluent-kafka and psycopg. Prints one JSON object.
+Environment: BROKERS, TOPIC, GROUP, DATABASE_URL, COUNT. Needs confluent-kafka and psycopg. Prints
+one JSON object.
 """
 
 import json
@@ -20,11 +21,12 @@ BATCH = 1000
 
 TABLE = """
 create table python_loop (
-    topic text, partition integer, kafka_offset bigint, review_id text, text text, label text, score real,
-    classified_at timestamptz, primary key (topic, partition, kafka_offset))
+    topic text, partition integer, kafka_offset bigint, review_id text, text text, label text,
+    score real, classified_at timestamptz, primary key (topic, partition, kafka_offset))
 """
 INSERT = """
-insert into python_loop (topic, partition, kafka_offset, review_id, text, label, score, classified_at)
+insert into python_loop (topic, partition, kafka_offset, review_id, text, label, score,
+    classified_at)
 values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing
 """
 

@@ -1,28 +1,30 @@
 #!/usr/bin/env python3
-"""Training steps of labelstream and of PyTorch + transformers, in turn: the same model, texts, tokens and kind of batches.
+"""Training steps of labelstream and of PyTorch + transformers, in turn: the same model, texts,
+tokens and kind of batches.
 
 usage: training.py PROGRAM DATA BASE [--steps 20] [--rounds 3] [--batch-size 32] [--threads 2] [--max-length 128]
 
-PROGRAM is labelstream, DATA a directory with train_data.csv (label, text), BASE a checkpoint directory that both fine-tune: the
-one of a small BERT, or transformers' own (`BertForSequenceClassification(BertConfig(vocab_size=21128)).save_pretrained(...)` and a
-vocab.txt make a 12 x 768 to measure with). Batches are of texts of similar length from windows of 50 batches, padded to
-their longest in PyTorch; AdamW with the decay on matrices alone, clipping at 1.
-Prints one JSON object; ratios above 1 mean that labelstream is faster, by the clock and by processor time (medians of the rounds;
-on a machine that is busy with other things the latter is the one to trust). Both sides pass over the same texts once;
-which of their batches warm up is each side's chance, so rates in tokens are given too.
+PROGRAM is labelstream, DATA a directory with train_data.csv (label, text), BASE a checkpoint
+directory that both fine-tune: the one of a small BERT, or a 12 x 768 of random weights
+(`checkpoint.py base`). Batches are of texts of similar length from windows of 50 batches, padded to
+their longest in PyTorch; AdamW with the decay on matrices alone, clipping at 1. Prints one JSON
+object; ratios above 1 mean that labelstream is faster, by the clock and by processor time (medians
+of the rounds; on a machine that is busy with other things the latter is the one to trust). Both
+sides pass over the same texts once; which of their batches warm up is each side's chance, so rates
+in tokens are given too.
 """
 import argparse
-import csv
 import json
-import os
 import random
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import program
+import texts
 
 WARM_UP, WINDOW = 3, 50
 
@@ -39,26 +41,25 @@ def main():
 
 
 def sample(arguments, directory):
-    """As many texts as the steps take, spread over the file: so both sides pass over the same ones, once each."""
-    rows = list(csv.DictReader(open(Path(arguments.data) / "train_data.csv", encoding="utf-8")))
+    """As many texts as the steps take, spread over the file: so both sides pass over the same ones,
+    once each."""
+    rows = texts.read_labeled(Path(arguments.data) / "train_data.csv")
     count = (WARM_UP + arguments.steps) * arguments.batch_size
     assert len(rows) >= count, f"{count} texts are needed for so many steps"
     for name in ("train_data.csv", "valid_data.csv"):
-        with open(directory / name, "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, ["label", "text"])
-            writer.writeheader()
-            writer.writerows({name: rows[len(rows) * index // count][name] for name in writer.fieldnames} for index in range(count))
+        texts.write_labeled(directory / name, [rows[len(rows) * index // count] for index in range(count)])
 
 
 def measure(arguments):
     sides = {"labelstream": [], "torch": []}
     for _ in range(arguments.rounds):
-        sides["labelstream"].append(run([
+        # With as many threads as it is told, whatever its libraries make of the machine.
+        sides["labelstream"].append(program.run(
             arguments.program, "bench", "train", "--data", arguments.data, "--base", arguments.base,
-            "--steps", str(arguments.steps), "--batch-size", str(arguments.batch_size), "--threads", str(arguments.threads),
-            "--max-length", str(arguments.max_length), "--device", "cpu",
-        ]))
-        sides["torch"].append(run([sys.executable, *sys.argv, "--peer"]))
+            "--steps", arguments.steps, "--batch-size", arguments.batch_size, "--threads", arguments.threads,
+            "--max-length", arguments.max_length, "--device", "cpu",
+        ))
+        sides["torch"].append(program.run(sys.executable, *sys.argv, "--peer", TOKENIZERS_PARALLELISM="false"))
     median = {
         side: {name: statistics.median(one[name] for one in rounds) for name in RATES} for side, rounds in sides.items()
     }
@@ -69,12 +70,6 @@ def measure(arguments):
 RATES = ["texts_per_second", "texts_per_processor_second", "tokens_per_second", "tokens_per_processor_second"]
 
 
-def run(command):
-    """The JSON object that a command prints; with as many threads as it was told, whatever its libraries make of the machine."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=os.environ | {"TOKENIZERS_PARALLELISM": "false"})
-    return json.loads(done.stdout)
-
-
 def peer(arguments):
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -82,7 +77,7 @@ def peer(arguments):
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
     random.seed(1)
-    rows = list(csv.DictReader(open(Path(arguments.data) / "train_data.csv", encoding="utf-8")))
+    rows = texts.read_labeled(Path(arguments.data) / "train_data.csv")
     names = sorted({row["label"] for row in rows})
     tokenizer = AutoTokenizer.from_pretrained(arguments.base)
     tokenizer.backend_tokenizer.no_padding()
@@ -119,12 +114,12 @@ def peer(arguments):
     for batch in measured:
         step(batch)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    texts = sum(map(len, measured))
+    count = sum(map(len, measured))
     tokens = sum(len(ids) for batch in measured for ids, _ in batch)
     return {
-        "steps": len(measured), "texts": texts, "tokens": tokens, "seconds": wall, "processor_seconds": processor,
-        "texts_per_second": texts / wall, "tokens_per_second": tokens / wall,
-        "texts_per_processor_second": texts / processor, "tokens_per_processor_second": tokens / processor,
+        "steps": len(measured), "texts": count, "tokens": tokens, "seconds": wall, "processor_seconds": processor,
+        "texts_per_second": count / wall, "tokens_per_second": tokens / wall,
+        "texts_per_processor_second": count / processor, "tokens_per_processor_second": tokens / processor,
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "threads": arguments.threads, "version": torch.__version__,
     }

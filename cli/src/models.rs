@@ -1,12 +1,10 @@
 //! `labelstream models`: the registry of checkpoints, and which of them serves.
 
 mod collect;
-mod register;
 
+use publisher::{promote_over_the_champion, register};
 use serde_json::json;
 use store::{Model, ModelStatus, Store, Version};
-
-pub use register::register;
 
 use crate::database::{CheckpointArguments, DatabaseArguments};
 use crate::print;
@@ -106,12 +104,6 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Promotes, unless somebody else promotes another version at the same moment.
-pub async fn promote_over_the_champion(store: &Store, version: Version, why: &str) -> anyhow::Result<()> {
-    let champion = store.champion().await?.map(|model| model.version);
-    Ok(store.promote(version, why, champion).await?)
 }
 
 async fn list(store: &Store, json: bool) -> anyhow::Result<()> {

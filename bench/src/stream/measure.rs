@@ -7,11 +7,11 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use classifier::DeviceChoice;
 use consumer::{Constant, ModelSource};
+use publisher::kafka::KafkaArguments;
 use store::{Store, Version};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::kafka::KafkaArguments;
 use crate::measure::memory;
 
 /// How often Postgres is asked how far the stream is when it is near its end: what the figures may be late by.
@@ -21,13 +21,21 @@ const FAR_FROM_IT: Duration = Duration::from_millis(250);
 
 /// What every round has in common.
 pub struct Setup<'a> {
+    /// Where the records are.
     pub topic: &'a str,
+    /// The broker.
     pub kafka: &'a KafkaArguments,
+    /// Where rows go.
     pub database_url: &'a str,
+    /// The URL of the checkpoint store.
     pub checkpoints: String,
+    /// Where the consumer keeps fetched checkpoints.
     pub cache: PathBuf,
+    /// Serve a constant in place of a model.
     pub constant: bool,
+    /// Where the model runs.
     pub device: DeviceChoice,
+    /// More flags of the consumer.
     pub flags: &'a [String],
 }
 
@@ -57,7 +65,9 @@ impl Setup<'_> {
 
 /// A consumer at work.
 pub struct Run<'a> {
+    /// To look at what is written.
     pub store: &'a Store,
+    /// Whose positions and rows.
     pub pipeline: String,
     stop: CancellationToken,
     consumer: JoinHandle<anyhow::Result<()>>,
@@ -66,7 +76,9 @@ pub struct Run<'a> {
 /// What a run came to.
 #[derive(serde::Serialize)]
 pub struct Measured {
+    /// The rate from the first claim to the last row.
     pub records_per_second: f64,
+    /// How long that took.
     pub seconds: f64,
     /// Of the whole process, from the first to the last record: see [`Memory`].
     pub memory_mib: Option<Memory>,
@@ -85,6 +97,7 @@ pub struct Memory {
 }
 
 impl<'a> Run<'a> {
+    /// Starts a consumer of that pipeline, which is its group too.
     pub fn start(setup: &Setup, store: &'a Store, pipeline: &str) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let consumer = tokio::spawn(consumer::run(setup.consumer(pipeline)?, setup.model(), stop.clone()));

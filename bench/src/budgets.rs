@@ -1,16 +1,12 @@
 //! How good `labelstream train --base new` is with few labels and with many: five folds of a CSV of labeled texts, a growing
 //! number of training texts, mean accuracy and macro-F1.
 //!
-//! ```sh
-//! cargo run --package trainer --example budgets -- waimai_10k.csv
-//! ```
-//!
 //! The folds are those of the reference figures: the first 8 hex digits of the SHA-256 of the text without white space, mod 5;
 //! of the other folds the first N texts in the order of the rest of the hash. Up to 9,600 texts no network is trained, so the
 //! figures are those of the linear model; `bench/training.sh` has the network's.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -30,16 +26,24 @@ const BUDGETS: [(usize, f64, f64); 5] = [
     (usize::MAX, 0.904, 0.889),
 ];
 
-fn main() -> Result<()> {
-    let file = std::env::args().nth(1).context("usage: budgets FILE.csv")?;
-    let (labels, texts) = read(Path::new(&file))?;
+/// Flags of `bench budgets`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A CSV with the columns `label` and `text` or `review`.
+    #[arg(value_name = "FILE.csv")]
+    file: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let (labels, texts) = read(&arguments.file)?;
     let settings = LinearSettings::default();
     let started = Instant::now();
     println!("| labels | accuracy | scikit-learn | macro-F1 | scikit-learn | loss | seconds a model |");
     println!("|---|---|---|---|---|---|---|");
     for (budget, accuracy, macro_f1) in BUDGETS {
         let runs = (0..FOLDS)
-            .map(|fold| run(&settings, &dataset(&labels, &texts, fold, budget)?))
+            .map(|fold| evaluate(&settings, &dataset(&labels, &texts, fold, budget)?))
             .collect::<Result<Vec<_>>>()?;
         let mean = |value: &dyn Fn(&Run) -> f64| runs.iter().map(value).sum::<f64>() / runs.len() as f64;
         let count = if budget == usize::MAX { "all".to_owned() } else { budget.to_string() };
@@ -103,7 +107,7 @@ fn dataset(labels: &[String], texts: &[Text], fold: u32, budget: usize) -> Resul
     Ok(dataset)
 }
 
-fn run(settings: &LinearSettings, dataset: &Dataset) -> Result<Run> {
+fn evaluate(settings: &LinearSettings, dataset: &Dataset) -> Result<Run> {
     let directory = tempfile::tempdir()?;
     let summary = fit_linear(settings, dataset, &directory.path().join("model"))?;
     let evaluation = summary.evaluation.context("a fold without texts")?;

@@ -1,59 +1,57 @@
-//! `labelstream bench swap`: how long a record takes while the champion changes, beside how long it takes otherwise.
+//! `bench swap`: how long a record takes while the champion changes, beside how long it takes otherwise.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
+use bench::measure::percentile;
+use bench::stream::every;
+use bench::stream::measure::{Run, Setup};
+use bench::texts::record;
+use bench::{servers, texts};
 use classifier::DeviceChoice;
-use serde_json::{Map, json};
+use publisher::kafka::{Cluster, Publisher};
+use serde_json::json;
 use store::{LoadStatus, NextOffset, Store, Version};
 
-use super::servers;
-use super::stream::measure::{Run, Setup};
-use crate::kafka::{Cluster, Publisher};
-use crate::measure::percentile;
-use crate::publish::Pace;
-use crate::reviews::message;
-use crate::{database, models, print, reviews};
-
-/// Flags of `labelstream bench swap`.
+/// Flags of `bench swap`.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The checkpoint that serves first.
-    #[arg(long, env = "LABELSTREAM_CHECKPOINT", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     checkpoint: PathBuf,
 
     /// The one that takes over, and gives way again.
-    #[arg(long, env = "LABELSTREAM_OTHER", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     other: PathBuf,
 
     /// A CSV with a column `text` or `review`.
-    #[arg(long, env = "LABELSTREAM_REVIEWS", value_name = "FILE.csv")]
+    #[arg(long, value_name = "FILE.csv")]
     reviews: PathBuf,
 
     /// Records a second; well below what the stream can keep, else it is the queue that is measured.
-    #[arg(long, env = "LABELSTREAM_RATE", default_value_t = 200.0)]
+    #[arg(long, default_value_t = 200.0)]
     rate: f64,
 
     /// How often the champion changes.
-    #[arg(long, env = "LABELSTREAM_SWAPS", default_value_t = 6)]
+    #[arg(long, default_value_t = 6)]
     swaps: usize,
 
     /// Seconds before the first change, between two, and after the last.
-    #[arg(long, env = "LABELSTREAM_PAUSE", default_value_t = 8.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 8.0, value_name = "SECONDS")]
     pause: f64,
 
     /// Partitions of the topic.
-    #[arg(long, env = "LABELSTREAM_PARTITIONS", default_value_t = 4)]
+    #[arg(long, default_value_t = 4)]
     partitions: i32,
 
     /// Where the model runs: auto, cpu, cuda or cuda:N.
-    #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
 
     /// A flag for the consumer, as --consumer=--reload-interval=60; may be given several times.
-    #[arg(long, env = "LABELSTREAM_CONSUMER", value_name = "FLAG", allow_hyphen_values = true)]
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     consumer: Vec<String>,
 
     #[command(flatten)]
@@ -72,10 +70,10 @@ const AFTERWARDS: TimeDelta = TimeDelta::seconds(1);
 /// Runs the command. What it does goes to standard error, the result to standard output.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     ensure!(arguments.swaps > 0 && arguments.pause >= 2.0, "there is nothing to measure: --swaps, --pause");
-    let texts = reviews::texts(&arguments.reviews)?;
+    let texts = texts::read(&arguments.reviews)?;
     let servers = arguments.servers.clone();
     let servers = tokio::task::spawn_blocking(|| servers::Servers::start(servers)).await??;
-    let store = database::connect(&servers.database_url).await?;
+    let store = Store::connect(&servers.database_url, 2).await?;
     store.migrate().await?;
     let topic = format!("bench-{}", Utc::now().timestamp_millis());
     let cluster = Cluster::connect(&servers.kafka, Duration::from_secs(30)).await?;
@@ -94,7 +92,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let mut versions = Vec::new();
     for checkpoint in [&arguments.checkpoint, &arguments.other] {
-        versions.push(models::register(&store, &setup.checkpoints, checkpoint).await?.version);
+        versions.push(publisher::register(&store, &setup.checkpoints, checkpoint).await?.version);
     }
     ensure!(versions[0] != versions[1], "--checkpoint and --other are the same");
     let mut run = Run::start(&setup, &store, &topic)?;
@@ -123,7 +121,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let taken = changes.iter().map(|change| (change.served - change.from).as_seconds_f64());
     let [during_p99, otherwise_p99] = [p99(&mut during), p99(&mut otherwise)];
-    print::json(&json!({
+    let figures = json!({
         "records": records, "records_per_second": arguments.rate, "swaps": changes.len(),
         "seconds_from_promotion_to_serving": taken.collect::<Vec<_>>(),
         "measured": "from a record's timestamp to the time that Postgres wrote beside its row, in milliseconds; during a \
@@ -132,15 +130,17 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         "otherwise": {"records": otherwise.len(), "p50": percentile(&otherwise, 0.5), "p99": otherwise_p99},
         "p99_during_over_otherwise": during_p99 / otherwise_p99,
         "device": arguments.device.to_string(), "version": env!("CARGO_PKG_VERSION"),
-    }))
+    });
+    println!("{figures}");
+    Ok(())
 }
 
 async fn publish(setup: &Setup<'_>, texts: &[String], rate: f64, records: usize) -> anyhow::Result<()> {
     let publisher = Publisher::open(setup.kafka)?;
-    let pace = Pace::start(Some(rate));
+    let mut due = every(rate);
     for (number, text) in texts.iter().cycle().take(records).enumerate() {
-        pace.wait(number).await;
-        publisher.send(setup.topic, &message(format!("bench-{number}"), text, Map::new()), number).await;
+        due.tick().await;
+        publisher.send(setup.topic, &record(&format!("bench-{number}"), text), number).await;
     }
     match publisher.finish().await.first() {
         Some((_, why)) => bail!("a record could not be published: {why}"),
@@ -165,7 +165,7 @@ async fn change_again_and_again(
 /// Promotes a version and waits until the consumer says that it serves.
 async fn change(store: &Store, version: Version) -> anyhow::Result<Change> {
     let from = Utc::now();
-    models::promote_over_the_champion(store, version, "bench").await?;
+    publisher::promote_over_the_champion(store, version, "bench").await?;
     loop {
         for report in store.load_reports().await?.into_iter().filter(|report| report.version == version) {
             match report.status {

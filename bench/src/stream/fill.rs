@@ -1,16 +1,15 @@
 //! A topic with all records in it before the clock starts.
 
 use anyhow::bail;
-use serde_json::Map;
+use publisher::kafka::{KafkaArguments, Publisher};
 
-use crate::kafka::{KafkaArguments, Publisher};
-use crate::reviews::message;
+use crate::texts::record;
 
 /// Publishes the texts as fast as the broker takes them.
 pub async fn fill(kafka: &KafkaArguments, topic: &str, texts: &[&str]) -> anyhow::Result<()> {
     let publisher = Publisher::open(kafka)?;
     for (number, text) in texts.iter().enumerate() {
-        publisher.send(topic, &message(format!("bench-{}", number + 1), text, Map::new()), number).await;
+        publisher.send(topic, &record(&format!("bench-{}", number + 1), text), number).await;
     }
     match publisher.finish().await.first() {
         Some((_, why)) => bail!("the topic could not be filled: {why}"),

@@ -1,14 +1,17 @@
 //! How often the gate lets pass what is no better, and holds back what is: a simulation of pairs of models on held-out
 //! texts.
-//!
-//! `cargo run -p trainer --example gate > table.md`
 
-use std::process::ExitCode;
-
+use anyhow::Result;
 use trainer::gate::{Answers, Case, Policy, judge};
 
-/// Pairs of models for each cell of the table.
-const PAIRS: usize = 2_000;
+/// Flags of `bench gate`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Pairs of models for each cell of the tables.
+    #[arg(long, default_value_t = 2_000)]
+    pairs: usize,
+}
+
 /// How often the champion is right: a linear model on short reviews.
 const ACCURACY: f64 = 0.85;
 /// On how many texts a candidate that is no better and the champion differ: a champion trained further, and another
@@ -18,7 +21,8 @@ const DISAGREEMENTS: [f64; 2] = [0.06, 0.14];
 const DIFFERENCES: [f64; 7] = [-0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.05];
 const HELD_OUT: [usize; 6] = [50, 100, 200, 500, 1_000, 2_000];
 
-fn main() -> ExitCode {
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<()> {
     let policies = [
         ("better: McNemar's exact test, one-sided, 5%", Policy::default()),
         ("not worse by 0.02: Tango's score test, 5%", Policy { margin: Some(0.02), ..Policy::default() }),
@@ -32,14 +36,14 @@ fn main() -> ExitCode {
             for texts in HELD_OUT {
                 let rates = DIFFERENCES.map(|difference| {
                     let pair = Pair { texts, difference, disagreement };
-                    let passed = (0..PAIRS).filter(|_| judge(&pair.draw(&mut random), &policy).accepted).count();
-                    format!("{:.1}%", 100.0 * passed as f64 / PAIRS as f64)
+                    let passed = (0..arguments.pairs).filter(|_| judge(&pair.draw(&mut random), &policy).accepted).count();
+                    format!("{:.1}%", 100.0 * passed as f64 / arguments.pairs as f64)
                 });
                 println!("| {texts} | {} |", rates.join(" | "));
             }
         }
     }
-    ExitCode::SUCCESS
+    Ok(())
 }
 
 /// Two models of which the true accuracies are known.

@@ -1,14 +1,12 @@
 //! How long a record takes, at half the rate that the stream could keep.
 
 use anyhow::bail;
-use serde_json::Map;
+use publisher::kafka::Publisher;
 use store::NextOffset;
 
 use super::measure::{Run, Setup};
-use crate::kafka::Publisher;
 use crate::measure::percentile;
-use crate::publish::Pace;
-use crate::reviews::message;
+use crate::texts::record;
 
 /// From the timestamp that a record got when it was published to the time that Postgres wrote beside its row.
 #[derive(serde::Serialize)]
@@ -38,7 +36,7 @@ pub async fn measure(
     let publisher = Publisher::open(setup.kafka)?;
     let publish = async |number: usize| {
         let text = texts[number % texts.len()];
-        publisher.send(setup.topic, &message(format!("late-{number}"), text, Map::new()), number).await;
+        publisher.send(setup.topic, &record(&format!("late-{number}"), text), number).await;
     };
     let arrived = async || match publisher.finish().await.first() {
         Some((_, why)) => bail!("a record could not be published: {why}"),
@@ -47,9 +45,9 @@ pub async fn measure(
     // The first one connects: a record has its timestamp before that, and those after it would all seem to be late.
     publish(0).await;
     arrived().await?;
-    let pace = Pace::start(Some(rate));
+    let mut due = every(rate);
     for number in 1..records {
-        pace.wait(number).await;
+        due.tick().await;
         publish(number).await;
     }
     arrived().await?;
@@ -70,4 +68,9 @@ pub async fn measure(
     waited.sort_by(f64::total_cmp);
     let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| percentile(&waited, share));
     Ok(Latency { records, published_per_second: rate, milliseconds: Percentiles { p50, p95, p99 } })
+}
+
+/// An even rate: what is late is made up for at once.
+pub fn every(rate: f64) -> tokio::time::Interval {
+    tokio::time::interval(std::time::Duration::from_secs_f64(1.0 / rate))
 }

@@ -3,7 +3,7 @@
 mod beside;
 mod fill;
 mod latency;
-pub(super) mod measure;
+pub mod measure;
 mod peer;
 
 use std::path::{Path, PathBuf};
@@ -11,78 +11,78 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use classifier::DeviceChoice;
+use publisher::kafka::Cluster;
 use serde_json::{Value, json};
 use store::Store;
 
 use self::beside::Trainer;
 use self::latency::Latency;
+pub use self::latency::every;
 use self::measure::{Measured, Run, Setup};
-use super::{engine, servers};
-use crate::kafka::Cluster;
 use crate::measure::percentile;
-use crate::{database, models, print, reviews};
+use crate::{engine, servers, texts};
 
 /// Flags of `labelstream bench stream`.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The checkpoint that classifies.
-    #[arg(long, env = "LABELSTREAM_CHECKPOINT", value_name = "DIR", required_unless_present = "constant")]
+    #[arg(long, value_name = "DIR", required_unless_present = "constant")]
     checkpoint: Option<PathBuf>,
 
     /// No model, but the same answer to every text: measures everything around the model.
-    #[arg(long, env = "LABELSTREAM_CONSTANT", conflicts_with = "checkpoint")]
+    #[arg(long, conflicts_with = "checkpoint")]
     constant: bool,
 
     /// A CSV with a column `text` or `review`.
-    #[arg(long, env = "LABELSTREAM_REVIEWS", value_name = "FILE.csv")]
+    #[arg(long, value_name = "FILE.csv")]
     reviews: PathBuf,
 
     /// So many records; the file is started over where it is shorter.
-    #[arg(long, env = "LABELSTREAM_COUNT", default_value_t = 20_000)]
+    #[arg(long, default_value_t = 20_000)]
     count: usize,
 
     /// Partitions of the topic.
-    #[arg(long, env = "LABELSTREAM_PARTITIONS", default_value_t = 4)]
+    #[arg(long, default_value_t = 4)]
     partitions: i32,
 
     /// Measure so many times, the peer after each; the medians are compared.
-    #[arg(long, env = "LABELSTREAM_ROUNDS", default_value_t = 1)]
+    #[arg(long, default_value_t = 1)]
     rounds: usize,
 
     /// A command that does the same work, to compare with. It finds BROKERS, TOPIC, DATABASE_URL and COUNT in its environment
     /// and prints a JSON object with `records_per_second` as its last line.
-    #[arg(long, env = "LABELSTREAM_PEER", value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND")]
     peer: Option<String>,
 
     /// Then measure as many rounds again while this command, a trainer, works on a round: what the stream loses by it. The command
     /// finds DATABASE_URL and CHECKPOINTS in its environment.
-    #[arg(long, env = "LABELSTREAM_TRAINER", value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND")]
     trainer: Option<String>,
 
     /// Then publish for so many seconds at half the measured rate, to measure how long a record takes.
-    #[arg(long, env = "LABELSTREAM_LATENCY_SECONDS", default_value_t = 5.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
     latency_seconds: f64,
 
     /// Where the model runs: auto, cpu, cuda or cuda:N.
-    #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
 
     /// A flag for the consumer, as --consumer=--max-batch-tokens=65536; may be given several times.
-    #[arg(long, env = "LABELSTREAM_CONSUMER", value_name = "FLAG", allow_hyphen_values = true)]
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     consumer: Vec<String>,
 
     #[command(flatten)]
     servers: servers::ServerArguments,
 }
 
-/// Runs the command. What it does goes to standard error, the result to standard output.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+/// Runs the command. What it does goes to standard error.
+pub async fn run(arguments: Arguments) -> anyhow::Result<Value> {
     ensure!(arguments.count > 0 && arguments.rounds > 0, "there is nothing to measure: --count, --rounds");
-    let file = reviews::texts(&arguments.reviews)?;
-    let texts = engine::spread(&file, Some(arguments.count))?;
+    let file = texts::read(&arguments.reviews)?;
+    let texts = texts::spread(&file, Some(arguments.count))?;
     let servers = arguments.servers.clone();
     let servers = tokio::task::spawn_blocking(|| servers::Servers::start(servers)).await??;
-    let store = database::connect(&servers.database_url).await?;
+    let store = Store::connect(&servers.database_url, 2).await?;
     store.migrate().await?;
     let topic = format!("bench-{}", chrono::Utc::now().timestamp_millis());
     let cluster = Cluster::connect(&servers.kafka, Duration::from_secs(30)).await?;
@@ -105,8 +105,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (before, after) = texts.split_at(texts.len() / 2);
     let mut engine = Alone::default();
     if let Some(checkpoint) = &arguments.checkpoint {
-        let model = models::register(&store, &setup.checkpoints, checkpoint).await?;
-        models::promote_over_the_champion(&store, model.version, "bench").await?;
+        let model = publisher::register(&store, &setup.checkpoints, checkpoint).await?;
+        publisher::promote_over_the_champion(&store, model.version, "bench").await?;
         engine.add(checkpoint, arguments.device, before)?;
     }
 
@@ -127,7 +127,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     // What a text is on average, times the texts a second.
     let a_second = |all: f64| engine_rate.map(|_| rate * all / texts.len() as f64);
     let peer_rate = arguments.peer.is_some().then(|| median(rounds.iter().filter_map(|round| peer::rate(&round.peer))));
-    print::json(&json!({
+    Ok(json!({
         "records": texts.len(), "partitions": arguments.partitions,
         "model": arguments.checkpoint.as_ref().map_or(json!("constant"), |checkpoint| json!(checkpoint)),
         "records_per_second": rate,

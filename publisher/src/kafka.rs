@@ -1,4 +1,4 @@
-//! The broker: the only file of this crate that names rdkafka.
+//! The broker, as the command line and the benchmarks talk to it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,7 @@ pub struct KafkaArguments {
     #[arg(long, env = "LABELSTREAM_BROKERS", value_name = "HOST:PORT,...")]
     pub brokers: String,
 
+    /// What librdkafka is told besides.
     #[command(flatten)]
     pub settings: KafkaSettings,
 }
@@ -185,8 +186,11 @@ impl Cluster {
 /// What is published: bytes, as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
+    /// What decides the partition.
     pub key: Option<Vec<u8>>,
+    /// The message; none is a tombstone.
     pub payload: Option<Vec<u8>>,
+    /// Names and values.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 

@@ -7,42 +7,41 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::ensure;
 use classifier::{Classifier, DeviceChoice, Instructions, Precision, peak_operations};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::measure::{memory, percentile, processor_seconds};
-use crate::{print, reviews};
+use crate::texts;
 
 /// Flags of `labelstream bench engine`.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The checkpoint to measure.
-    #[arg(long, env = "LABELSTREAM_CHECKPOINT", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     checkpoint: PathBuf,
 
     /// A CSV with a column `text` or `review`.
-    #[arg(long, env = "LABELSTREAM_TEXTS", value_name = "FILE.csv")]
+    #[arg(long, value_name = "FILE.csv")]
     texts: PathBuf,
 
     /// Classify so many texts; the file is started over where it is shorter. Without it: each text once.
-    #[arg(long, env = "LABELSTREAM_COUNT")]
+    #[arg(long)]
     count: Option<usize>,
 
     /// Texts at once: as many as the consumer's largest batch, unless told; never more than the file has.
-    #[arg(long, env = "LABELSTREAM_BATCH_SIZE", default_value_t = 1024, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 1024, value_parser = at_least_one)]
     batch_size: usize,
 
     /// Tokens a text is truncated to; by default what the model takes.
-    #[arg(long, env = "LABELSTREAM_MAX_LENGTH")]
+    #[arg(long)]
     max_length: Option<usize>,
 
     /// Where the model runs: auto, cpu, cuda or cuda:N.
-    #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
 
     /// How exactly the model computes: f32, int8 on the CPU, or bf16 on a GPU; by default f32 on the CPU and bf16 on a GPU.
-    #[arg(long, env = "LABELSTREAM_PRECISION")]
+    #[arg(long)]
     precision: Option<Precision>,
 
     /// Leave instructions of the CPU unused, to measure what one without them does: baseline, avx2 or avx512.
@@ -55,10 +54,10 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 /// Runs the command.
-pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub fn run(arguments: Arguments) -> anyhow::Result<Value> {
     arguments.instructions.into_iter().for_each(Instructions::limit);
-    let file = reviews::texts(&arguments.texts)?;
-    let texts = spread(&file, arguments.count)?;
+    let file = texts::read(&arguments.texts)?;
+    let texts = texts::spread(&file, arguments.count)?;
     // The same texts of a batch are computed once: none may hold the file twice.
     let batch_size = arguments.batch_size.min(file.len());
     let mut classifier = Classifier::open_with(&arguments.checkpoint, &arguments.device.open()?, arguments.precision)?;
@@ -84,7 +83,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 
     batches.sort_by(f64::total_cmp);
     let milliseconds = |share| percentile(&batches, share) * 1e3;
-    print::json(&json!({
+    Ok(json!({
         "texts": texts.len(), "tokens": tokens, "seconds": seconds,
         "texts_per_second": texts.len() as f64 / seconds, "tokens_per_second": tokens as f64 / seconds,
         "batch_size": batch_size,
@@ -106,27 +105,4 @@ pub fn open(checkpoint: &Path, device: DeviceChoice) -> anyhow::Result<Classifie
 /// The number of cores, which the CPU engine uses all of.
 pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
-}
-
-/// `count` texts spread evenly over the file, whose rows are often sorted by label; the file again and again beyond its end.
-pub fn spread(texts: &[String], count: Option<usize>) -> anyhow::Result<Vec<&str>> {
-    ensure!(!texts.is_empty(), "there are no texts to measure with");
-    let count = count.unwrap_or(texts.len());
-    let stride = (texts.len() / count.max(1)).max(1);
-    let spread = (0..count).map(|number| texts[number * stride % texts.len()].as_str());
-    Ok(spread.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_spread_over_the_file_or_repeated() {
-        let texts: Vec<String> = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
-        assert_eq!(spread(&texts, Some(2)).unwrap(), ["a", "c"]);
-        assert_eq!(spread(&texts, Some(6)).unwrap(), ["a", "b", "c", "d", "a", "b"]);
-        assert_eq!(spread(&texts, None).unwrap(), texts);
-        assert!(spread(&[], Some(2)).is_err());
-    }
 }

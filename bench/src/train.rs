@@ -6,12 +6,10 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use classifier::{DeviceChoice, Instructions};
-use serde_json::json;
-use trainer::{Base, Dataset, Head, ProductPrecision, Progress, Settings};
+use serde_json::{Value, json};
+use trainer::{Base, Columns, Dataset, Head, ProductPrecision, Progress, Settings};
 
-use crate::dataset_flags::ColumnFlags;
 use crate::measure::{memory, percentile, processor_seconds};
-use crate::print;
 
 /// Steps before the measured ones, which pay for memory and caches.
 const WARM_UP: usize = 3;
@@ -20,38 +18,43 @@ const WARM_UP: usize = 3;
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Directory with train_data.csv, as `prepare` writes it.
-    #[arg(long, env = "LABELSTREAM_DATA", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     data: PathBuf,
 
     /// Checkpoint directory to fine-tune from, or `new-bert`.
-    #[arg(long, env = "LABELSTREAM_BASE", default_value = "new-bert")]
+    #[arg(long, default_value = "new-bert")]
     base: Base,
 
-    #[command(flatten)]
-    columns: ColumnFlags,
+    /// Column of the texts; by default `text` or `review`.
+    #[arg(long)]
+    text_column: Option<String>,
+
+    /// Column of the labels; by default `label`.
+    #[arg(long)]
+    label_column: Option<String>,
 
     /// Steps to measure.
-    #[arg(long, env = "LABELSTREAM_STEPS", default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
 
     /// Texts a gradient is computed from at once.
-    #[arg(long, env = "LABELSTREAM_BATCH_SIZE", default_value_t = 32)]
+    #[arg(long, default_value_t = 32)]
     batch_size: usize,
 
     /// Tokens a text is truncated to, `[CLS]` and `[SEP]` included.
-    #[arg(long, env = "LABELSTREAM_MAX_LENGTH", default_value_t = 128)]
+    #[arg(long, default_value_t = 128)]
     max_length: usize,
 
     /// Threads a batch is spread over on the CPU. [default: one a core]
-    #[arg(long, env = "LABELSTREAM_THREADS")]
+    #[arg(long)]
     threads: Option<usize>,
 
     /// Where the model runs: auto, cpu, cuda or cuda:N.
-    #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
 
     /// What matrices are multiplied in: auto (bf16 on a GPU, f32 on the CPU), f32 or bf16.
-    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = ProductPrecision::Auto)]
+    #[arg(long, default_value_t = ProductPrecision::Auto)]
     precision: ProductPrecision,
 
     /// Leave instructions of the CPU unused, to measure what one without them does: baseline, avx2 or avx512.
@@ -60,10 +63,11 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub fn run(arguments: Arguments) -> Result<()> {
+pub fn run(arguments: Arguments) -> Result<Value> {
     arguments.instructions.into_iter().for_each(Instructions::limit);
     ensure!(matches!(arguments.base, Base::NewBert | Base::Checkpoint(_)), "base {} has no steps", arguments.base);
-    let dataset = Dataset::open(&arguments.data, &arguments.columns.columns(), None)?;
+    let columns = Columns { text: arguments.text_column.clone(), label: arguments.label_column.clone() };
+    let dataset = Dataset::open(&arguments.data, &columns, None)?;
     let settings = settings(&arguments, dataset.train.len());
     settings.check()?;
     let mut steps = Steps::default();
@@ -75,7 +79,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Ok(())
     });
     match ended {
-        Err(error) if error.is::<Enough>() => print::json(&steps.report(&arguments, &settings)?),
+        Err(error) if error.is::<Enough>() => steps.report(&arguments, &settings),
         Err(error) => Err(error),
         Ok(_) => anyhow::bail!("the run has ended before its last step was measured: a bug"),
     }
@@ -147,7 +151,7 @@ impl Steps {
         }
     }
 
-    fn report(mut self, arguments: &Arguments, settings: &Settings) -> Result<serde_json::Value> {
+    fn report(mut self, arguments: &Arguments, settings: &Settings) -> Result<Value> {
         let processor = processor_seconds().map(|seconds| seconds - self.processor);
         let seconds: f64 = self.seconds.iter().sum();
         self.seconds.sort_by(f64::total_cmp);

@@ -1,8 +1,7 @@
 //! What a stream is measured between: a broker and a database, private ones unless told.
 
+use publisher::kafka::{KafkaArguments, KafkaSettings};
 use stack::{Kafka, Postgres};
-
-use crate::kafka::{KafkaArguments, KafkaSettings};
 
 /// Where the servers are.
 #[derive(clap::Args, Clone)]
@@ -21,7 +20,9 @@ pub struct ServerArguments {
 
 /// Servers; the private ones end with it.
 pub struct Servers {
+    /// The broker.
     pub kafka: KafkaArguments,
+    /// The database.
     pub database_url: String,
     _kafka: Option<Kafka>,
     _postgres: Option<Postgres>,

@@ -7,7 +7,7 @@ use anyhow::Context;
 use classifier::checkpoint::Manifest;
 use classifier::{Classifier, Device};
 use store::checkpoints::CheckpointStore;
-use store::{Model, NewModel, Store};
+use store::{Model, NewModel, Store, Version};
 use tempfile::TempDir;
 
 /// What a checkpoint from elsewhere may consist of, apart from its weights.
@@ -30,6 +30,12 @@ pub async fn register(store: &Store, checkpoints: &str, directory: &Path) -> any
         round: None,
     };
     Ok(store.model(store.register_model(&model).await?).await?)
+}
+
+/// Promotes, unless somebody else promotes another version at the same moment.
+pub async fn promote_over_the_champion(store: &Store, version: Version, why: &str) -> anyhow::Result<()> {
+    let champion = store.champion().await?.map(|model| model.version);
+    Ok(store.promote(version, why, champion).await?)
 }
 
 struct Checked {

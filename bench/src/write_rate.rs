@@ -1,9 +1,5 @@
 //! How fast rows get into `predictions`, with its real indexes and the fence: `Store::write` (binary `copy`) beside the
-//! same transaction with `insert ... select from unnest`.
-//!
-//! ```sh
-//! cargo run -p store --example write_rate            # 400,000 rows a line, on a private Postgres
-//! ```
+//! same transaction with `insert ... select from unnest`, on a private Postgres.
 //!
 //! Prints rows per second by the clock, and microseconds of processor time a row, which do not depend on what else the
 //! machine is doing.
@@ -17,7 +13,13 @@ use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection, Row};
 use store::{Epoch, NextOffset, Outcome, PredictionRow, Store, Stream, Version, Write};
 
-const ROWS: i64 = 400_000;
+/// Flags of `bench write-rate`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Rows of each line of the table: a multiple of 20,000, the largest batch on each of two connections.
+    #[arg(long, default_value_t = 400_000)]
+    rows: i64,
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Way {
@@ -25,8 +27,10 @@ enum Way {
     Unnest,
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
+/// Runs the command.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let rows = arguments.rows;
+    ensure!(rows > 0 && rows % 20_000 == 0, "--rows is no multiple of 20,000");
     let server = stack::Postgres::start()?;
     println!("way     batch   connections   rows/s   client us/row   server us/row");
     for (way, name) in [(Way::Copy, "copy  "), (Way::Unnest, "unnest")] {
@@ -41,21 +45,21 @@ async fn main() -> Result<()> {
                     let (store, url) = (store.clone(), url.clone());
                     tokio::spawn(async move {
                         match way {
-                            Way::Copy => with_copy(store, partition, batch, ROWS / connections as i64).await,
-                            Way::Unnest => with_unnest(&url, partition, batch, ROWS / connections as i64).await,
+                            Way::Copy => with_copy(store, partition, batch, rows / connections as i64).await,
+                            Way::Unnest => with_unnest(&url, partition, batch, rows / connections as i64).await,
                         }
                     })
                 });
                 for lane in futures::future::join_all(lanes).await {
                     lane??;
                 }
-                let rate = ROWS as f64 / before.2.elapsed().as_secs_f64();
-                let client = (processor_time("self")? - before.0) / ROWS as f64 * 1e6;
-                let server = (server_time(server.pid())? - before.1) / ROWS as f64 * 1e6;
+                let rate = rows as f64 / before.2.elapsed().as_secs_f64();
+                let client = (processor_time("self")? - before.0) / rows as f64 * 1e6;
+                let server = (server_time(server.pid())? - before.1) / rows as f64 * 1e6;
                 println!("{name}  {batch:>6}   {connections:>11}   {rate:>6.0}   {client:>13.2}   {server:>13.2}");
                 let mut look = PgConnection::connect(&url).await?;
-                let rows: i64 = sqlx::query("select count(*) from predictions").fetch_one(&mut look).await?.get(0);
-                ensure!(rows == ROWS, "{rows} rows instead of {ROWS}");
+                let found: i64 = sqlx::query("select count(*) from predictions").fetch_one(&mut look).await?.get(0);
+                ensure!(found == rows, "{found} rows instead of {rows}");
             }
         }
     }
