@@ -4,10 +4,9 @@ mod replay;
 
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
+use service::{DatabaseArguments, KafkaArguments};
 use store::{DeadLetter, DeadLetterFilter};
 
-use crate::database::DatabaseArguments;
-use crate::kafka::KafkaArguments;
 use crate::print;
 
 /// What to do with dead letters.
@@ -20,7 +19,7 @@ pub enum Command {
         #[command(flatten)]
         database: DatabaseArguments,
         /// Show so many at most.
-        #[arg(long, env = "LABELSTREAM_LIMIT", default_value_t = 50)]
+        #[arg(long, default_value_t = 50)]
         limit: u32,
         /// Print one JSON object a line.
         #[arg(long)]
@@ -35,16 +34,16 @@ pub enum Command {
         #[command(flatten)]
         kafka: KafkaArguments,
         /// Publish to this topic instead of the one that each came from.
-        #[arg(long, env = "LABELSTREAM_TO_TOPIC")]
+        #[arg(long)]
         to_topic: Option<String>,
         /// Publish so many at most, the oldest of them first.
-        #[arg(long, env = "LABELSTREAM_LIMIT")]
+        #[arg(long)]
         limit: Option<u32>,
         /// Also those that were replayed before.
-        #[arg(long, env = "LABELSTREAM_AGAIN")]
+        #[arg(long)]
         again: bool,
         /// Only say what would be published.
-        #[arg(long, env = "LABELSTREAM_DRY_RUN")]
+        #[arg(long)]
         dry_run: bool,
     },
 }
@@ -59,10 +58,10 @@ pub struct Filter {
     #[arg(long, env = "LABELSTREAM_TOPIC")]
     topic: Option<String>,
     /// Only with this reason, such as not_json.
-    #[arg(long, env = "LABELSTREAM_REASON")]
+    #[arg(long)]
     reason: Option<String>,
     /// Only since a time (2026-11-22T10:00:00Z) or for so long (90m, 24h, 7d).
-    #[arg(long, env = "LABELSTREAM_SINCE", value_parser = since)]
+    #[arg(long, value_parser = since)]
     since: Option<DateTime<Utc>>,
 }
 

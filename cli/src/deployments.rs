@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use store::Deployment;
 
-use crate::database::DatabaseArguments;
+use service::DatabaseArguments;
 use crate::print;
 
 /// Flags of `labelstream deployments`.
@@ -14,7 +14,7 @@ pub struct Arguments {
     database: DatabaseArguments,
 
     /// Show so many at most, the newest first.
-    #[arg(long, env = "LABELSTREAM_LIMIT", default_value_t = 50)]
+    #[arg(long, default_value_t = 50)]
     limit: usize,
 
     /// Print one JSON array.

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use indicatif::ProgressBar;
+use service::KafkaArguments;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::kafka::{Cluster, KafkaArguments, Publisher, Record};
+use crate::kafka::{Cluster, Publisher, Record};
 use crate::{print, reviews};
 
 /// Flags of `labelstream publish`.

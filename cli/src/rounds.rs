@@ -3,11 +3,11 @@
 mod show;
 
 use serde_json::Value;
+use service::DatabaseArguments;
 use store::{Round, Store};
 
 pub use show::show;
 
-use crate::database::DatabaseArguments;
 use crate::print;
 
 /// What to look at.
@@ -18,7 +18,7 @@ pub enum Command {
         #[command(flatten)]
         database: DatabaseArguments,
         /// Show so many at most.
-        #[arg(long, env = "LABELSTREAM_LIMIT", default_value_t = 20)]
+        #[arg(long, default_value_t = 20)]
         limit: u32,
         /// Print one JSON array.
         #[arg(long)]

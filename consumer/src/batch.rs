@@ -66,7 +66,7 @@ impl Batcher {
         Self { limits, max_length, batch: Batch::default(), opened: None }
     }
 
-    /// Follows the pace of the model; see [`crate::pace::Pace`].
+    /// The most tokens from now on; see [`crate::batch_size::BatchSize`].
     pub fn set_tokens(&mut self, tokens: usize) {
         self.limits.tokens = tokens;
     }

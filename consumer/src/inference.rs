@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use classifier::Prediction;
+use service::Backoff;
 use store::PredictionRow;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
 use crate::batch::Section;
 use crate::bisect::{Broken, attempt, canary, label};
 use crate::health::Health;
 use crate::message::Reason;
 use crate::metrics::Metrics;
 use crate::model::{Encoder, Model};
-use crate::pace::Pace;
+use crate::batch_size::BatchSize;
 use crate::persist::Labeled;
 use crate::tokenize::Tokenized;
 
@@ -58,7 +58,7 @@ pub(crate) struct Channels {
 pub(crate) struct Signs {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
-    pub pace: Arc<Pace>,
+    pub batch_size: Arc<BatchSize>,
     /// Whose ids the next batches should have.
     pub serves: watch::Sender<Option<Encoder>>,
 }
@@ -115,7 +115,7 @@ impl Inference {
     fn swap(&mut self, Handover { model, replaced }: Handover) {
         let (version, former) = (model.version().0, self.model.version().0);
         self.labels = names(model.as_ref());
-        self.signs.pace.set_max_length(model.max_length());
+        self.signs.batch_size.set_max_length(model.max_length());
         self.signs.serves.send_replace(model.encoder());
         let old = std::mem::replace(&mut self.model, model);
         // It has labeled texts already, on the way here.
@@ -194,7 +194,7 @@ impl Inference {
                     if self.fails(&error) {
                         continue;
                     }
-                    match runtime.block_on(self.channels.refuse_for(backoff.next())) {
+                    match runtime.block_on(self.channels.refuse_for(backoff.next_delay())) {
                         Waited::Ended => return None,
                         Waited::Enough => {}
                         Waited::Swap(handover) => self.swap(handover),
@@ -219,7 +219,7 @@ impl Inference {
     }
 
     fn measure(&self, took: Duration, reviews: usize, tokens: usize) {
-        self.signs.pace.learn(tokens, took);
+        self.signs.batch_size.learn(tokens, took);
         let metrics = &self.signs.metrics;
         metrics.batches.inc();
         metrics.batch_reviews.observe(reviews as f64);

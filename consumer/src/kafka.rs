@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use service::Backoff;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
 use crate::batch::Limits;
 use crate::message::Format;
-use crate::outlet::Outlet;
-use crate::pace::Pace;
+use crate::batch_sender::BatchSender;
+use crate::batch_size::BatchSize;
 use crate::persist::Fenced;
 
 pub(crate) use claim::Claims;
@@ -36,7 +36,7 @@ pub(crate) struct Kafka {
     pub settings: Settings,
     pub claims: Arc<Claims>,
     pub reading: Reading,
-    pub outlet: Outlet,
+    pub output: BatchSender,
     pub fenced: mpsc::Receiver<Fenced>,
     pub stop: Stop,
 }
@@ -45,7 +45,7 @@ pub(crate) struct Kafka {
 pub(crate) struct Reading {
     pub format: Format,
     pub limits: Limits,
-    pub pace: Arc<Pace>,
+    pub batch_size: Arc<BatchSize>,
 }
 
 /// The three steps of an end.
@@ -77,7 +77,7 @@ impl Kafka {
             if joined.elapsed() > GOOD {
                 backoff.reset();
             }
-            let delay = backoff.next();
+            let delay = backoff.next_delay();
             tracing::warn!(why, ?delay, "left the group, joining again");
             self.claims.metrics.rejoins.inc();
             let ending = self.stop.shutdown.cancelled();

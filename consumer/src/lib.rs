@@ -11,31 +11,28 @@ mod kafka;
 mod message;
 
 mod batch;
-mod outlet;
+mod batch_sender;
+mod batch_size;
 
 mod tokenize;
 
+mod answer_cache;
 mod bisect;
 mod inference;
 mod model;
-mod pace;
-
-mod reload;
-mod remember;
-mod source;
 
 mod golden;
+mod load;
+mod reload;
 
 mod persist;
 
-mod backoff;
 mod health;
 mod http;
 mod metrics;
 mod run;
-mod thread;
 
-pub use config::{Config, KafkaProperty, OnGap, Start};
+pub use config::{Config, OnGap, Start};
 pub use message::Reason;
 pub use model::{Constant, Encode, Encoder, Model, ModelSource};
 pub use run::run;

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use chrono::Utc;
+use service::Backoff;
 use store::{Epoch, NextOffset, Outcome, Store, StoreError, Stream, Write};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::backoff::Backoff;
 use crate::health::Health;
 use crate::message::{Reason, Record};
 use crate::metrics::{self, Metrics};
@@ -205,7 +205,7 @@ impl Writer {
                         tracing::warn!(%error, "waiting for Postgres to write");
                     }
                     self.metrics.write_retries.inc();
-                    tokio::time::sleep(backoff.next()).await;
+                    tokio::time::sleep(backoff.next_delay()).await;
                 }
                 Err(error @ StoreError::BadRow { kafka_offset, .. }) => {
                     if !labeled.isolate(kafka_offset, &error.to_string()) {

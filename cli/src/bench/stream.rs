@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use classifier::DeviceChoice;
 use serde_json::{Value, json};
+use service::DatabaseArguments;
 use store::Store;
 
 use self::beside::Trainer;
@@ -20,7 +21,7 @@ use self::measure::{Measured, Run, Setup};
 use super::{engine, servers};
 use crate::kafka::Cluster;
 use crate::measure::percentile;
-use crate::{database, models, print, reviews};
+use crate::{models, print, reviews};
 
 /// Flags of `labelstream bench stream`.
 #[derive(clap::Args)]
@@ -82,7 +83,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let texts = engine::spread(&file, Some(arguments.count))?;
     let servers = arguments.servers.clone();
     let servers = tokio::task::spawn_blocking(|| servers::Servers::start(servers)).await??;
-    let store = database::connect(&servers.database_url).await?;
+    let store = DatabaseArguments::new(&*servers.database_url).open().await?;
     store.migrate().await?;
     let topic = format!("bench-{}", chrono::Utc::now().timestamp_millis());
     let cluster = Cluster::connect(&servers.kafka, Duration::from_secs(30)).await?;

@@ -7,6 +7,7 @@ use anyhow::{bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use classifier::DeviceChoice;
 use serde_json::{Map, json};
+use service::DatabaseArguments;
 use store::{LoadStatus, NextOffset, Store, Version};
 
 use super::servers;
@@ -15,7 +16,7 @@ use crate::kafka::{Cluster, Publisher};
 use crate::measure::percentile;
 use crate::publish::Pace;
 use crate::reviews::message;
-use crate::{database, models, print, reviews};
+use crate::{models, print, reviews};
 
 /// Flags of `labelstream bench swap`.
 #[derive(clap::Args)]
@@ -75,7 +76,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let texts = reviews::texts(&arguments.reviews)?;
     let servers = arguments.servers.clone();
     let servers = tokio::task::spawn_blocking(|| servers::Servers::start(servers)).await??;
-    let store = database::connect(&servers.database_url).await?;
+    let store = DatabaseArguments::new(&*servers.database_url).open().await?;
     store.migrate().await?;
     let topic = format!("bench-{}", Utc::now().timestamp_millis());
     let cluster = Cluster::connect(&servers.kafka, Duration::from_secs(30)).await?;

@@ -42,7 +42,7 @@ async fn base(base: Base) -> Finding {
 }
 
 fn work(directory: Option<&Path>) -> Finding {
-    let usual = std::env::temp_dir().join("labelstream-trainer");
+    let usual = service::directories::work();
     let directory = directory.unwrap_or(&usual);
     let shown = directory.display();
     match std::fs::create_dir_all(directory).and_then(|()| tempfile::tempfile_in(directory)) {

@@ -2,8 +2,9 @@
 
 use anyhow::bail;
 use serde_json::Map;
+use service::KafkaArguments;
 
-use crate::kafka::{KafkaArguments, Publisher};
+use crate::kafka::Publisher;
 use crate::reviews::message;
 
 /// Publishes the texts as fast as the broker takes them.
