@@ -1,4 +1,5 @@
-//! `labelstream doctor`: everything the stream stands on, checked, with what to do about what fails.
+//! `labelstream doctor`: everything the stream stands on, checked, with what to do about what
+//! fails.
 
 mod checks;
 mod training;

@@ -77,7 +77,8 @@ impl Cluster {
         .with_context(|| format!("the brokers do not tell the offsets of topic {topic:?}"))
     }
 
-    /// Makes a topic with the cluster's default replication; one that exists already is left as it is.
+    /// Makes a topic with the cluster's default replication; one that exists already is left as it
+    /// is.
     pub async fn create_topic(&self, topic: &str, partitions: i32) -> anyhow::Result<()> {
         let admin: AdminClient<DefaultClientContext> = self.arguments.client(&[])?.create()?;
         // -1: as the broker's default.replication.factor has it.
@@ -141,7 +142,8 @@ impl Publisher {
         Ok(Self { producer })
     }
 
-    /// Queues a record, and waits while the queue is full. `number` names the record in what [`Self::finish`] returns.
+    /// Queues a record, and waits while the queue is full. `number` names the record in what
+    /// [`Self::finish`] returns.
     pub async fn send(&self, topic: &str, record: &Record, number: usize) {
         let mut next = BaseRecord::with_opaque_to(topic, number);
         next.key = record.key.as_deref();
@@ -167,7 +169,8 @@ impl Publisher {
         self.producer.context().delivered.load(Ordering::Relaxed)
     }
 
-    /// Waits for the fate of every queued record, and returns those that were not delivered, each with the reason.
+    /// Waits for the fate of every queued record, and returns those that were not delivered, each
+    /// with the reason.
     pub async fn finish(&self) -> Vec<(usize, String)> {
         let deadline = Instant::now() + Duration::from_secs(65);
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {

@@ -97,8 +97,8 @@ enum Command {
     },
 }
 
-/// Some commands watch the token and end in order; the others are dropped when it is cancelled, and with them the servers
-/// that they started.
+/// Some commands watch the token and end in order; the others are dropped when it is cancelled, and
+/// with them the servers that they started.
 async fn run(program: Program, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
     print::end_quietly_on_a_broken_pipe();
     let ends_in_order = matches!(program.command, Command::Demo(_) | Command::Publish(_));

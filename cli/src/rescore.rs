@@ -1,7 +1,7 @@
 //! `labelstream rescore`: what an older version said of stored reviews, said again by the champion.
 //!
-//! Each page is one transaction and takes only rows that are still older, so an interrupted run is gone on with by running
-//! it again, and the live stream is never in the way.
+//! Each page is one transaction and takes only rows that are still older, so an interrupted run is
+//! gone on with by running it again, and the live stream is never in the way.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! A cache of answers: reviews repeat ("好评" a thousand times a day), and a model says the same of the same text.
+//! A cache of answers: reviews repeat ("好评" a thousand times a day), and a model says the same of
+//! the same text.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use store::Version;
 use crate::metrics::Metrics;
 use crate::model::Model;
 
-/// A model with a cache of its last answers. The cache goes with the model when another version takes over.
+/// A model with a cache of its last answers. The cache goes with the model when another version
+/// takes over.
 pub(crate) struct AnswerCache {
     model: Box<dyn Model>,
     answers: LruCache<Box<str>, Prediction>,

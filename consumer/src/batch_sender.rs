@@ -1,4 +1,5 @@
-//! The way from the Kafka thread to the model: a channel of one batch, and one batch that waits for room in it.
+//! The way from the Kafka thread to the model: a channel of one batch, and one batch that waits for
+//! room in it.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,8 @@ use crate::batch::Batch;
 /// Batches between the thread that reads and the thread that classifies: one is prefetched.
 pub(crate) const CAPACITY: usize = 1;
 
-/// A batch that waits longer for room makes Kafka pause: a pause throws away what was fetched ahead, so it is not worth it for
-/// a batch that takes its usual time.
+/// A batch that waits longer for room makes Kafka pause: a pause throws away what was fetched
+/// ahead, so it is not worth it for a batch that takes its usual time.
 const STUCK_AFTER: Duration = Duration::from_secs(2);
 /// One attempt: the Kafka thread never blocks for longer.
 const ATTEMPT: Duration = Duration::from_millis(50);

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Tokens of a batch whose forward pass is long enough to be efficient, and short enough for a person to wait for it, for
-/// a drain to end in time and for a sign of life. Found by doubling and halving.
+/// Tokens of a batch whose forward pass is long enough to be efficient, and short enough for a
+/// person to wait for it, for a drain to end in time and for a sign of life. Found by doubling and
+/// halving.
 pub(crate) struct BatchSize {
     tokens: AtomicUsize,
     max: usize,
@@ -12,7 +13,8 @@ pub(crate) struct BatchSize {
 }
 
 impl BatchSize {
-    /// Starts small and goes up to `max` tokens, for a model that truncates texts to `max_length` tokens.
+    /// Starts small and goes up to `max` tokens, for a model that truncates texts to `max_length`
+    /// tokens.
     pub fn new(max: usize, max_length: usize) -> Self {
         Self { tokens: AtomicUsize::new(max.min(2_048)), max, max_length: AtomicUsize::new(max_length) }
     }
@@ -41,7 +43,8 @@ impl BatchSize {
 
 const SMALLEST: usize = 256;
 
-/// The size after a batch of `tokens` took so long. A batch that was not full says nothing of a larger one.
+/// The size after a batch of `tokens` took so long. A batch that was not full says nothing of a
+/// larger one.
 fn next_size(size: usize, tokens: usize, took: Duration) -> usize {
     const SHORT: Duration = Duration::from_millis(250);
     const LONG: Duration = Duration::from_secs(1);

@@ -7,7 +7,8 @@ use classifier::{DeviceChoice, Precision};
 use service::duration::{positive_seconds, seconds};
 use service::{CacheArguments, CheckpointArguments, DatabaseArguments, KafkaArguments};
 
-/// Everything that can be set. Each flag has an environment variable; secrets belong there or in a file, not on the command line.
+/// Everything that can be set. Each flag has an environment variable; secrets belong there or in a
+/// file, not on the command line.
 #[derive(Clone, clap::Parser)]
 #[command(name = "consumer", version, about = "labelstream's consumer: reads reviews from Kafka, classifies them, writes to Postgres", long_about = None)]
 pub struct Config {
@@ -23,7 +24,8 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_GROUP", default_value = "labelstream")]
     pub group: String,
 
-    /// Name of this stream in Postgres: its positions and predictions are kept under it [default: the group]
+    /// Name of this stream in Postgres: its positions and predictions are kept under it [default:
+    /// the group]
     #[arg(long, env = "LABELSTREAM_PIPELINE")]
     pub pipeline: Option<String>,
 
@@ -31,7 +33,8 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_START", value_enum, default_value_t = Start::Earliest)]
     pub start: Start,
 
-    /// What to do if Kafka has deleted records before they were read: record the gap and go on, or stop the partition
+    /// What to do if Kafka has deleted records before they were read: record the gap and go on, or
+    /// stop the partition
     #[arg(long, env = "LABELSTREAM_ON_GAP", value_enum, default_value_t = OnGap::Continue)]
     pub on_gap: OnGap,
 
@@ -55,7 +58,8 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
 
-    /// Precision of the model: f32, bf16 (GPU) or int8 (CPU: faster, a few answers differ) [default: f32 on the CPU, bf16 on a GPU]
+    /// Precision of the model: f32, bf16 (GPU) or int8 (CPU: faster, a few answers differ)
+    /// [default: f32 on the CPU, bf16 on a GPU]
     #[arg(long, env = "LABELSTREAM_PRECISION")]
     pub precision: Option<Precision>,
 
@@ -108,7 +112,8 @@ impl Config {
 }
 
 impl Default for Config {
-    /// The defaults of the command line. Brokers, database and checkpoint store are empty: they are for the caller to say.
+    /// The defaults of the command line. Brokers, database and checkpoint store are empty: they are
+    /// for the caller to say.
     fn default() -> Self {
         service::defaults(&[]).expect("defaults that cannot be read are a bug")
     }

@@ -1,8 +1,9 @@
-//! One named OS thread owns the model and labels batches, and the texts of `/predict` before them. It takes another model
-//! between two batches only, so that none is labeled by two.
+//! One named OS thread owns the model and labels batches, and the texts of `/predict` before them.
+//! It takes another model between two batches only, so that none is labeled by two.
 //!
-//! A record that the model cannot label becomes a dead letter (see [`crate::bisect`]). When the model is broken, not the record,
-//! the batch waits; where the device has died, the model moves to the CPU.
+//! A record that the model cannot label becomes a dead letter (see [`crate::bisect`]). When the
+//! model is broken, not the record, the batch waits; where the device has died, the model moves to
+//! the CPU.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -181,8 +182,8 @@ impl Inference {
         true
     }
 
-    /// Labels a batch, however long a broken model takes to work again or to be replaced; `None` if the consumer ends before
-    /// that.
+    /// Labels a batch, however long a broken model takes to work again or to be replaced; `None` if
+    /// the consumer ends before that.
     fn label(&mut self, Tokenized { batch, tokens }: Tokenized, runtime: &Handle) -> Option<Vec<Labeled>> {
         let texts = batch.texts();
         let mut backoff = Backoff::new(Duration::from_secs(10));
@@ -229,8 +230,8 @@ impl Inference {
 }
 
 impl Channels {
-    /// What to do next: a new model, then people who wait. A batch is taken only when there is room for what comes of it, so that a
-    /// slow database keeps nobody from an answer.
+    /// What to do next: a new model, then people who wait. A batch is taken only when there is room
+    /// for what comes of it, so that a slow database keeps nobody from an answer.
     async fn next(&mut self, canary: Instant) -> Work {
         let Self { batches, predict, models, labeled, abort } = self;
         let batch = async {

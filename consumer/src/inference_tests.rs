@@ -1,3 +1,5 @@
+//! The inference thread with models that fail, panic, die and are replaced.
+
 use classifier::Labels;
 use proptest::prelude::*;
 use store::{Epoch, NextOffset, Version};
@@ -175,7 +177,8 @@ async fn a_model_that_fails_on_the_cpu_too_waits_where_it_is() {
     assert_eq!(health.fallback.get(), None);
 }
 
-/// Says of every text that it is by this version; counts how many of its kind are in memory; broken, if it says so.
+/// Says of every text that it is by this version; counts how many of its kind are in memory;
+/// broken, if it says so.
 struct Numbered {
     model: Faulty,
     version: Version,

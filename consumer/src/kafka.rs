@@ -1,7 +1,9 @@
-//! Kafka: the only module that names rdkafka. A thread of its own polls, decodes and batches, and never blocks for long.
+//! Kafka: the only module that names rdkafka. A thread of its own polls, decodes and batches, and
+//! never blocks for long.
 //!
-//! A membership in the group is one librdkafka consumer. What cannot be mended within it (a fenced partition, a position that
-//! Kafka no longer has, a claim that Postgres did not answer) ends it, and the thread joins the group again.
+//! A membership in the group is one librdkafka consumer. What cannot be mended within it (a fenced
+//! partition, a position that Kafka no longer has, a claim that Postgres did not answer) ends it,
+//! and the thread joins the group again.
 
 mod claim;
 mod connect;

@@ -1,9 +1,9 @@
 //! Kafka to predictions in Postgres.
 //!
-//! The files are the way of a review: `kafka` polls and claims, `message` decodes, `batch` gathers, `tokenize` makes ids,
-//! `inference` classifies, `persist` writes. Stages are joined by channels of one batch, so a slow database is felt by Kafka as
-//! paused partitions and never as memory. Around them: `reload` brings the champion, `http` answers, `metrics` counts,
-//! `health` knows what works.
+//! The files are the way of a review: `kafka` polls and claims, `message` decodes, `batch` gathers,
+//! `tokenize` makes ids, `inference` classifies, `persist` writes. Stages are joined by channels of
+//! one batch, so a slow database is felt by Kafka as paused partitions and never as memory. Around
+//! them: `reload` brings the champion, `http` answers, `metrics` counts, `health` knows what works.
 
 mod config;
 

@@ -1,7 +1,9 @@
-//! From a row of the registry to a model that has classified a text: fetched, verified, loaded, tried.
+//! From a row of the registry to a model that has classified a text: fetched, verified, loaded,
+//! tried.
 //!
-//! A checkpoint's label set must be the registry's. A change of it reaches the consumers only when a person promotes it: a
-//! round's candidate with other labels than the champion's is refused where the round is concluded, in the store.
+//! A checkpoint's label set must be the registry's. A change of it reaches the consumers only when
+//! a person promotes it: a round's candidate with other labels than the champion's is refused where
+//! the round is concluded, in the store.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,7 +41,8 @@ pub(crate) struct Refusal {
 const NICENESS: i32 = 10;
 
 impl Loader {
-    /// The model of a registered version, in one attempt. All the work is done on a thread of its own.
+    /// The model of a registered version, in one attempt. All the work is done on a thread of its
+    /// own.
     pub async fn load(&self, registered: &store::Model) -> Result<Champion, Refusal> {
         let directory = fetch(&self.checkpoints, registered, &self.cache).await?;
         let (registered, device, precision) = (registered.clone(), self.device(), self.precision());
@@ -96,7 +99,8 @@ impl From<FetchError> for Refusal {
     }
 }
 
-/// A file that was there when it was verified and cannot be read now is fetched again at the next attempt.
+/// A file that was there when it was verified and cannot be read now is fetched again at the next
+/// attempt.
 impl From<CheckpointError> for Refusal {
     fn from(error: CheckpointError) -> Self {
         Self { is_transient: matches!(error, CheckpointError::File { .. }), reason: error.into() }

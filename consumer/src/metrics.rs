@@ -1,4 +1,5 @@
-//! What the consumer counts, for Prometheus. Counted by batch and by write, not by record, so that counting costs nothing.
+//! What the consumer counts, for Prometheus. Counted by batch and by write, not by record, so that
+//! counting costs nothing.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;

@@ -1,5 +1,6 @@
-//! Hears of a new champion (by notification, and by looking as the net), loads it beside the one that serves, and hands it
-//! over by one send. A bad one changes nothing: the reason is in `model_load_status`.
+//! Hears of a new champion (by notification, and by looking as the net), loads it beside the one
+//! that serves, and hands it over by one send. A bad one changes nothing: the reason is in
+//! `model_load_status`.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use crate::model::{Champion, Model};
 const POLL: Duration = Duration::from_secs(2);
 /// How long to wait before listening again: what broke the connection may still be there.
 const RELISTEN: Duration = Duration::from_secs(1);
-/// Attempts to load the first champion while the causes are transient: about a minute, then a person should know.
+/// Attempts to load the first champion while the causes are transient: about a minute, then a
+/// person should know.
 const FIRST_ATTEMPTS: u32 = 12;
 
 /// The registry, as this consumer follows it.
@@ -93,7 +95,8 @@ impl Registry {
         }
     }
 
-    /// Tells people how far this consumer is with a version. It is for people only: serving does not wait for it.
+    /// Tells people how far this consumer is with a version. It is for people only: serving does
+    /// not wait for it.
     async fn report(&self, version: Version, status: LoadStatus, reason: Option<&anyhow::Error>) {
         let reason = reason.map(|reason| format!("{reason:#}"));
         let reported = self.store.report_load(&self.consumer, &self.pipeline, version, status, reason.as_deref());
@@ -174,7 +177,8 @@ impl Follower {
     /// Gives the model to the inference thread, which swaps between two batches.
     async fn hand_over(&mut self, champion: store::Model, model: Champion) {
         let (replaced, old) = oneshot::channel();
-        // Where nobody takes the model, or gives the old one back, the inference thread has ended, and the consumer ends.
+        // Where nobody takes the model, or gives the old one back, the inference thread has ended,
+        // and the consumer ends.
         if self.handover.send(Handover { model: self.registry.serving(model), replaced }).await.is_err() {
             return;
         }

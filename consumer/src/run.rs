@@ -28,24 +28,29 @@ use crate::persist::{self, Positions, Writer};
 use crate::reload::{Follower, Registry};
 use crate::tokenize::tokenize;
 
-/// Bytes of records in one batch: with a handful of batches in flight this is what bounds memory where texts are long.
+/// Bytes of records in one batch: with a handful of batches in flight this is what bounds memory
+/// where texts are long.
 const MAX_BATCH_BYTES: usize = 4 << 20;
-/// Batches between the thread that tokenizes and the one that classifies: one is ready when the model is.
+/// Batches between the thread that tokenizes and the one that classifies: one is ready when the
+/// model is.
 const TOKENIZED_CAPACITY: usize = 1;
 /// Labeled batches between inference and the lanes: one is enough to keep both busy.
 const LABELED_CAPACITY: usize = 1;
-/// Models on their way to the inference thread: the next one is loaded only when this one has taken over.
+/// Models on their way to the inference thread: the next one is loaded only when this one has taken
+/// over.
 const HANDOVER_CAPACITY: usize = 1;
 /// How often the database is asked for a sign of life.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// How long leaving the group may take at the end.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Serves until `shutdown` is cancelled and everything in flight is written, or until something fails for good.
+/// Serves until `shutdown` is cancelled and everything in flight is written, or until something
+/// fails for good.
 ///
 /// # Errors
-/// What cannot be mended by waiting: a refused database login, a schema that is not migrated, a checkpoint that is missing or
-/// damaged, an impossible setting; and a drain that took longer than `--grace`.
+/// What cannot be mended by waiting: a refused database login, a schema that is not migrated, a
+/// checkpoint that is missing or damaged, an impossible setting; and a drain that took longer than
+/// `--grace`.
 pub async fn run(config: Config, source: ModelSource, shutdown: CancellationToken) -> Result<()> {
     // What is wrong with the settings is said before anything is waited for.
     let settings = Settings::new(&config)?;
@@ -106,7 +111,9 @@ impl Consumer {
 
     async fn connect(&self) -> Result<Store> {
         let Self { config, health, stop, .. } = self;
-        let fails = |error: &StoreError| drop(health.database.fails(error.to_string()));
+        let fails = |error: &StoreError| {
+            health.database.fails(error.to_string());
+        };
         let open = async || config.database.open().await.inspect_err(fails);
         let store = retry("Postgres answers", &stop.abort, open).await?;
         let check = async || store.check_schema().await.inspect_err(fails);
@@ -164,7 +171,8 @@ impl Consumer {
             .context("looking for the topic panicked")?
     }
 
-    /// Starts the stages, sink first, and ends with the first of them, or in order when it is told to.
+    /// Starts the stages, sink first, and ends with the first of them, or in order when it is told
+    /// to.
     async fn flow(self, ready: Ready, predict: mpsc::Receiver<PredictJob>) -> Result<()> {
         let Self { config, settings, metrics, health, stop, .. } = self;
         let Ready { store, model, models, stream } = ready;
@@ -240,8 +248,8 @@ struct Ready {
     stream: Stream,
 }
 
-/// Each stage ends after the one before it has nothing more to give; the first to fail ends all; none takes longer than the
-/// grace.
+/// Each stage ends after the one before it has nothing more to give; the first to fail ends all;
+/// none takes longer than the grace.
 async fn end_in_order(
     kafka: impl Future<Output = Result<()>>,
     inference: impl Future<Output = Result<()>>,

@@ -23,8 +23,8 @@ pub(crate) fn parse<P: Parser>() -> (P, Log) {
     parsed.unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
-/// The settings that `flags` say, and the defaults of all others. Required ones that are not given are empty: they are
-/// for the caller to fill in. The environment is not asked.
+/// The settings that `flags` say, and the defaults of all others. Required ones that are not given
+/// are empty: they are for the caller to fill in. The environment is not asked.
 ///
 /// # Errors
 /// Flags that the program does not have, or that have no such value.

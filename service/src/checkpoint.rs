@@ -34,8 +34,8 @@ impl Transient for FetchError {
     }
 }
 
-/// The directory of a registered version in the cache, every hash as registered. What is damaged there is fetched again,
-/// once; what is damaged in the store does not stay in the cache.
+/// The directory of a registered version in the cache, every hash as registered. What is damaged
+/// there is fetched again, once; what is damaged in the store does not stay in the cache.
 ///
 /// # Errors
 /// A store that does not answer, refuses, or has no such checkpoint; damage in the store itself.

@@ -7,7 +7,8 @@ use store::checkpoints::{CheckpointStore, CheckpointStoreError};
 /// Where checkpoints are kept.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct CheckpointArguments {
-    /// Checkpoint store: a file:// or s3:// URL (the latter with the AWS_ environment variables), or a path
+    /// Checkpoint store: a file:// or s3:// URL (the latter with the AWS_ environment variables),
+    /// or a path
     #[arg(id = "checkpoints", long = "checkpoints", env = "LABELSTREAM_CHECKPOINTS", value_name = "URL")]
     pub url: String,
 }
@@ -37,7 +38,8 @@ impl CacheArguments {
     }
 }
 
-/// The trainer's directory where none is named: for the state of a running round and for fetched checkpoints.
+/// The trainer's directory where none is named: for the state of a running round and for fetched
+/// checkpoints.
 pub fn work() -> PathBuf {
     std::env::temp_dir().join("labelstream-trainer")
 }

@@ -33,7 +33,8 @@ pub trait Monitored: Clone + Send + Sync + 'static {
     fn metrics(&self) -> String;
 }
 
-/// A service's own routes, and those that every service has: `/health/live`, `/health/ready` and `/metrics`.
+/// A service's own routes, and those that every service has: `/health/live`, `/health/ready` and
+/// `/metrics`.
 pub fn router<S: Monitored>(routes: Router<S>, service: S) -> Router {
     routes
         .route("/health/live", get(|| async { "live\n" }))
@@ -64,7 +65,8 @@ pub fn encode(registry: &Registry) -> String {
     text
 }
 
-/// The answer to a request that is not done: a status, a type for programs, and an error for people.
+/// The answer to a request that is not done: a status, a type for programs, and an error for
+/// people.
 pub fn refusal(status: StatusCode, error_type: &str, error: impl ToString) -> Response {
     (status, Json(serde_json::json!({ "error": error.to_string(), "error_type": error_type }))).into_response()
 }

@@ -1,7 +1,7 @@
 //! The flags of Kafka: brokers, librdkafka's properties, and where its secrets come from.
 //!
-//! A secret stands in the environment (`LABELSTREAM_KAFKA_SASL_PASSWORD` is `sasl.password`) or in a file, and in no
-//! log or error.
+//! A secret stands in the environment (`LABELSTREAM_KAFKA_SASL_PASSWORD` is `sasl.password`) or in
+//! a file, and in no log or error.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -36,17 +36,20 @@ pub struct KafkaSettings {
     )]
     pub kafka_properties: Vec<KafkaProperty>,
 
-    /// A file of librdkafka properties, one key=value a line: the place for passwords, besides the environment
+    /// A file of librdkafka properties, one key=value a line: the place for passwords, besides the
+    /// environment
     #[arg(long, env = "LABELSTREAM_KAFKA_CONFIG", value_name = "FILE")]
     pub kafka_config: Option<PathBuf>,
 
-    /// The properties that have variables of their own: LABELSTREAM_KAFKA_SASL_*, _SSL_* and _SECURITY_PROTOCOL.
+    /// The properties that have variables of their own: LABELSTREAM_KAFKA_SASL_*, _SSL_* and
+    /// _SECURITY_PROTOCOL.
     #[arg(skip = properties_of(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))))]
     pub environment: Vec<KafkaProperty>,
 }
 
 impl KafkaSettings {
-    /// Every property: those of the file, then of the environment, then of the command line. The last of a key holds.
+    /// Every property: those of the file, then of the environment, then of the command line. The
+    /// last of a key holds.
     ///
     /// # Errors
     /// A file that cannot be read. No message shows a value.
@@ -60,8 +63,8 @@ impl KafkaSettings {
     }
 }
 
-/// librdkafka's properties in an environment: `LABELSTREAM_KAFKA_SASL_PASSWORD` is `sasl.password`, and so on for every
-/// property that begins with `sasl.` or `ssl.`, and for `security.protocol`.
+/// librdkafka's properties in an environment: `LABELSTREAM_KAFKA_SASL_PASSWORD` is `sasl.password`,
+/// and so on for every property that begins with `sasl.` or `ssl.`, and for `security.protocol`.
 fn properties_of(environment: impl IntoIterator<Item = (String, String)>) -> Vec<KafkaProperty> {
     let property = |(name, value): (String, String)| {
         let key = name.strip_prefix("LABELSTREAM_KAFKA_")?.to_lowercase().replace('_', ".");
@@ -110,7 +113,8 @@ mod client {
         /// The configuration of a client: `defaults`, then the properties, then the brokers.
         ///
         /// # Errors
-        /// A property that librdkafka does not know, or a value that it refuses. No message shows a secret.
+        /// A property that librdkafka does not know, or a value that it refuses. No message shows a
+        /// secret.
         pub fn client(&self, defaults: &[(&str, &str)]) -> Result<ClientConfig> {
             let mut client = ClientConfig::new();
             client.set("client.id", "labelstream");

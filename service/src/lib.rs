@@ -1,5 +1,5 @@
-//! What consumer, trainer and `labelstream` share: how a program starts and ends, how it reaches Kafka, Postgres and
-//! the checkpoint store, and how it waits for what is away.
+//! What consumer, trainer and `labelstream` share: how a program starts and ends, how it reaches
+//! Kafka, Postgres and the checkpoint store, and how it waits for what is away.
 
 // From the command line to the exit code.
 mod arguments;

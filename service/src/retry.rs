@@ -1,4 +1,5 @@
-//! Waiting for what is away: one rule for what passes by itself, and delays that double up to a cap.
+//! Waiting for what is away: one rule for what passes by itself, and delays that double up to a
+//! cap.
 
 use std::time::Duration;
 
@@ -64,7 +65,8 @@ impl Backoff {
 /// The longest delay between two attempts at what Postgres or the checkpoint store should do.
 const CAP: Duration = Duration::from_secs(5);
 
-/// Tries until it works, fails for good, or nobody wants it any more. `what` is what is waited for: "Postgres answers".
+/// Tries until it works, fails for good, or nobody wants it any more. `what` is what is waited for:
+/// "Postgres answers".
 ///
 /// # Errors
 /// An error that does not pass by itself; a cancelled `stop`.

@@ -1,8 +1,5 @@
 //! A text that no log and no error may show.
 
-use std::convert::Infallible;
-use std::str::FromStr;
-
 /// A password, or what holds one, such as a URL. Its `Debug` shows nothing of it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
@@ -17,14 +14,6 @@ impl Secret {
 impl<T: Into<String>> From<T> for Secret {
     fn from(text: T) -> Self {
         Self(text.into())
-    }
-}
-
-impl FromStr for Secret {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(text.into())
     }
 }
 

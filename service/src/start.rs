@@ -18,8 +18,8 @@ pub enum Kind {
     Command,
 }
 
-/// Reads the command line, starts the log, and runs the program until its end. The token is cancelled by the first
-/// Ctrl-C or SIGTERM; the second ends the program at once.
+/// Reads the command line, starts the log, and runs the program until its end. The token is
+/// cancelled by the first Ctrl-C or SIGTERM; the second ends the program at once.
 pub fn main<P: Parser, T: Termination, F: Future<Output = Result<T>>>(
     kind: Kind,
     run: impl FnOnce(P, CancellationToken) -> F,

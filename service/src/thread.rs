@@ -3,8 +3,9 @@
 use anyhow::{Context as _, Result};
 use tokio::sync::oneshot;
 
-/// Starts work on an OS thread with a name; the future is of what comes of it. Dropping the future does not end the
-/// thread. With a niceness, the thread and those that it starts yield to others by so much, as `nice` counts.
+/// Starts work on an OS thread with a name; the future is of what comes of it. Dropping the future
+/// does not end the thread. With a niceness, the thread and those that it starts yield to others by
+/// so much, as `nice` counts.
 ///
 /// # Errors
 /// A system that has no more threads. The future: the work's own error, or a panic.
@@ -15,7 +16,8 @@ pub fn thread<T: Send + 'static>(
 ) -> Result<impl Future<Output = Result<T>> + Send> {
     let (sender, ended) = oneshot::channel();
     let work = move || {
-        // On Linux this is the thread's own. Where it is refused, the work merely competes with others.
+        // On Linux this is the thread's own. Where it is refused, the work merely competes with
+        // others.
         if let Some(Err(error)) = niceness.map(rustix::process::nice) {
             tracing::warn!(%error, name, "the thread cannot be made nice");
         }

@@ -1,4 +1,5 @@
-//! What the trainer stands on: its base, its directory, the right to publish, and the rounds that it leaves behind.
+//! What the trainer stands on: its base, its directory, the right to publish, and the rounds that
+//! it leaves behind.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Where a partition is read from: claimed in Postgres inside the assign callback, compared with what Kafka still has.
+//! Where a partition is read from: claimed in Postgres inside the assign callback, compared with
+//! what Kafka still has.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,8 +17,8 @@ use crate::health::Health;
 use crate::metrics::{self, Metrics};
 use crate::persist::Positions;
 
-/// A claim waits this long for Kafka and Postgres, all partitions of an assignment together: well below
-/// `max.poll.interval.ms`, and the others of the group wait too.
+/// A claim waits this long for Kafka and Postgres, all partitions of an assignment together: well
+/// below `max.poll.interval.ms`, and the others of the group wait too.
 const PATIENCE: Duration = Duration::from_secs(30);
 const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -133,7 +134,8 @@ impl Claims {
         Ok(claimed)
     }
 
-    /// Whether the position is one of the topic that has this name now; brokers that tell no ids are believed.
+    /// Whether the position is one of the topic that has this name now; brokers that tell no ids
+    /// are believed.
     fn is_same_topic<C: ConsumerContext>(&self, broker: &Broker<'_, C>, claim: &Claim) -> Result<bool, NoClaim> {
         let Some(id) = &broker.topic_id else { return Ok(true) };
         match self.in_postgres(broker, || self.store.remember_topic(&self.stream, claim, id))? {

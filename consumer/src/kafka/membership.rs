@@ -120,7 +120,8 @@ impl<'a> Membership<'a> {
         self.kafka.claims.metrics.assigned.set(self.owned.len() as i64);
     }
 
-    /// What was read of these partitions and not written yet goes on: it is written if nobody claims them before, else fenced.
+    /// What was read of these partitions and not written yet goes on: it is written if nobody
+    /// claims them before, else fenced.
     fn revoked(&mut self, partitions: &[i32]) {
         self.owned.retain(|partition, _| !partitions.contains(partition));
         self.paused.retain(|partition| !partitions.contains(partition));
@@ -153,7 +154,8 @@ impl<'a> Membership<'a> {
         Ok(())
     }
 
-    /// After the order to stop: nothing more is read, what was read is handed on, and the group is left when it is written.
+    /// After the order to stop: nothing more is read, what was read is handed on, and the group is
+    /// left when it is written.
     fn drain(&mut self) -> Result<(), End> {
         if !self.kafka.stop.shutdown.is_cancelled() {
             return Ok(());
@@ -176,8 +178,8 @@ impl<'a> Membership<'a> {
         Ok(())
     }
 
-    /// Passes a batch on that is due. While there is no room, nothing is read; when that lasts, Kafka is paused, so that polling
-    /// goes on without records; and resumed once there is room.
+    /// Passes a batch on that is due. While there is no room, nothing is read; when that lasts,
+    /// Kafka is paused, so that polling goes on without records; and resumed once there is room.
     fn hand_over(&mut self) -> Result<(), End> {
         let output = &mut *self.kafka.output;
         if output.is_free() && self.batcher.patience(Instant::now()).is_some_and(|left| left.is_zero()) {
@@ -294,7 +296,8 @@ impl<'a> Membership<'a> {
     }
 }
 
-/// Which errors end a membership. The others librdkafka mends by itself; they are said by [`Context`].
+/// Which errors end a membership. The others librdkafka mends by itself; they are said by
+/// [`Context`].
 fn judge(error: &KafkaError) -> Result<(), End> {
     use RDKafkaErrorCode::{AutoOffsetReset, LogTruncation, OffsetOutOfRange};
     match error {

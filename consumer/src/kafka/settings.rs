@@ -11,7 +11,8 @@ use crate::config::Config;
 const FIXED: [(&str, &str); 10] = [
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
-    // A position that Kafka no longer has is a gap or a recreated topic: never jump over it silently.
+    // A position that Kafka no longer has is a gap or a recreated topic: never jump over it
+    // silently.
     ("auto.offset.reset", "error"),
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("group.protocol", "classic"),
@@ -22,12 +23,14 @@ const FIXED: [(&str, &str); 10] = [
     ("statistics.interval.ms", "2000"),
 ];
 
-/// Good for most: a few megabytes ahead of the model, batches that fill while others are classified.
+/// Good for most: a few megabytes ahead of the model, batches that fill while others are
+/// classified.
 const DEFAULTS: [(&str, &str); 6] = [
     ("queued.min.messages", "20000"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.message.max.bytes", "2097152"),
-    // librdkafka rests for a second when this queue is full; at 60,000 records a second it is empty after a third of one.
+    // librdkafka rests for a second when this queue is full; at 60,000 records a second it is empty
+    // after a third of one.
     ("fetch.queue.backoff.ms", "10"),
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("reconnect.backoff.max.ms", "5000"),
@@ -44,7 +47,8 @@ impl Settings {
     /// The configuration of the consumer: defaults, then the properties, then what is fixed.
     ///
     /// # Errors
-    /// A property that librdkafka does not know or that would break the guarantees. No message holds a value of a secret.
+    /// A property that librdkafka does not know or that would break the guarantees. No message
+    /// holds a value of a secret.
     pub fn new(config: &Config) -> Result<Self> {
         config.kafka.settings.properties()?.iter().try_for_each(check)?;
         let mut client = config.kafka.client(&DEFAULTS)?;

@@ -1,3 +1,5 @@
+//! What librdkafka is told, and what it must not be told.
+
 use service::{KafkaArguments, KafkaSettings};
 
 use super::*;
