@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use store::Deployment;
 
-use service::DatabaseArguments;
 use crate::print;
+use service::DatabaseArguments;
 
 /// Flags of `labelstream deployments`.
 #[derive(clap::Args)]

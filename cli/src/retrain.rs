@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use store::{Round, Store, Verdict};
 use trainer::service::From;
 
-use service::DatabaseArguments;
 use crate::{print, rounds};
+use service::DatabaseArguments;
 
 /// Flags of `labelstream retrain`.
 #[derive(clap::Args)]

@@ -17,12 +17,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::Section;
+use crate::batch_size::BatchSize;
 use crate::bisect::{Broken, attempt, canary, label};
 use crate::health::Health;
 use crate::message::Reason;
 use crate::metrics::Metrics;
 use crate::model::{Encoder, Model};
-use crate::batch_size::BatchSize;
 use crate::persist::Labeled;
 use crate::tokenize::Tokenized;
 

@@ -234,8 +234,12 @@ fn run(model: impl Model + 'static) -> Running {
     };
     let batch_size = Arc::new(BatchSize::new(1_000, model.max_length()));
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
-    let signs =
-        Signs { metrics: metrics.clone(), health: health.clone(), batch_size: batch_size.clone(), serves: watch::channel(None).0 };
+    let signs = Signs {
+        metrics: metrics.clone(),
+        health: health.clone(),
+        batch_size: batch_size.clone(),
+        serves: watch::channel(None).0,
+    };
     let runtime = Handle::current();
     std::thread::spawn(move || Inference::new(Box::new(model), channels, signs).unwrap().run(&runtime));
     Running { batches, models, labeled, batch_size, health, metrics, _predict: predict }

@@ -22,9 +22,9 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::Limits;
-use crate::message::Format;
 use crate::batch_sender::BatchSender;
 use crate::batch_size::BatchSize;
+use crate::message::Format;
 use crate::persist::Fenced;
 
 pub(crate) use claim::Claims;

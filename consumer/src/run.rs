@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::Limits;
+use crate::batch_sender::{self, BatchSender};
+use crate::batch_size::BatchSize;
 use crate::config::Config;
 use crate::health::Health;
 use crate::http::{self, Service};
@@ -22,8 +24,6 @@ use crate::load::Loader;
 use crate::message::Format;
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelSource};
-use crate::batch_sender::{self, BatchSender};
-use crate::batch_size::BatchSize;
 use crate::persist::{self, Positions, Writer};
 use crate::reload::{Follower, Registry};
 use crate::tokenize::tokenize;

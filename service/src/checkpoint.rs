@@ -42,7 +42,11 @@ impl Transient for FetchError {
 pub async fn fetch(store: &CheckpointStore, model: &Model, cache: &Path) -> Result<PathBuf, FetchError> {
     let directory = store.fetch(&model.uri, cache).await?;
     let Err(why) = verify(&directory, model).await else { return Ok(directory) };
-    tracing::warn!(version = model.version.0, why = format!("{why:#}"), "a fetched checkpoint is damaged: fetching it again");
+    tracing::warn!(
+        version = model.version.0,
+        why = format!("{why:#}"),
+        "a fetched checkpoint is damaged: fetching it again"
+    );
     store.forget(&model.uri, cache).await?;
     let directory = store.fetch(&model.uri, cache).await?;
     match verify(&directory, model).await {

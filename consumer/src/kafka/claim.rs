@@ -144,7 +144,12 @@ impl Claims {
         }
     }
 
-    fn skip<C: ConsumerContext>(&self, broker: &Broker<'_, C>, claim: &Claim, to: NextOffset) -> Result<Claimed, NoClaim> {
+    fn skip<C: ConsumerContext>(
+        &self,
+        broker: &Broker<'_, C>,
+        claim: &Claim,
+        to: NextOffset,
+    ) -> Result<Claimed, NoClaim> {
         let Claim { partition, epoch, next_offset } = *claim;
         let reason = "deleted by Kafka before it was read";
         match self.in_postgres(broker, || self.store.record_gap(&self.stream, claim, to, reason))? {

@@ -17,8 +17,8 @@ use super::claim::Claimed;
 use super::context::{Change, Context};
 use super::{Kafka, Reading, Stop};
 use crate::batch::{Batcher, Origin};
-use crate::message::{Record, time_of_milliseconds};
 use crate::batch_sender::BatchSender;
+use crate::message::{Record, time_of_milliseconds};
 use crate::persist::Fenced;
 
 /// How a membership ended.

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use classifier::{DeviceChoice, Labels};
 use classifier::checkpoint::{Checkpoint, Manifest};
 use classifier::model::{ModelConfig, initialise};
 use classifier::tokenizer::Tokenizer;
+use classifier::{DeviceChoice, Labels};
 use consumer::{Config, ModelSource};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};

@@ -270,7 +270,8 @@ impl Work<'_> {
             device: config.device,
         };
         let fitted = fitted.clone();
-        let compared = thread("training", Some(config.niceness), move || comparison.run(&fitted, champion.as_ref()))?.await?;
+        let compared =
+            thread("training", Some(config.niceness), move || comparison.run(&fitted, champion.as_ref()))?.await?;
         let verdict = &compared.verdict;
         tracing::info!(accepted = verdict.accepted, reason = verdict.reason, "the gate has spoken");
         Ok(compared)
