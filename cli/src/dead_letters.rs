@@ -18,7 +18,7 @@ pub enum Command {
         filter: Filter,
         #[command(flatten)]
         database: DatabaseArguments,
-        /// Show so many at most.
+        /// Show at most this many.
         #[arg(long, default_value_t = 50)]
         limit: u32,
         /// Print one JSON object a line.
@@ -33,13 +33,13 @@ pub enum Command {
         database: DatabaseArguments,
         #[command(flatten)]
         kafka: KafkaArguments,
-        /// Publish to this topic instead of the one that each came from.
+        /// Publish to this topic instead of the one that each record came from.
         #[arg(long)]
         to_topic: Option<String>,
-        /// Publish so many at most, the oldest of them first.
+        /// Publish at most this many, the oldest first.
         #[arg(long)]
         limit: Option<u32>,
-        /// Also those that were replayed before.
+        /// Also those that were already replayed.
         #[arg(long)]
         again: bool,
         /// Only say what would be published.
@@ -60,7 +60,7 @@ pub struct Filter {
     /// Only with this reason, such as not_json.
     #[arg(long)]
     reason: Option<String>,
-    /// Only since a time (2026-11-22T10:00:00Z) or for so long (90m, 24h, 7d).
+    /// Only since this time (2026-11-22T10:00:00Z), or within this age (90m, 24h, 7d).
     #[arg(long, value_parser = since)]
     since: Option<DateTime<Utc>>,
 }

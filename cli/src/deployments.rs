@@ -13,7 +13,7 @@ pub struct Arguments {
     #[command(flatten)]
     database: DatabaseArguments,
 
-    /// Show so many at most, the newest first.
+    /// Show at most this many, the newest first.
     #[arg(long, default_value_t = 50)]
     limit: usize,
 

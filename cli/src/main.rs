@@ -74,9 +74,9 @@ enum Command {
     Models(models::Command),
     /// Show which version was live, from when until when, and why.
     Deployments(deployments::Arguments),
-    /// Label stored reviews again with the champion.
+    /// Classify stored reviews again with the champion.
     Rescore(rescore::Arguments),
-    /// Look at records that could not become reviews, and publish them again.
+    /// List the records that could not become reviews, and publish them again.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
     /// Show how far the stream is: lag, rates, champion, errors.

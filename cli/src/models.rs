@@ -65,8 +65,7 @@ pub enum Command {
         #[arg(long, default_value = "rolled back by hand")]
         why: String,
     },
-    /// Delete the files of versions that neither serve, nor are in use, nor are near enough to roll
-    /// back to.
+    /// Delete the files of old versions that nothing uses and nobody will roll back to.
     Collect {
         #[command(flatten)]
         collect: collect::Arguments,

@@ -26,15 +26,15 @@ pub struct Arguments {
     #[command(flatten)]
     checkpoints: CheckpointArguments,
 
-    /// Only what versions before this one have labeled; without it, all before the champion.
+    /// Only what versions before this one have classified [default: all before the champion].
     #[arg(long, value_name = "V")]
     older_than_version: Option<i64>,
 
-    /// Label so many reviews a second at most: the rest of the machine is the live stream's.
+    /// Classify at most this many reviews a second, to leave the machine to the live stream.
     #[arg(long, default_value = "100", value_parser = positive)]
     rate: f64,
 
-    /// Stop after so many reviews.
+    /// Stop after this many reviews.
     #[arg(long)]
     limit: Option<u64>,
 

@@ -17,7 +17,7 @@ pub enum Command {
     List {
         #[command(flatten)]
         database: DatabaseArguments,
-        /// Show so many at most.
+        /// Show at most this many.
         #[arg(long, default_value_t = 20)]
         limit: u32,
         /// Print one JSON array.

@@ -60,7 +60,7 @@ pub(crate) struct Signs {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub batch_size: Arc<BatchSize>,
-    /// Whose ids the next batches should have.
+    /// The encoder of the model that serves, for the thread that tokenizes the next batches.
     pub serves: watch::Sender<Option<Encoder>>,
 }
 

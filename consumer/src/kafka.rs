@@ -61,8 +61,8 @@ pub(crate) struct Stop {
     pub abort: CancellationToken,
 }
 
-/// A membership that lasted so long was a good one.
-const GOOD: Duration = Duration::from_secs(60);
+/// After a membership of this length, the delays before joining again start over.
+const STABLE: Duration = Duration::from_secs(60);
 
 impl Kafka {
     /// Reads until it is told to stop and everything that was read is written.
@@ -76,7 +76,7 @@ impl Kafka {
             let End::Rejoin(why) = self.join(runtime)? else {
                 return Ok(());
             };
-            if joined.elapsed() > GOOD {
+            if joined.elapsed() > STABLE {
                 backoff.reset();
             }
             let delay = backoff.next_delay();

@@ -13,11 +13,11 @@ use crate::print;
 /// Which versions.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Keep the files of so many former champions, to roll back to.
+    /// Keep the files of this many former champions, to roll back to.
     #[arg(long, alias = "keep", env = "LABELSTREAM_KEEP_CHECKPOINTS", default_value_t = 5)]
     keep_checkpoints: u32,
 
-    /// Keep what was registered, and what a consumer has reported on, within so many seconds.
+    /// Keep what was registered, or reported by a consumer, within this many seconds.
     #[arg(long, env = "LABELSTREAM_KEEP_FOR", default_value = "3600", value_parser = seconds, value_name = "SECONDS")]
     keep_for: Duration,
 
