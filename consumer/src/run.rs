@@ -114,9 +114,9 @@ impl Consumer {
         let fails = |error: &StoreError| {
             health.database.fails(error.to_string());
         };
-        let open = async || config.database.open().await.inspect_err(fails);
+        let open = || async { config.database.open().await.inspect_err(fails) };
         let store = retry("Postgres answers", &stop.abort, open).await?;
-        let check = async || store.check_schema().await.inspect_err(fails);
+        let check = || async { store.check_schema().await.inspect_err(fails) };
         retry("Postgres answers", &stop.abort, check).await?;
         health.database.works();
         tracing::info!("connected to Postgres");

@@ -70,11 +70,14 @@ const CAP: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// An error that does not pass by itself; a cancelled `stop`.
-pub async fn retry<T, E: Transient + std::error::Error + Send + Sync + 'static>(
+pub async fn retry<T, E, F: Future<Output = Result<T, E>>>(
     what: &str,
     stop: &CancellationToken,
-    mut attempt: impl AsyncFnMut() -> Result<T, E>,
-) -> Result<T> {
+    mut attempt: impl FnMut() -> F,
+) -> Result<T>
+where
+    E: Transient + std::error::Error + Send + Sync + 'static,
+{
     let mut backoff = Backoff::new(CAP);
     loop {
         match attempt().await {
@@ -105,7 +108,7 @@ mod tests {
     async fn what_passes_is_waited_for_and_what_does_not_is_an_error_at_once() {
         let stop = CancellationToken::new();
         let mut answers = vec![Ok(3), Err(StoreError::Unavailable("away".to_owned()))];
-        assert_eq!(retry("it answers", &stop, async || answers.pop().unwrap()).await.unwrap(), 3);
+        assert_eq!(retry("it answers", &stop, || std::future::ready(answers.pop().unwrap())).await.unwrap(), 3);
         let refuse = async || Err::<(), _>(StoreError::Refused("no".to_owned()));
         let error = format!("{:#}", retry("it answers", &stop, refuse).await.unwrap_err());
         assert_eq!(error, "while waiting until it answers: Postgres refuses: no");
