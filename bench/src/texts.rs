@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use publisher::kafka::Record;
 use serde_json::json;
+use service::broker::Record;
 
 /// The texts of a CSV: its column `text` or `review`.
 pub fn read(path: &Path) -> anyhow::Result<Vec<String>> {
     let read = || -> anyhow::Result<Vec<String>> {
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path)?;
-        let names: Vec<&str> = reader.headers()?.iter().map(|name| name.trim_start_matches('\u{feff}').trim()).collect();
+        let names: Vec<&str> =
+            reader.headers()?.iter().map(|name| name.trim_start_matches('\u{feff}').trim()).collect();
         let column = ["text", "review"].into_iter().find_map(|text| names.iter().position(|name| *name == text));
         let column = column.context("no column text or review")?;
         reader.records().map(|cells| Ok(cells?.get(column).unwrap_or_default().to_owned())).collect()

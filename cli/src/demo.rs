@@ -12,6 +12,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use consumer::ModelSource;
+use service::{KafkaSettings, Secret};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -19,9 +20,9 @@ use self::place::Place;
 use self::reviews::Reviews;
 use self::services::Addresses;
 use self::watch::Watch;
-use crate::kafka::{KafkaSettings, Publisher};
 use crate::publish::Pace;
 use crate::reviews::message;
+use service::broker::Publisher;
 
 /// The pipeline's name in the database.
 const PIPELINE: &str = "demo";
@@ -46,7 +47,7 @@ pub struct Arguments {
 
     /// An empty Postgres database of your own; without it, the demo starts a private server.
     #[arg(long, env = "LABELSTREAM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: Option<String>,
+    database_url: Option<Secret>,
 
     /// The topic to publish to; it is made if there is none.
     #[arg(long, env = "LABELSTREAM_TOPIC", default_value = "demo-reviews")]
@@ -90,11 +91,11 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
 
     let stop = shutdown.child_token();
     let addresses = Addresses::free()?;
-    let trainer = services::trainer(&place, &addresses, reviews.labeled.len())?;
+    let trainer = services::trainer(&place, &addresses, reviews.labeled.len());
     // Not a task of its own: what it does for longer than a moment it does on threads.
     let trainer = trainer::service::run(trainer, stop.clone());
     tokio::pin!(trainer);
-    let consumer = services::consumer(&arguments, &place, &addresses)?;
+    let consumer = services::consumer(&arguments, &place, &addresses);
     let mut consumer = tokio::spawn(consumer::run(consumer, ModelSource::Registry, stop.clone()));
     tell_where(&arguments, &place, &addresses);
 

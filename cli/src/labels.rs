@@ -4,7 +4,7 @@ mod import;
 mod next;
 mod pick;
 
-use crate::database::DatabaseArguments;
+use service::DatabaseArguments;
 
 pub use next::most_worth_labeling;
 use pick::pick;

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use indicatif::ProgressBar;
+use service::KafkaArguments;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::kafka::{Cluster, KafkaArguments, Publisher, Record};
 use crate::{print, reviews};
+use service::broker::{Cluster, Publisher, Record};
 
 /// Flags of `labelstream publish`.
 #[derive(clap::Args)]

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::kafka::Record;
+use service::broker::Record;
 
 /// Columns that hold the text of a review, unless told; the first one found.
 const TEXT_COLUMNS: [&str; 2] = ["text", "review"];

@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use classifier::{CheckpointError, Classes, Classifier, Device, Precision, Prediction};
 use store::Version;
 
-/// Something that labels texts. The consumer serves a [`Classifier`]; benchmarks serve a [`Constant`].
+/// Something that labels texts. The consumer serves a [`Classifier`]; benchmarks serve a
+/// [`Constant`].
 pub trait Model: Send {
     /// The class names, in the order of the scores.
     fn classes(&self) -> &Classes;
@@ -23,13 +24,15 @@ pub trait Model: Send {
         "f32"
     }
 
-    /// One prediction a text, in order. May fail or panic: the inference thread bisects what it cannot label.
+    /// One prediction a text, in order. May fail or panic: the inference thread bisects what it
+    /// cannot label.
     ///
     /// # Errors
     /// Whatever kept the model from an answer.
     fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>>;
 
-    /// What makes token ids of texts ahead of the forward pass, on another thread; `None`: the model takes texts only.
+    /// What makes token ids of texts ahead of the forward pass, on another thread; `None`: the
+    /// model takes texts only.
     fn encoder(&self) -> Option<Encoder> {
         None
     }
@@ -152,7 +155,8 @@ pub struct Constant {
 }
 
 impl Constant {
-    /// A model over the classes `negative` and `positive` that finds every text positive with probability 0.75.
+    /// A model over the classes `negative` and `positive` that finds every text positive with
+    /// probability 0.75.
     pub fn new(version: Version) -> Self {
         let labels = Classes::new(["negative", "positive"]);
         Self { labels, version }

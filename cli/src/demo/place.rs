@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use service::KafkaArguments;
 use stack::{InProcessKafka, Postgres};
 use tempfile::TempDir;
 
 use super::Arguments;
-use crate::kafka::{Cluster, KafkaArguments};
+use service::broker::Cluster;
 
 /// Enough to see that partitions work side by side.
 const PARTITIONS: i32 = 2;
@@ -30,7 +31,7 @@ impl Place {
         let files = tempfile::Builder::new().prefix("labelstream-demo-").tempdir()?;
         let path = files.path().to_owned();
         let (postgres, database_url) = match &arguments.database_url {
-            Some(url) => (None, url.clone()),
+            Some(url) => (None, url.expose().to_owned()),
             None => {
                 eprintln!("starting a private Postgres ...");
                 let (postgres, url) = tokio::task::spawn_blocking(private_database).await??;

@@ -1,4 +1,5 @@
-//! What the trainer stands on: its base, its directory, the right to publish, and the rounds that it leaves behind.
+//! What the trainer stands on: its base, its directory, the right to publish, and the rounds that
+//! it leaves behind.
 
 use std::path::Path;
 
@@ -42,7 +43,7 @@ async fn base(base: Base) -> Finding {
 }
 
 fn work(directory: Option<&Path>) -> Finding {
-    let usual = std::env::temp_dir().join("labelstream-trainer");
+    let usual = service::directories::work();
     let directory = directory.unwrap_or(&usual);
     let shown = directory.display();
     match std::fs::create_dir_all(directory).and_then(|()| tempfile::tempfile_in(directory)) {

@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::json;
+use service::DatabaseArguments;
 use store::{NewLabel, StoreError};
 
-use crate::database::DatabaseArguments;
 use crate::print;
 
 /// Flags of `labelstream labels import`.

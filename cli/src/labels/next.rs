@@ -1,10 +1,10 @@
 //! `labelstream labels next`: the reviews most worth labeling, ready to be filled in.
 
 use serde_json::json;
+use service::DatabaseArguments;
 use store::{Predicted, Store};
 
 use super::pick;
-use crate::database::DatabaseArguments;
 use crate::print;
 
 /// Flags of `labelstream labels next`.

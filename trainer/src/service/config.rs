@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use chrono_tz::Tz;
 use classifier::DeviceChoice;
 use serde::{Deserialize, Serialize};
+use service::duration::seconds;
+use service::{CheckpointArguments, DatabaseArguments, TokenArguments, directories};
 use sha2::{Digest, Sha256};
 
 use super::triggers::{Schedule, Triggers};
@@ -20,13 +22,13 @@ use crate::settings::{Base, ProductPrecision, Settings};
 #[derive(Clone, clap::Parser)]
 #[command(name = "trainer", version, about = "labelstream's trainer: labels into a better champion", long_about = None)]
 pub struct Config {
-    /// Postgres database, postgres://user:password@host:port/database
-    #[arg(long, env = "LABELSTREAM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    pub database_url: String,
+    /// Where Postgres is.
+    #[command(flatten)]
+    pub database: DatabaseArguments,
 
-    /// Checkpoint store: a file:// or s3:// URL (the latter with the AWS_ environment variables), or a path
-    #[arg(long, env = "LABELSTREAM_CHECKPOINTS", value_name = "URL")]
-    pub checkpoints: String,
+    /// Where checkpoints are kept.
+    #[command(flatten)]
+    pub checkpoints: CheckpointArguments,
 
     /// Checkpoint directory to fine-tune from, or `new`, `new-linear`, `new-bert`: from the labels alone
     #[arg(long, env = "LABELSTREAM_BASE", default_value = "new", value_name = "DIR")]
@@ -169,13 +171,9 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_HTTP", default_value = "127.0.0.1:9101", value_name = "ADDRESS")]
     pub http: SocketAddr,
 
-    /// A file that holds the token that POST /labels asks for; or set LABELSTREAM_TOKEN
-    #[arg(long, env = "LABELSTREAM_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-
-    /// The token that the environment holds; see [`Config::take_token`]
-    #[arg(skip)]
-    pub token: Option<String>,
+    /// What POST /labels asks for.
+    #[command(flatten)]
+    pub token: TokenArguments,
 }
 
 /// What a round starts from.
@@ -207,13 +205,14 @@ impl FromStr for ClassRecall {
     }
 }
 
-impl Config {
-    /// Takes the token of POST /labels out of an environment: `LABELSTREAM_TOKEN`.
-    pub fn take_token(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
-        let token = environment.into_iter().find(|(name, _)| name == "LABELSTREAM_TOKEN").map(|(_, token)| token);
-        self.token = token.or(self.token.take());
+impl Default for Config {
+    /// The defaults of the command line. Database and checkpoint store are empty: they are for the caller to say.
+    fn default() -> Self {
+        service::defaults(&[]).expect("defaults that cannot be read are a bug")
     }
+}
 
+impl Config {
     /// What is wrong with the settings, before anything is waited for.
     pub(crate) fn check(&self) -> Result<()> {
         let shares = [
@@ -232,19 +231,6 @@ impl Config {
             ensure!(directory.is_dir(), "the base {} is no directory", directory.display());
         }
         self.settings(&self.base).check()
-    }
-
-    /// The token, from its file or the environment; an empty one is an error, not an open door.
-    pub(crate) fn read_token(&self) -> Result<Option<String>> {
-        let token = match &self.token_file {
-            Some(file) => {
-                Some(std::fs::read_to_string(file).with_context(|| format!("the token file {}", file.display()))?)
-            }
-            None => self.token.clone(),
-        };
-        let token = token.map(|token| token.trim().to_owned());
-        ensure!(token.as_deref() != Some(""), "the token of POST /labels is empty");
-        Ok(token)
     }
 
     /// When rounds are due.
@@ -298,7 +284,7 @@ impl Config {
     /// Where rounds keep their state: trainers of two databases on one machine do not meet.
     pub(crate) fn rounds_directory(&self) -> PathBuf {
         // Without user and password.
-        let database = self.database_url.rsplit('@').next().unwrap_or_default();
+        let database = self.database.url.expose().rsplit('@').next().unwrap_or_default();
         self.work().join(format!("rounds-{}", short_digest(database)))
     }
 
@@ -308,7 +294,7 @@ impl Config {
     }
 
     fn work(&self) -> PathBuf {
-        self.work.clone().unwrap_or_else(|| std::env::temp_dir().join("labelstream-trainer"))
+        self.work.clone().unwrap_or_else(directories::work)
     }
 
     /// The golden texts, if there are any.
@@ -322,11 +308,6 @@ pub(crate) fn short_digest(text: &str) -> String {
     Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn seconds(seconds: &str) -> Result<Duration, String> {
-    let seconds = seconds.parse::<f64>().map_err(|error| error.to_string())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,22 +319,8 @@ mod tests {
     }
 
     #[test]
-    fn the_token_comes_from_the_environment_or_a_file_never_from_the_command_line_and_is_never_empty() {
+    fn the_token_is_never_on_the_command_line() {
         assert!(parsed(&["--token", "guessed"]).is_err());
-        let mut config = parsed(&[]).unwrap();
-        assert_eq!(config.read_token().unwrap(), None);
-        config.take_token([("LABELSTREAM_TOKEN".to_owned(), "secret".to_owned())]);
-        assert_eq!(config.read_token().unwrap().as_deref(), Some("secret"));
-
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("token");
-        std::fs::write(&file, "from the file\n").unwrap();
-        let mut config = parsed(&["--token-file", file.to_str().unwrap()]).unwrap();
-        assert_eq!(config.read_token().unwrap().as_deref(), Some("from the file"));
-        std::fs::write(&file, "\n").unwrap();
-        assert!(config.read_token().is_err());
-        config.token_file = Some(directory.path().join("nothing"));
-        assert!(config.read_token().is_err());
     }
 
     #[test]
@@ -387,7 +354,8 @@ mod tests {
 
     #[test]
     fn the_place_of_a_rounds_state_tells_nothing_of_the_password() {
-        let other = Config { database_url: "postgres://me:other@host/labels".to_owned(), ..parsed(&[]).unwrap() };
+        let other = DatabaseArguments::new("postgres://me:other@host/labels");
+        let other = Config { database: other, ..parsed(&[]).unwrap() };
         assert_eq!(other.rounds_directory(), parsed(&[]).unwrap().rounds_directory());
     }
 }

@@ -1,23 +1,26 @@
-//! From a row of the registry to a model that has labeled a text: fetched, verified, loaded, tried.
+//! From a row of the registry to a model that has classified a text: fetched, verified, loaded,
+//! tried.
 //!
-//! A checkpoint's label set must be the registry's. A change of it reaches the consumers only when a person promotes it: a
-//! round's candidate with other labels than the champion's is refused where the round is concluded, in the store.
+//! A checkpoint's label set must be the registry's. A change of it reaches the consumers only when
+//! a person promotes it: a round's candidate with other labels than the champion's is refused where
+//! the round is concluded, in the store.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use classifier::checkpoint::{CheckpointError, Manifest};
 use classifier::{DeviceChoice, Precision};
+use service::checkpoint::{FetchError, fetch};
+use service::{Transient as _, thread};
 use store::checkpoints::{CheckpointStore, CheckpointStoreError};
 
 use crate::golden;
 use crate::health::Health;
 use crate::model::{Champion, Model as _};
-use crate::thread::thread;
 
-/// Where checkpoints come from and where they run.
-pub(crate) struct Source {
+/// Loads registered checkpoints: where they come from and where they run.
+pub(crate) struct Loader {
     pub checkpoints: CheckpointStore,
     pub cache: PathBuf,
     pub device: DeviceChoice,
@@ -34,15 +37,16 @@ pub(crate) struct Refusal {
     pub is_transient: bool,
 }
 
-/// How much the thread that loads stands back behind the one that labels, as `nice` counts.
+/// How much the thread that loads yields to the one that classifies, as `nice` counts.
 const NICENESS: i32 = 10;
 
-impl Source {
-    /// The model of a registered version, in one attempt. All the work is done on a thread of its own.
+impl Loader {
+    /// The model of a registered version, in one attempt. All the work is done on a thread of its
+    /// own.
     pub async fn load(&self, registered: &store::Model) -> Result<Champion, Refusal> {
-        let directory = self.fetch(registered).await?;
+        let directory = fetch(&self.checkpoints, registered, &self.cache).await?;
         let (registered, device, precision) = (registered.clone(), self.device(), self.precision());
-        let loaded = thread("reload", Box::new(move || Ok(open(&directory, &registered, device, precision))))?;
+        let loaded = thread("reload", Some(NICENESS), move || Ok(open(&directory, &registered, device, precision)))?;
         loaded.await?
     }
 
@@ -56,38 +60,10 @@ impl Source {
         if self.health.fallback.get().is_some() { None } else { self.precision }
     }
 
-    /// The checkpoint's directory in the cache, verified. What is damaged there is fetched again, once.
-    async fn fetch(&self, registered: &store::Model) -> Result<PathBuf, Refusal> {
-        let directory = self.checkpoints.fetch(&registered.uri, &self.cache).await?;
-        let Err(damage) = verify(&directory, registered).await else { return Ok(directory) };
-        tracing::warn!(version = registered.version.0, %damage, "the fetched checkpoint is damaged: fetching it again");
-        self.forget(&registered.uri).await?;
-        let directory = self.checkpoints.fetch(&registered.uri, &self.cache).await?;
-        match verify(&directory, registered).await {
-            Ok(()) => Ok(directory),
-            Err(damage) => {
-                self.forget(&registered.uri).await?;
-                Err(damage.into())
-            }
-        }
-    }
-
     /// Removes a checkpoint from the cache.
     pub async fn forget(&self, uri: &str) -> Result<(), CheckpointStoreError> {
         self.checkpoints.forget(uri, &self.cache).await
     }
-}
-
-async fn verify(directory: &Path, registered: &store::Model) -> anyhow::Result<()> {
-    let (directory, registered) = (directory.to_owned(), registered.clone());
-    let verify = move || {
-        stand_back();
-        Manifest::verify(&directory)?;
-        let sha256 = Manifest::sha256(&directory)?;
-        ensure!(sha256 == registered.manifest_sha256, "its manifest is not the one that was registered");
-        Ok(())
-    };
-    thread("verify", Box::new(verify))?.await
 }
 
 fn open(
@@ -96,7 +72,6 @@ fn open(
     device: DeviceChoice,
     precision: Option<Precision>,
 ) -> Result<Champion, Refusal> {
-    stand_back();
     let device = device.open().with_context(|| format!("cannot open the device {device}"))?;
     let manifest = Manifest::read(directory)?;
     let mut champion = Champion::open(directory, registered.version, &device, precision)?;
@@ -112,25 +87,20 @@ fn open(
     Ok(champion)
 }
 
-/// On Linux this concerns the calling thread, and the threads that it starts.
-fn stand_back() {
-    // Where it is not allowed, loading merely competes with labeling.
-    let _ = rustix::process::nice(NICENESS);
-}
-
 impl Refusal {
     fn for_good(reason: anyhow::Error) -> Self {
         Self { reason, is_transient: false }
     }
 }
 
-impl From<CheckpointStoreError> for Refusal {
-    fn from(error: CheckpointStoreError) -> Self {
+impl From<FetchError> for Refusal {
+    fn from(error: FetchError) -> Self {
         Self { is_transient: error.is_transient(), reason: error.into() }
     }
 }
 
-/// A file that was there when it was verified and cannot be read now is fetched again at the next attempt.
+/// A file that was there when it was verified and cannot be read now is fetched again at the next
+/// attempt.
 impl From<CheckpointError> for Refusal {
     fn from(error: CheckpointError) -> Self {
         Self { is_transient: matches!(error, CheckpointError::File { .. }), reason: error.into() }

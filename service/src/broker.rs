@@ -1,17 +1,15 @@
 //! The broker, as the command line and the benchmarks talk to it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::KafkaArguments;
 use anyhow::{Context, anyhow, bail};
-use consumer::KafkaProperty;
 use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -19,77 +17,6 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 
 /// One question to a broker; long enough for a broker on the other side of the world.
 const ANSWER: Duration = Duration::from_secs(10);
-
-/// Where Kafka is.
-#[derive(clap::Args, Clone, Debug)]
-pub struct KafkaArguments {
-    /// Kafka's bootstrap servers, as host:port,host:port.
-    #[arg(long, env = "LABELSTREAM_BROKERS", value_name = "HOST:PORT,...")]
-    pub brokers: String,
-
-    /// What librdkafka is told besides.
-    #[command(flatten)]
-    pub settings: KafkaSettings,
-}
-
-/// What librdkafka is told besides the brokers, as the consumer takes it.
-#[derive(clap::Args, Clone, Debug, Default)]
-pub struct KafkaSettings {
-    /// A librdkafka property, key=value; may be given several times.
-    #[arg(
-        short = 'X',
-        long = "kafka-property",
-        env = "LABELSTREAM_KAFKA_PROPERTY",
-        hide_env_values = true,
-        value_delimiter = ';',
-        value_name = "KEY=VALUE"
-    )]
-    pub kafka_properties: Vec<KafkaProperty>,
-
-    /// A file of librdkafka properties, one key=value a line: the place for passwords.
-    #[arg(long, env = "LABELSTREAM_KAFKA_CONFIG", value_name = "FILE")]
-    pub kafka_config: Option<PathBuf>,
-}
-
-impl KafkaSettings {
-    /// The same for another program's command line.
-    pub fn as_flags(&self) -> Vec<String> {
-        let properties = self.kafka_properties.iter().map(|KafkaProperty { key, value }| format!("-X{key}={value}"));
-        let file = self.kafka_config.iter().map(|file| format!("--kafka-config={}", file.display()));
-        properties.chain(file).collect()
-    }
-
-    fn all(&self) -> anyhow::Result<Vec<KafkaProperty>> {
-        let mut all = match &self.kafka_config {
-            None => Vec::new(),
-            Some(file) => properties_in(file).with_context(|| file.display().to_string())?,
-        };
-        all.extend(self.kafka_properties.iter().cloned());
-        Ok(all)
-    }
-}
-
-fn properties_in(file: &Path) -> anyhow::Result<Vec<KafkaProperty>> {
-    let text = fs::read_to_string(file)?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| line.parse().map_err(anyhow::Error::msg)).collect()
-}
-
-impl KafkaArguments {
-    /// What is told with `-X` holds over the defaults.
-    fn client(&self, defaults: &[(&str, &str)]) -> anyhow::Result<ClientConfig> {
-        let mut client = ClientConfig::new();
-        client.set("client.id", "labelstream");
-        for (key, value) in defaults {
-            client.set(*key, *value);
-        }
-        for KafkaProperty { key, value } in self.settings.all()? {
-            client.set(key, value);
-        }
-        client.set("bootstrap.servers", &self.brokers);
-        Ok(client)
-    }
-}
 
 /// A cluster to ask about its topics.
 pub struct Cluster {
@@ -150,7 +77,8 @@ impl Cluster {
         .with_context(|| format!("the brokers do not tell the offsets of topic {topic:?}"))
     }
 
-    /// Makes a topic with the cluster's default replication; one that exists already is left as it is.
+    /// Makes a topic with the cluster's default replication; one that exists already is left as it
+    /// is.
     pub async fn create_topic(&self, topic: &str, partitions: i32) -> anyhow::Result<()> {
         let admin: AdminClient<DefaultClientContext> = self.arguments.client(&[])?.create()?;
         // -1: as the broker's default.replication.factor has it.
@@ -217,7 +145,8 @@ impl Publisher {
         Ok(Self { producer })
     }
 
-    /// Queues a record, and waits while the queue is full. `number` names the record in what [`Self::finish`] returns.
+    /// Queues a record, and waits while the queue is full. `number` names the record in what
+    /// [`Self::finish`] returns.
     pub async fn send(&self, topic: &str, record: &Record, number: usize) {
         let mut next = BaseRecord::with_opaque_to(topic, number);
         next.key = record.key.as_deref();
@@ -243,7 +172,8 @@ impl Publisher {
         self.producer.context().delivered.load(Ordering::Relaxed)
     }
 
-    /// Waits for the fate of every queued record, and returns those that were not delivered, each with the reason.
+    /// Waits for the fate of every queued record, and returns those that were not delivered, each
+    /// with the reason.
     pub async fn finish(&self) -> Vec<(usize, String)> {
         let deadline = Instant::now() + Duration::from_secs(65);
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {

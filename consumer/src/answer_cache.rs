@@ -1,4 +1,5 @@
-//! The answers to recent texts, kept: reviews repeat ("好评" a thousand times a day), and a model says the same of the same.
+//! A cache of answers: reviews repeat ("好评" a thousand times a day), and a model says the same of
+//! the same text.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,21 +12,22 @@ use store::Version;
 use crate::metrics::Metrics;
 use crate::model::Model;
 
-/// A model that need not be asked twice. What it remembers goes with it when another version takes over.
-pub(crate) struct Remembering {
+/// A model with a cache of its last answers. The cache goes with the model when another version
+/// takes over.
+pub(crate) struct AnswerCache {
     model: Box<dyn Model>,
     answers: LruCache<Box<str>, Prediction>,
     metrics: Arc<Metrics>,
 }
 
-impl Remembering {
-    /// Remembers the answers to the last `texts` different texts.
+impl AnswerCache {
+    /// Keeps the answers to the last `texts` different texts.
     pub fn new(model: Box<dyn Model>, texts: NonZeroUsize, metrics: Arc<Metrics>) -> Self {
         Self { model, answers: LruCache::new(texts), metrics }
     }
 }
 
-impl Model for Remembering {
+impl Model for AnswerCache {
     fn classes(&self) -> &Classes {
         self.model.classes()
     }
@@ -63,12 +65,11 @@ impl Model for Remembering {
     }
 
     fn on_cpu(&self) -> Option<Result<Box<dyn Model>>> {
-        let remembering =
-            |model| Box::new(Self::new(model, self.answers.cap(), self.metrics.clone())) as Box<dyn Model>;
-        Some(self.model.on_cpu()?.map(remembering))
+        let cached = |model| Box::new(Self::new(model, self.answers.cap(), self.metrics.clone())) as Box<dyn Model>;
+        Some(self.model.on_cpu()?.map(cached))
     }
 
-    /// Of the model itself: what is remembered says nothing of its health.
+    /// Of the model itself: cached answers say nothing of its health.
     fn canary(&mut self) -> Result<()> {
         self.model.canary()
     }
@@ -103,15 +104,15 @@ mod tests {
         }
     }
 
-    fn remembering(texts: usize) -> (Remembering, Arc<AtomicUsize>, Arc<Metrics>) {
+    fn cached(texts: usize) -> (AnswerCache, Arc<AtomicUsize>, Arc<Metrics>) {
         let (asked, metrics) = (Arc::new(AtomicUsize::new(0)), Arc::new(Metrics::new()));
         let model = Box::new(Counting(Classes::new(["good", "bad"]), asked.clone()));
-        (Remembering::new(model, NonZeroUsize::new(texts).unwrap(), metrics.clone()), asked, metrics)
+        (AnswerCache::new(model, NonZeroUsize::new(texts).unwrap(), metrics.clone()), asked, metrics)
     }
 
     #[test]
     fn a_text_is_asked_once_and_every_answer_stands_at_its_text() {
-        let (mut model, asked, metrics) = remembering(10);
+        let (mut model, asked, metrics) = cached(10);
         let scores = |predictions: Vec<Prediction>| predictions.iter().map(|said| said.scores[0]).collect::<Vec<_>>();
         assert_eq!(scores(model.classify(&["a", "bb"]).unwrap()), [0.01, 0.02]);
         assert_eq!(scores(model.classify(&["ccc", "bb", "dddd", "a"]).unwrap()), [0.03, 0.02, 0.04, 0.01]);
@@ -121,8 +122,8 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_no_number_is_not_remembered() {
-        let (mut model, asked, _) = remembering(10);
+    fn an_answer_that_is_no_number_is_not_cached() {
+        let (mut model, asked, _) = cached(10);
         for _ in 0..2 {
             assert!(model.classify(&["nan"]).unwrap()[0].scores[0].is_nan());
         }
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_was_not_seen_for_long_is_forgotten_and_the_model_is_asked_for_its_health() {
-        let (mut model, asked, _) = remembering(2);
+        let (mut model, asked, _) = cached(2);
         for text in ["a", "b", "a", "c", "b"] {
             model.classify(&[text]).unwrap();
         }

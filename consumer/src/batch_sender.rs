@@ -1,4 +1,5 @@
-//! The way from the Kafka thread to the model: a channel of one batch, and one batch that waits for room in it.
+//! The way from the Kafka thread to the model: a channel of one batch, and one batch that waits for
+//! room in it.
 
 use std::time::{Duration, Instant};
 
@@ -11,19 +12,19 @@ use crate::batch::Batch;
 /// Batches between the thread that reads and the thread that classifies: one is prefetched.
 pub(crate) const CAPACITY: usize = 1;
 
-/// A batch that waits longer for room makes Kafka pause: a pause throws away what was fetched ahead, so it is not worth it for
-/// a batch that takes its usual time.
+/// A batch that waits longer for room makes Kafka pause: a pause throws away what was fetched
+/// ahead, so it is not worth it for a batch that takes its usual time.
 const STUCK_AFTER: Duration = Duration::from_secs(2);
 /// One attempt: the Kafka thread never blocks for longer.
 const ATTEMPT: Duration = Duration::from_millis(50);
 
 /// The sending end.
-pub(crate) struct Outlet {
+pub(crate) struct BatchSender {
     sender: Option<mpsc::Sender<Batch>>,
     waiting: Option<(Batch, Instant)>,
 }
 
-impl Outlet {
+impl BatchSender {
     pub fn new(sender: mpsc::Sender<Batch>) -> Self {
         Self { sender: Some(sender), waiting: None }
     }
@@ -43,7 +44,7 @@ impl Outlet {
         self.sender.as_ref().is_none_or(mpsc::Sender::is_closed)
     }
 
-    /// Takes a batch to send; the outlet must be free.
+    /// Takes a batch to send; there must be room.
     pub fn offer(&mut self, batch: Batch) {
         debug_assert!(self.is_free());
         self.waiting = Some((batch, Instant::now()));
@@ -84,27 +85,27 @@ mod tests {
     fn a_batch_waits_for_room_and_nothing_is_offered_behind_it() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (sender, mut batches) = mpsc::channel(1);
-        let mut outlet = Outlet::new(sender);
+        let mut output = BatchSender::new(sender);
         for sent in [true, false, false] {
-            if outlet.is_free() {
-                outlet.offer(Batch::default());
+            if output.is_free() {
+                output.offer(Batch::default());
             }
-            assert_eq!(outlet.send(runtime.handle()), sent);
+            assert_eq!(output.send(runtime.handle()), sent);
         }
-        assert!(!outlet.is_free() && !outlet.is_stuck() && !outlet.is_closed());
+        assert!(!output.is_free() && !output.is_stuck() && !output.is_closed());
         batches.try_recv().unwrap();
-        assert!(outlet.send(runtime.handle()) && outlet.is_free());
+        assert!(output.send(runtime.handle()) && output.is_free());
     }
 
     #[test]
     fn a_batch_that_waits_for_long_is_stuck_and_one_that_nobody_takes_is_seen() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (sender, batches) = mpsc::channel(1);
-        let mut outlet = Outlet::new(sender);
-        outlet.offer(Batch::default());
-        outlet.waiting.as_mut().unwrap().1 -= STUCK_AFTER;
-        assert!(outlet.is_stuck());
+        let mut output = BatchSender::new(sender);
+        output.offer(Batch::default());
+        output.waiting.as_mut().unwrap().1 -= STUCK_AFTER;
+        assert!(output.is_stuck());
         drop(batches);
-        assert!(!outlet.send(runtime.handle()) && outlet.is_closed());
+        assert!(!output.send(runtime.handle()) && output.is_closed());
     }
 }
