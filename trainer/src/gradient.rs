@@ -10,8 +10,8 @@ use classifier::model::{
 use crate::batches::Sample;
 use crate::loss::Loss;
 use crate::parallel;
-use crate::replicas::Share;
-use crate::settings::ProductPrecision;
+use crate::precision::ProductPrecision;
+use crate::share::Share;
 
 /// One gradient a variable, sorted by the parameters' names: on the CPU in memory that is used again at each step.
 pub(crate) enum Gradients {

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 
 use crate::gradient::Gradients;
+use crate::share::Share;
 
 /// How long replicas wait for each other before the first step: as long as it takes to read a base from a slow disk.
 const GATHERING: Duration = Duration::from_secs(300);
@@ -34,13 +35,6 @@ pub struct Replica {
     pub address: String,
     /// Its number among those on its machine: the GPU that it takes, unless it is told another.
     pub local_rank: usize,
-}
-
-/// Which part of each batch is ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Share {
-    pub rank: usize,
-    pub replicas: usize,
 }
 
 /// The connections between replicas: from the first to all others, in the order of their ranks, or from another to the first.

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use chrono_tz::Tz;
-use classifier::DeviceChoice;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::triggers::{Schedule, Triggers};
+use crate::base::Base;
+use crate::flags::TrainingFlags;
 use crate::gate::Policy;
-use crate::labeled::Split;
-use crate::settings::{Base, ProductPrecision, Settings};
+use crate::round_dataset::Split;
+use crate::settings::Settings;
 
 /// Everything that can be set. Each flag has an environment variable; secrets belong there or in a file, not on the
 /// command line.
@@ -37,8 +38,8 @@ pub struct Config {
     pub from: From,
 
     /// Classes of a new base, separated by commas: needed to learn classes that the champion does not have
-    #[arg(long, env = "LABELSTREAM_LABELS", value_delimiter = ',')]
-    pub labels: Option<Vec<String>>,
+    #[arg(long, alias = "labels", env = "LABELSTREAM_CLASSES", value_delimiter = ',')]
+    pub classes: Option<Vec<String>>,
 
     /// New labels that start a round; 0: no number of them does
     #[arg(long, env = "LABELSTREAM_MIN_NEW_LABELS", default_value_t = 100)]
@@ -104,45 +105,16 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_GOLDEN", value_name = "FILE")]
     pub golden: Option<PathBuf>,
 
-    /// How often every training text is seen [default: 4 for a new model, else 3]
-    #[arg(long, env = "LABELSTREAM_EPOCHS")]
-    pub epochs: Option<usize>,
-
-    /// Texts a gradient is computed from at once [default: 32]
-    #[arg(long, env = "LABELSTREAM_BATCH_SIZE")]
-    pub batch_size: Option<usize>,
-
-    /// Peak of the learning rate [default: 3e-4 for a new model, else 5e-5]
-    #[arg(long, env = "LABELSTREAM_LEARNING_RATE")]
-    pub learning_rate: Option<f64>,
-
-    /// Tokens a text is truncated to [default: 128]
-    #[arg(long, env = "LABELSTREAM_MAX_LENGTH")]
-    pub max_length: Option<usize>,
-
-    /// Decides the order of texts, the dropout and new weights [default: 42]
-    #[arg(long, env = "LABELSTREAM_SEED")]
-    pub seed: Option<u64>,
+    #[command(flatten)]
+    pub training: TrainingFlags,
 
     /// Training steps between two writings of the state from which a killed round resumes
     #[arg(long, env = "LABELSTREAM_SAVE_STEPS", default_value_t = 200)]
     pub save_steps: usize,
 
-    /// Threads a batch is spread over on the CPU [default: one a core]
-    #[arg(long, env = "LABELSTREAM_THREADS")]
-    pub threads: Option<usize>,
-
     /// Niceness of the training threads, 0 to 19: how much they yield to others, such as a consumer on the same machine
     #[arg(long, env = "LABELSTREAM_NICENESS", default_value_t = 10, value_parser = clap::value_parser!(i32).range(0..=19))]
     pub niceness: i32,
-
-    /// Where models run: auto, cpu, cuda or cuda:N
-    #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
-    pub device: DeviceChoice,
-
-    /// What matrices are multiplied in: auto (bf16 on a GPU, f32 on the CPU), f32 or bf16
-    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = ProductPrecision::Auto)]
-    pub precision: ProductPrecision,
 
     /// Champions before this one whose checkpoints are kept
     #[arg(long, env = "LABELSTREAM_KEEP_CHECKPOINTS", default_value_t = 5)]
@@ -276,23 +248,13 @@ impl Config {
         }
     }
 
-    /// The hyper-parameters of a training from this base.
+    /// The settings of a training from this base.
     pub(crate) fn settings(&self, base: &Base) -> Settings {
-        let usual = Settings::for_base(base);
-        Settings {
-            epochs: self.epochs.unwrap_or(usual.epochs),
-            batch_size: self.batch_size.unwrap_or(usual.batch_size),
-            learning_rate: self.learning_rate.unwrap_or(usual.learning_rate),
-            max_length: self.max_length.unwrap_or(usual.max_length),
-            seed: self.seed.unwrap_or(usual.seed),
-            threads: self.threads.unwrap_or(usual.threads),
-            device: self.device,
-            precision: self.precision,
-            // Nobody looks at the checkpoints on the way.
-            save_limit: 0,
-            save_steps: Some(self.save_steps),
-            ..usual
-        }
+        let mut settings = self.training.settings(base);
+        // Nobody looks at the checkpoints on the way.
+        settings.options.save_limit = 0;
+        settings.options.save_steps = Some(self.save_steps);
+        settings
     }
 
     /// Where rounds keep their state: trainers of two databases on one machine do not meet.
