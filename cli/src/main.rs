@@ -29,6 +29,7 @@ mod database;
 mod dataset_flags;
 mod kafka;
 mod measure;
+mod model_flags;
 mod print;
 mod reviews;
 
@@ -59,13 +60,13 @@ enum Command {
     Publish(publish::Arguments),
     /// Classify texts with a checkpoint: one JSON line a text.
     Classify(classify::Arguments),
-    /// Clean a CSV of labeled reviews and split it for training.
+    /// Clean a file of labeled reviews and split it for training.
     Prepare(prepare::Arguments),
-    /// Fine-tune a checkpoint from files.
+    /// Train a checkpoint from files.
     Train(Box<train::Arguments>),
     /// Measure a checkpoint on labeled texts.
     Evaluate(evaluate::Arguments),
-    /// Take people's labels in, and find the reviews most worth labeling.
+    /// Import people's labels, and find the reviews most worth labeling.
     #[command(subcommand)]
     Labels(labels::Command),
     /// Ask the trainer for a round.
@@ -189,25 +190,5 @@ mod tests {
     #[test]
     fn every_command_has_flags_that_clap_accepts() {
         super::Program::command().debug_assert();
-    }
-
-    #[test]
-    fn every_flag_can_be_set_in_the_environment() {
-        fn check(command: &clap::Command) {
-            // What torchrun tells its processes.
-            let torchrun =
-                ["RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"];
-            for flag in command.get_arguments().filter(|flag| flag.get_long().is_some()) {
-                let set_by_clap = ["help", "version"].contains(&flag.get_id().as_str());
-                // What to classify, and how a result is printed, is for the call to say.
-                let of_the_call = ["json", "text"].contains(&flag.get_id().as_str());
-                let name = flag.get_env().map(|name| name.to_string_lossy().into_owned());
-                let named =
-                    name.is_some_and(|name| name.starts_with("LABELSTREAM_") || torchrun.contains(&name.as_str()));
-                assert!(set_by_clap || of_the_call || named, "{} --{}", command.get_name(), flag.get_id());
-            }
-            command.get_subcommands().for_each(check);
-        }
-        check(&super::Program::command());
     }
 }

@@ -57,6 +57,11 @@ impl Rows {
         Self { file, kind: Kind::Lines(lines) }
     }
 
+    /// What errors call the file.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// The columns that every row has; `None` where each row has its own.
     pub fn columns(&self) -> Option<Vec<&str>> {
         match &self.kind {

@@ -4,11 +4,11 @@ use std::net::TcpListener;
 
 use clap::Parser;
 
-use super::place::Place;
+use super::servers::Servers;
 use super::{Arguments, PIPELINE};
 
 /// The consumer as its command line would have it: whatever else the environment sets holds here too.
-pub fn consumer(arguments: &Arguments, place: &Place, addresses: &Addresses) -> anyhow::Result<consumer::Config> {
+pub fn consumer(arguments: &Arguments, place: &Servers, addresses: &Addresses) -> anyhow::Result<consumer::Config> {
     let cache = place.files.join("cache").display().to_string();
     let flags = [
         ("--brokers", place.kafka.brokers.as_str()),
@@ -30,7 +30,7 @@ pub fn consumer(arguments: &Arguments, place: &Place, addresses: &Addresses) -> 
 }
 
 /// The trainer as its command line would have it: linear models, because a round of theirs takes seconds.
-pub fn trainer(place: &Place, addresses: &Addresses, labeled: usize) -> anyhow::Result<trainer::service::Config> {
+pub fn trainer(place: &Servers, addresses: &Addresses, labeled: usize) -> anyhow::Result<trainer::service::Config> {
     let work = place.files.join("rounds").display().to_string();
     let new_labels = labeled.max(2).to_string();
     // Of few reviews, such as a file of one's own has, few are held out.
