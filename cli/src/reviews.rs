@@ -38,7 +38,9 @@ fn records(input: Input, stem: String, text_column: Option<&str>) -> Result<Reco
     if format == Format::Csv {
         let (rows, text) = (input.rows()?, Column::text(text_column));
         rows.require(&text)?;
-        return Ok(Box::new(rows.zip(1..).map(move |(row, number)| of_row(row?, &text, || format!("{stem}-{number}")))));
+        return Ok(Box::new(
+            rows.zip(1..).map(move |(row, number)| of_row(row?, &text, || format!("{stem}-{number}"))),
+        ));
     }
     let filled = input.lines().filter(|line| line.as_ref().map_or(true, |line| !line.is_blank()));
     let records = filled.zip(1..).map(move |(line, number)| of_line(line?, format, || format!("{stem}-{number}")));
@@ -123,7 +125,9 @@ mod tests {
 
     #[test]
     fn a_csv_without_a_text_column_says_which_columns_there_are() {
-        let open = |told| records(Input::new(&b"label,comment\n"[..], "march.csv", Format::Csv, None).unwrap(), "x".into(), told);
+        let open = |told| {
+            records(Input::new(&b"label,comment\n"[..], "march.csv", Format::Csv, None).unwrap(), "x".into(), told)
+        };
         let error = format!("{:#}", open(None).map(|_| ()).unwrap_err());
         assert_eq!(
             error,

@@ -155,8 +155,7 @@ impl Parser {
     }
 
     fn end_record(&mut self) -> Result<Option<Record>> {
-        let is_blank =
-            self.cells.is_empty() && self.state != State::QuoteInQuotes && self.cell.trim_ascii().is_empty();
+        let is_blank = self.cells.is_empty() && self.state != State::QuoteInQuotes && self.cell.trim_ascii().is_empty();
         let place = self.place(self.record_line);
         let record = if is_blank {
             self.cell.clear();
@@ -220,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_record_begins_where_its_first_cell_does_however_lines_end() {
-        let lines = |text: &str| records(text.as_bytes()).unwrap().into_iter().map(|(line, _)| line).collect::<Vec<_>>();
+        let lines =
+            |text: &str| records(text.as_bytes()).unwrap().into_iter().map(|(line, _)| line).collect::<Vec<_>>();
         assert_eq!(lines("a,b\n\"1\n2\",3\n\n4,5"), [1, 2, 5]);
         assert_eq!(lines("a,b\r\n\"1\r\n2\",3\r\n\r\n4,5\r\n"), [1, 2, 5]);
         assert_eq!(lines("a\r\"1\r2\"\r\r4\r"), [1, 2, 5]);

@@ -133,7 +133,7 @@ impl Row {
         Ok(Self { place: record.place, fields })
     }
 
-    /// Takes a field out as a text; numbers are written out, null is nothing.
+    /// Takes a field out as a text; numbers are written out, null is an empty text.
     ///
     /// # Errors
     /// A field that is no text.
@@ -142,7 +142,8 @@ impl Row {
             return Ok(None);
         };
         match self.fields.shift_remove(&name) {
-            None | Some(Value::Null) => Ok(None),
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(String::new())),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(number @ Value::Number(_)) => Ok(Some(number.to_string())),
             Some(_) => Err(self.place.error(format_args!("the field `{name}` is no text"))),

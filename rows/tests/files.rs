@@ -14,8 +14,9 @@ fn rows(bytes: &[u8], format: Format, encoding: Option<&str>) -> anyhow::Result<
 }
 
 fn texts(bytes: &[u8], format: Format, encoding: Option<&str>) -> anyhow::Result<Vec<String>> {
-    let text = Column::text(None);
-    rows(bytes, format, encoding)?.into_iter().map(|mut row| row.take_required(&text)).collect()
+    let (encoding, text) = (encoding.map(|name| name.parse().unwrap()), Column::text(None));
+    let rows = Input::new(Cursor::new(bytes.to_vec()), "x", format, encoding)?.rows()?;
+    rows.map(|row| row?.take_required(&text)).collect()
 }
 
 fn error(bytes: &[u8], format: Format) -> String {
@@ -54,7 +55,11 @@ fn a_header_that_cannot_be_used_is_refused_with_what_is_there() {
         "x: no column text or review; there are: label;text; --text-column names another; are the columns separated by commas?"
     );
     assert!(table.require(&Column::text(Some("LABEL;text "))).is_ok());
-    assert_eq!(rows(b"a,,\n1,,\n", Format::Csv, None).unwrap()[0].fields.len(), 1, "columns without a name are left out");
+    assert_eq!(
+        rows(b"a,,\n1,,\n", Format::Csv, None).unwrap()[0].fields.len(),
+        1,
+        "columns without a name are left out"
+    );
 }
 
 #[test]
@@ -70,6 +75,7 @@ fn json_lines_and_plain_lines_are_rows_too() {
     assert_eq!(lines, [1, 3]);
     assert_eq!(json[0].clone().take(&Column::label(None)).unwrap().as_deref(), Some("1"));
     assert_eq!(texts("好\r\n\n差".as_bytes(), Format::Lines, None).unwrap(), ["好", "差"]);
+    assert_eq!(texts(b"{\"text\":null}\n{\"review\":5}\n", Format::JsonLines, None).unwrap(), ["", "5"]);
 
     let bad: [(&[u8], &str); 5] = [
         (b"{}\n[1]\n", "x: line 1: no column text or review"),

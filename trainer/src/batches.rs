@@ -1,7 +1,7 @@
 //! Tokenized examples to batches of similar length, in a seeded order.
 
-use crate::random::{Purpose, Random};
 use crate::hyperparameters::Hyperparameters;
+use crate::random::{Purpose, Random};
 
 /// Batches that are sorted by length together: enough that lengths are similar, few enough that the order stays random.
 const WINDOW: usize = 50;
@@ -94,8 +94,11 @@ mod tests {
     #[test]
     fn the_steps_of_an_epoch_are_its_batches_and_any_of_them_can_be_the_first_to_be_asked_for() {
         let samples = samples(&[7; 100]);
-        let settings =
-            Hyperparameters { batch_size: 8, accumulation_steps: 3, ..Hyperparameters::for_base(&"x".parse().unwrap()) };
+        let settings = Hyperparameters {
+            batch_size: 8,
+            accumulation_steps: 3,
+            ..Hyperparameters::for_base(&"x".parse().unwrap())
+        };
         let in_turn: Vec<Vec<Vec<usize>>> = {
             let mut order = Order::new(&samples, &settings);
             (0..2 * order.steps()).map(|step| order.of_step(step).to_vec()).collect()

@@ -168,7 +168,9 @@ impl Checkpoints {
 
     /// What the manifest says besides the files.
     fn manifest(&self, step: usize, evaluation: Option<&Evaluation>) -> Map<String, Value> {
-        let Value::Object(extra) = json!({ "step": step, "metrics": evaluation, "settings": self.settings.hyperparameters }) else {
+        let Value::Object(extra) =
+            json!({ "step": step, "metrics": evaluation, "settings": self.settings.hyperparameters })
+        else {
             unreachable!("an object literal is an object: anything else is a bug")
         };
         extra

@@ -191,7 +191,8 @@ mod tests {
 
         let unproven = Dataset { valid: examples(0..10), ..dataset() };
         let enough = Enough { to_learn: 100, to_compare: 20 };
-        let summary = train_from_scratch(&settings(), &unproven, &enough, &directory.path().join("other"), watch).unwrap();
+        let summary =
+            train_from_scratch(&settings(), &unproven, &enough, &directory.path().join("other"), watch).unwrap();
         assert!(summary.reason.contains("10 validation texts"), "{}", summary.reason);
     }
 

@@ -62,8 +62,7 @@ mod tests {
     fn columns_are_found_by_the_usual_names_or_as_told() {
         let usual = read("x.csv", "id,Text,LABEL\n1,x,0\n", &Columns::default()).unwrap();
         assert_eq!((usual[0].text.as_str(), usual[0].label.as_str(), usual[0].line), ("x", "0", 2));
-        let told =
-            Columns { text: Some("comment".to_owned()), label: Some("stars".to_owned()), ..Columns::default() };
+        let told = Columns { text: Some("comment".to_owned()), label: Some("stars".to_owned()), ..Columns::default() };
         let told = read("x.csv", "comment,stars,text\nx,5,y\n", &told).unwrap();
         assert_eq!((told[0].text.as_str(), told[0].label.as_str()), ("x", "5"));
     }

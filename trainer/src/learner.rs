@@ -30,7 +30,8 @@ impl Learner {
     ) -> Result<Self> {
         let layers = config.num_hidden_layers;
         let parameters = parameters.to_device(device)?;
-        let parameters = parameters.trainable_but(|name| layers::is_frozen(name, layers, settings.hyperparameters.freeze))?;
+        let parameters =
+            parameters.trainable_but(|name| layers::is_frozen(name, layers, settings.hyperparameters.freeze))?;
         let rate = |name: &str| layers::rate(name, layers, settings.hyperparameters.layer_decay);
         Ok(Self {
             optimizer: AdamW::new(&parameters, settings.hyperparameters.weight_decay, rate)?,

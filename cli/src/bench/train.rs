@@ -158,8 +158,11 @@ impl Steps {
         self.seconds.sort_by(f64::total_cmp);
         let milliseconds = |share| percentile(&self.seconds, share) * 1e3;
         let device = arguments.device.open()?;
-        let precision =
-            if settings.hyperparameters.precision.is_bf16(&device) { ProductPrecision::Bf16 } else { ProductPrecision::F32 };
+        let precision = if settings.hyperparameters.precision.is_bf16(&device) {
+            ProductPrecision::Bf16
+        } else {
+            ProductPrecision::F32
+        };
         let head = self.head.as_ref();
         Ok(json!({
             "steps": self.seconds.len(), "texts": self.texts, "tokens": self.tokens, "seconds": seconds,

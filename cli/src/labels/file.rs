@@ -79,7 +79,11 @@ impl Labels {
                 continue;
             }
             let first = first.line;
-            let cause = if is_shortened(id) { ", as a spreadsheet writes a long number: format the column as text" } else { "" };
+            let cause = if is_shortened(id) {
+                ", as a spreadsheet writes a long number: format the column as text"
+            } else {
+                ""
+            };
             return Err(place.error(format_args!(
                 "the review id {id:?} stands on line {first} with another text{cause}; nothing was imported"
             )));
@@ -99,7 +103,11 @@ fn check_columns(rows: &Rows) -> Result<()> {
     let Some(columns) = rows.columns() else { return Ok(()) };
     let has = |name: &str| rows.may_have(&Column::named(name));
     if !(has("text") || has("review") || has("review_id")) {
-        bail!("{}: no column text, review or review_id: what was labeled? there are: {}", rows.file(), columns.join(", "));
+        bail!(
+            "{}: no column text, review or review_id: what was labeled? there are: {}",
+            rows.file(),
+            columns.join(", ")
+        );
     }
     let both = has("text") && has("review");
     ensure!(!both, "{}: a column text and a column review: which of them was labeled?", rows.file());
@@ -204,7 +212,9 @@ mod tests {
         assert_eq!(error("label,text\n,b\n"), "march.csv: no row has a label");
         assert_eq!(error("label,text\na,b\0\n"), "march.csv: line 2: a NUL character, which Postgres cannot hold");
         assert!(error("label,text\na,b,c\n").starts_with("march.csv: line 2: 3 fields"));
-        assert!(error("label,text,labeled_at\na,b,yesterday\n").starts_with("march.csv: line 2: \"yesterday\" is no time"));
+        assert!(
+            error("label,text,labeled_at\na,b,yesterday\n").starts_with("march.csv: line 2: \"yesterday\" is no time")
+        );
         assert!(error("label,text,labeled_at\na,b,2999-01-01T00:00:00Z\n").ends_with("lies in the future"));
     }
 
@@ -212,7 +222,8 @@ mod tests {
     fn an_id_that_a_spreadsheet_has_shortened_is_refused_and_one_of_a_review_that_two_people_labeled_is_not() {
         let shortened = error("review_id,text,label\n1.23457E+15,好吃,a\n1.23457E+15,难吃,b\n");
         assert!(
-            shortened.starts_with("march.csv: line 3: the review id \"1.23457E+15\" stands on line 2 with another text"),
+            shortened
+                .starts_with("march.csv: line 3: the review id \"1.23457E+15\" stands on line 2 with another text"),
             "{shortened}"
         );
         assert!(shortened.contains("spreadsheet") && shortened.contains("nothing was imported"), "{shortened}");

@@ -18,12 +18,7 @@ impl Display {
     /// Shows nothing before the run begins.
     pub fn new(settings: &Settings, base: &Base) -> Self {
         let Settings { hyperparameters, options } = settings;
-        Self {
-            bar: ProgressBar::hidden(),
-            base: base.clone(),
-            seed: hyperparameters.seed,
-            threads: options.threads,
-        }
+        Self { bar: ProgressBar::hidden(), base: base.clone(), seed: hyperparameters.seed, threads: options.threads }
     }
 
     /// Shows what happens.

@@ -21,8 +21,9 @@ pub(super) fn factor(answers: &[Answer]) -> f32 {
         (logits.collect::<Vec<f64>>(), answer.truth)
     };
     let answers: Vec<(Vec<f64>, usize)> = answers.iter().map(logits).collect();
-    let loss =
-        |exponent: f64| answers.iter().map(|(logits, truth)| cross_entropy(logits, *truth, exponent.exp())).sum::<f64>();
+    let loss = |exponent: f64| {
+        answers.iter().map(|(logits, truth)| cross_entropy(logits, *truth, exponent.exp())).sum::<f64>()
+    };
     least(loss, LOWEST.ln(), HIGHEST.ln()).exp() as f32
 }
 

@@ -98,7 +98,10 @@ fn a_class_without_enough_labels_is_refused_by_name() {
     assert!(error.contains("\"mixed\" has 3 labeled texts, 20 are needed"), "{error}");
     // A champion that knows it needs no permission; and where there is no model yet, it waits.
     round_dataset(&labels, RoundClasses { champion: Some(&three), wanted: None }, &Split::default()).unwrap();
-    assert_eq!(round_dataset(&labels, RoundClasses::default(), &Split::default()).unwrap().dataset.labels, ["bad", "good"]);
+    assert_eq!(
+        round_dataset(&labels, RoundClasses::default(), &Split::default()).unwrap().dataset.labels,
+        ["bad", "good"]
+    );
     let error = round_dataset(&many(50, "good"), RoundClasses::default(), &Split::default()).unwrap_err().to_string();
     assert!(error.contains("two classes"), "{error}");
 }
@@ -106,7 +109,8 @@ fn a_class_without_enough_labels_is_refused_by_name() {
 #[test]
 fn the_fingerprint_is_that_of_the_dataset_and_of_nothing_else() {
     let labels = both(30);
-    let print = |labels: &[Labeled]| round_dataset(labels, RoundClasses::default(), &Split::default()).unwrap().fingerprint;
+    let print =
+        |labels: &[Labeled]| round_dataset(labels, RoundClasses::default(), &Split::default()).unwrap().fingerprint;
     let mut backwards = labels.clone();
     backwards.reverse();
     assert_eq!(print(&labels), print(&backwards));

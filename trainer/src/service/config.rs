@@ -105,6 +105,7 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_GOLDEN", value_name = "FILE")]
     pub golden: Option<PathBuf>,
 
+    /// How to train.
     #[command(flatten)]
     pub training: TrainingFlags,
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use classifier::checkpoint::Manifest;
 use classifier::Classifier;
+use classifier::checkpoint::Manifest;
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Reporter;

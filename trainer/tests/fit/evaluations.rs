@@ -26,7 +26,7 @@ fn the_last_checkpoints_and_the_best_stay() {
 #[test]
 fn what_is_there_already_is_not_overwritten() {
     let directory = tempfile::tempdir().unwrap();
-    let error = 
+    let error =
         trainer::fit(&usual(&settings()), &dataset(8), &Base::NewBert, directory.path(), &mut |_| Ok(())).unwrap_err();
     assert!(error.to_string().contains("exists already"), "{error}");
 }
@@ -43,7 +43,8 @@ fn without_validation_texts_the_last_step_is_kept() {
 #[test]
 fn a_run_ends_early_when_nothing_has_been_better_for_long_enough() {
     // So small a rate changes no prediction: the first evaluation stays the best.
-    let settings = Hyperparameters { epochs: 9, eval_steps: Some(1), patience: Some(3), learning_rate: 1e-12, ..settings() };
+    let settings =
+        Hyperparameters { epochs: 9, eval_steps: Some(1), patience: Some(3), learning_rate: 1e-12, ..settings() };
     let run = Run::new(&settings, &dataset(64), &Base::NewBert);
     assert_eq!((run.summary.best_step, run.summary.steps, run.losses.len()), (1, 4, 4));
     let patient = Run::new(&Hyperparameters { epochs: 2, patience: None, ..settings }, &dataset(64), &Base::NewBert);

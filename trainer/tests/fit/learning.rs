@@ -22,7 +22,8 @@ fn a_task_that_one_character_decides_is_learned_whole_from_random_weights() {
 #[test]
 fn the_same_seed_gives_the_same_bits_and_another_seed_does_not() {
     let settings = Hyperparameters { epochs: 1, ..settings() };
-    let run = |seed| weights(&Run::new(&Hyperparameters { seed, ..settings.clone() }, &dataset(96), &Base::NewBert).out());
+    let run =
+        |seed| weights(&Run::new(&Hyperparameters { seed, ..settings.clone() }, &dataset(96), &Base::NewBert).out());
     let first = run(1);
     assert!(first == run(1), "two runs of one seed differ");
     assert!(first != run(2), "two seeds gave the same weights");
@@ -30,7 +31,8 @@ fn the_same_seed_gives_the_same_bits_and_another_seed_does_not() {
 
 #[test]
 fn in_bf16_the_task_is_learned_and_the_weights_keep_what_bf16_would_round_away() {
-    let run = |precision| Run::new(&Hyperparameters { precision, epochs: 3, ..thorough() }, &dataset(192), &Base::NewBert);
+    let run =
+        |precision| Run::new(&Hyperparameters { precision, epochs: 3, ..thorough() }, &dataset(192), &Base::NewBert);
     let (exact, rounded) = (run(ProductPrecision::F32), run(ProductPrecision::Bf16));
     assert!(rounded.summary.evaluation.as_ref().unwrap().accuracy > 0.9, "{:?}", rounded.losses);
     assert!(rounded.losses[0] != exact.losses[0] && (rounded.losses[0] - exact.losses[0]).abs() < 0.01);
@@ -133,8 +135,11 @@ fn frozen_layers_stay_as_they_are_and_the_others_learn() {
 #[test]
 fn layers_near_the_input_move_less_where_their_rate_decays() {
     let first = Run::new(&plain_settings(), &dataset(64), &Base::NewBert);
-    let second =
-        Run::new(&Hyperparameters { layer_decay: 0.5, ..plain_settings() }, &dataset(64), &Base::Checkpoint(first.out()));
+    let second = Run::new(
+        &Hyperparameters { layer_decay: 0.5, ..plain_settings() },
+        &dataset(64),
+        &Base::Checkpoint(first.out()),
+    );
     let (before, after) = (weights(&first.out()), weights(&second.out()));
     let moved = |part: &str| {
         let places = before.iter().zip(&after).find(|((name, _), _)| name.contains(part)).unwrap();

@@ -41,7 +41,14 @@ pub fn thorough() -> Hyperparameters {
 
 /// Without what is random or changes over time, so that results can be compared.
 pub fn plain_settings() -> Hyperparameters {
-    Hyperparameters { dropout: Some(0.0), token_masking: 0.0, average: None, warmup_ratio: 0.0, epochs: 1, ..settings() }
+    Hyperparameters {
+        dropout: Some(0.0),
+        token_masking: 0.0,
+        average: None,
+        warmup_ratio: 0.0,
+        epochs: 1,
+        ..settings()
+    }
 }
 
 pub struct Run {
