@@ -23,6 +23,7 @@ mod status;
 
 mod configuration;
 mod dataset_flags;
+mod model_flags;
 mod print;
 mod reviews;
 
@@ -52,13 +53,13 @@ enum Command {
     Publish(publish::Arguments),
     /// Classify texts with a checkpoint: one JSON line a text.
     Classify(classify::Arguments),
-    /// Clean a CSV of labeled reviews and split it for training.
+    /// Clean a file of labeled reviews and split it for training.
     Prepare(prepare::Arguments),
-    /// Fine-tune a checkpoint from files.
+    /// Train a checkpoint from files.
     Train(Box<train::Arguments>),
     /// Measure a checkpoint on labeled texts.
     Evaluate(evaluate::Arguments),
-    /// Take people's labels in, and find the reviews most worth labeling.
+    /// Import people's labels, and find the reviews most worth labeling.
     #[command(subcommand)]
     Labels(labels::Command),
     /// Ask the trainer for a round.

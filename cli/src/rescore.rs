@@ -93,7 +93,7 @@ async fn open(arguments: &Arguments, model: &Model) -> Result<Classifier> {
 
 fn open_and_try(directory: &Path, registered: &[String], device: DeviceChoice) -> Result<Classifier> {
     let classifier = Classifier::open(directory, &device.open()?)?;
-    let labels = classifier.labels().names();
+    let labels = classifier.classes().names();
     ensure!(labels == registered, "the checkpoint has the labels {labels:?}, the registry says {registered:?}");
     classifier.canary()?;
     Ok(classifier)

@@ -10,18 +10,20 @@ use candle_core::Device;
 use classifier::Classifier;
 use serde::Serialize;
 
+use crate::base::Base;
 use crate::batches::Order;
 use crate::checkpoints::Checkpoints;
 use crate::dataset::Dataset;
 use crate::evaluate::evaluate_samples;
 use crate::fingerprint::Fingerprint;
 use crate::gradient::{Gradients, Model, Pass};
+use crate::hyperparameters::Hyperparameters;
 use crate::loss::Loss;
 use crate::metrics::Evaluation;
 use crate::replicas::Replicas;
 use crate::saved_state::{EpochLoss, Position, SavedState};
 use crate::schedule;
-use crate::settings::{Base, Settings};
+use crate::settings::Settings;
 use crate::start::Start;
 use crate::training_state::TrainingState;
 
@@ -130,9 +132,9 @@ pub struct Summary {
 pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut Watch) -> Result<Summary> {
     settings.check()?;
     let started = Instant::now();
-    let goes_on = settings.state.as_deref().is_some_and(SavedState::is_in);
+    let goes_on = settings.options.state.as_deref().is_some_and(SavedState::is_in);
     let mut checkpoints = Checkpoints::new(out, settings, goes_on)?;
-    let start = Start::new(settings, dataset, base)?;
+    let start = Start::new(&settings.hyperparameters, dataset, base)?;
     let mut run = Run::new(settings, dataset, &start)?;
     let state = SavedState::new(settings, &start)?;
     let (first, mut losses) = run.resume(&state, &mut checkpoints)?;
@@ -162,10 +164,10 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
                 let best = checkpoints.offer(step, &evaluation, snapshot(&start, &learned)?)?;
                 progress(&Progress::Evaluated { step, evaluation: &evaluation, best })?;
             }
-            ends = settings.patience.is_some_and(|patience| checkpoints.kept().since_best >= patience);
+            ends = settings.hyperparameters.patience.is_some_and(|patience| checkpoints.kept().since_best >= patience);
             run.replicas.agree(&[ends.into()])?;
         }
-        if !ends && settings.save_steps.map_or(is_due, |steps| step.is_multiple_of(steps)) {
+        if !ends && settings.options.save_steps.map_or(is_due, |steps| step.is_multiple_of(steps)) {
             state.save(&run.position(step, losses, &checkpoints)?)?;
         }
     }
@@ -192,7 +194,7 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
 /// As [`fit`]; the first replica has other settings, texts or another base, or has left.
 pub fn follow(settings: &Settings, dataset: &Dataset, base: &Base) -> Result<()> {
     settings.check()?;
-    let start = Start::new(settings, dataset, base)?;
+    let start = Start::new(&settings.hyperparameters, dataset, base)?;
     let mut run = Run::new(settings, dataset, &start)?;
     let mut step = run.follow()?;
     let mut ends = false;
@@ -229,27 +231,29 @@ struct Step {
 
 impl<'a> Run<'a> {
     fn new(settings: &'a Settings, dataset: &Dataset, start: &'a Start) -> Result<Self> {
-        let device = settings
+        let Settings { hyperparameters, options } = settings;
+        let device = options
             .device
-            .open_for(settings.replica.as_ref().map_or(0, |replica| replica.local_rank))
-            .with_context(|| format!("device {}", settings.device))?;
+            .open_for(options.replica.as_ref().map_or(0, |replica| replica.local_rank))
+            .with_context(|| format!("device {}", options.device))?;
         let Checkpoint { config, parameters, .. } = &start.checkpoint;
-        let best_by = &settings.best_by;
+        let best_by = &hyperparameters.best_by;
         ensure!(best_by.is_for(config.classes.names()), "best-by: there is no {best_by} of these classes");
         let training = TrainingState::new(parameters, config, settings, &device)?;
-        let model = Model::new(config, &training.parameters, settings.precision, &device)?;
-        let order = Order::new(&start.train, settings);
+        let model = Model::new(config, &training.parameters, hyperparameters.precision, &device)?;
+        let order = Order::new(&start.train, hyperparameters);
         Ok(Self {
             settings,
             start,
-            head: Head::new(settings, start, &order, &training),
+            head: Head::new(hyperparameters, start, &order, &training),
             order,
-            loss: Loss::new(settings, &dataset.labels, &config.classes, &start.train)?,
+            loss: Loss::new(hyperparameters, &dataset.labels, &config.classes, &start.train)?,
             training,
             gradients: Gradients::new(&model),
             model,
-            replicas: Replicas::gather(settings.replica.as_ref(), &device, || {
-                Ok(Fingerprint::new(settings, start)?.digest())
+            replicas: Replicas::gather(options.replica.as_ref(), &device, || {
+                // Shards are cut by the number of threads: it must be the same everywhere.
+                Ok(format!("{} {}", Fingerprint::new(hyperparameters, start)?.digest(), options.threads))
             })?,
         })
     }
@@ -257,15 +261,16 @@ impl<'a> Run<'a> {
     /// Moves the weights; `step` counts from 0.
     fn step(&mut self, step: usize) -> Result<Step> {
         let loss = self.accumulate(step)?;
-        let norm = self.gradients.norm(self.settings.threads)?;
+        let norm = self.gradients.norm(self.settings.options.threads)?;
         ensure!(
             loss.is_finite() && norm.is_finite(),
             "at step {step} the loss is {loss} and the length of the gradient {norm}: the run has diverged, lower the learning rate"
         );
         let all = self.head.optimization_steps;
-        let warmup = (self.settings.warmup_ratio * all as f64).ceil() as usize;
-        let learning_rate = self.settings.learning_rate * schedule::linear(step, warmup, all);
-        let clip = (self.settings.max_grad_norm / (norm + 1e-6)).min(1.0);
+        let Hyperparameters { warmup_ratio, learning_rate, max_grad_norm, .. } = self.settings.hyperparameters;
+        let warmup = (warmup_ratio * all as f64).ceil() as usize;
+        let learning_rate = learning_rate * schedule::linear(step, warmup, all);
+        let clip = (max_grad_norm / (norm + 1e-6)).min(1.0);
         self.training.step(step + 1, &self.gradients, learning_rate, clip)?;
         let batches = self.order.of_step(step);
         let texts = || batches.iter().flatten();
@@ -275,29 +280,30 @@ impl<'a> Run<'a> {
 
     /// The mean loss of a step's batches as if they were one; its gradients are then at hand.
     fn accumulate(&mut self, step: usize) -> Result<f64> {
-        let Settings { accumulation_steps, seed, threads, .. } = *self.settings;
+        let hyperparameters = &self.settings.hyperparameters;
         let batches = self.order.of_step(step);
         let weight = self.loss.weight(batches.iter().flatten().map(|index| &self.start.train[*index]));
         self.gradients.clear();
         let mut loss = 0.0;
         for (number, batch) in batches.iter().enumerate() {
-            let number = step * accumulation_steps + number;
+            let number = step * hyperparameters.accumulation_steps + number;
             let pass = Pass {
                 loss: &self.loss,
                 // Texts of classes without weight teach nothing.
                 scale: if weight > 0.0 { 1.0 / weight } else { 0.0 },
-                dropout: Dropout::new(seed, number as u64),
-                threads,
+                dropout: Dropout::new(hyperparameters.seed, number as u64),
+                threads: self.settings.options.threads,
                 share: self.replicas.share(),
             };
-            let samples = self.start.batch(batch, self.settings, number);
+            let samples = self.start.batch(batch, hyperparameters, number);
             loss += self.gradients.add_batch(&self.model, &samples, pass)?;
         }
         self.replicas.sum(loss, &mut self.gradients)
     }
 
     fn evaluates_after(&self, step: usize) -> bool {
-        let steps = self.settings.eval_steps.unwrap_or(self.settings.eval_epochs * self.order.steps());
+        let steps = self.settings.hyperparameters.eval_steps;
+        let steps = steps.unwrap_or(self.settings.hyperparameters.eval_epochs * self.order.steps());
         step.is_multiple_of(steps) || step == self.head.optimization_steps
     }
 
@@ -360,7 +366,7 @@ fn snapshot(start: &Start, parameters: &Parameters) -> Result<Checkpoint> {
 }
 
 impl Head {
-    fn new(settings: &Settings, start: &Start, order: &Order, training: &TrainingState) -> Self {
+    fn new(settings: &Hyperparameters, start: &Start, order: &Order, training: &TrainingState) -> Self {
         Self {
             examples: start.train.len(),
             valid_examples: start.valid.len(),

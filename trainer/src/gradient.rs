@@ -9,8 +9,8 @@ use crate::backprop::{self, Network, Trace};
 use crate::batches::Sample;
 use crate::loss::Loss;
 use crate::parallel;
+use crate::precision::ProductPrecision;
 use crate::replica::Share;
-use crate::settings::ProductPrecision;
 
 /// One gradient a variable, sorted by the parameters' names: on the CPU in memory that is used
 /// again at each step.

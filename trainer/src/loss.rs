@@ -5,7 +5,7 @@ use bert::Classes;
 use candle_core::Tensor;
 
 use crate::batches::Sample;
-use crate::settings::{ClassWeights, Settings};
+use crate::hyperparameters::{ClassWeights, Hyperparameters};
 
 /// Cross entropy with weights for the classes and smoothed labels, as
 /// `torch.nn.functional.cross_entropy` computes it.
@@ -18,7 +18,12 @@ pub(crate) struct Loss {
 impl Loss {
     /// The weights that the settings name are in the order of the data's classes, `names`; the
     /// model may have another.
-    pub(crate) fn new(settings: &Settings, names: &[String], classes: &Classes, train: &[Sample]) -> Result<Self> {
+    pub(crate) fn new(
+        settings: &Hyperparameters,
+        names: &[String],
+        classes: &Classes,
+        train: &[Sample],
+    ) -> Result<Self> {
         let mut weights = vec![1.0; classes.len()];
         match &settings.class_weights {
             ClassWeights::None => {}
@@ -127,7 +132,8 @@ mod tests {
         let sample = |label| Sample { ids: vec![2, 3], label };
         let train: Vec<Sample> = [0, 0, 0, 1].map(sample).to_vec();
         let names = ["a".to_owned(), "b".to_owned()];
-        let settings = |class_weights| Settings { class_weights, ..Settings::for_base(&"x".parse().unwrap()) };
+        let settings =
+            |class_weights| Hyperparameters { class_weights, ..Hyperparameters::for_base(&"x".parse().unwrap()) };
         let balanced = settings(ClassWeights::Balanced);
         let loss = Loss::new(&balanced, &names, &Classes::new(names.to_vec()), &train).unwrap();
         assert_eq!(loss.weights, [4.0 / 6.0, 2.0]);

@@ -76,9 +76,9 @@ const LOSSES: &str = "epoch loss";
 
 impl SavedState {
     pub(crate) fn new(settings: &Settings, start: &Start) -> Result<Self> {
-        let directory = settings.state.as_deref().map(|path| {
+        let directory = settings.options.state.as_deref().map(|path| {
             fs::create_dir_all(path).with_context(|| format!("{}: cannot be made", path.display()))?;
-            anyhow::Ok(Directory { path: path.to_owned(), run: Fingerprint::new(settings, start)? })
+            anyhow::Ok(Directory { path: path.to_owned(), run: Fingerprint::new(&settings.hyperparameters, start)? })
         });
         Ok(Self(directory.transpose()?))
     }
@@ -91,7 +91,7 @@ impl SavedState {
     /// The state that was left there; `None` where there is none.
     ///
     /// # Errors
-    /// A state of another run: other settings, other texts, another base.
+    /// A state of another run: other hyper-parameters, other texts, another base.
     pub(crate) fn open(&self) -> Result<Option<Position>> {
         self.0.as_ref().map_or(Ok(None), Directory::open)
     }

@@ -6,10 +6,11 @@ use anyhow::{Context, Result, bail, ensure};
 use bert::checkpoint::{self, Checkpoint};
 use bert::{Classes, ModelConfig, Tokenizer, initialise};
 
+use crate::base::Base;
 use crate::batches::{self, Sample};
 use crate::dataset::{Dataset, Example};
+use crate::hyperparameters::Hyperparameters;
 use crate::random::{Purpose, Random};
-use crate::settings::{Base, Settings};
 
 /// Entries of a new vocabulary at most; every character of 10,000 reviews is about 2,500 of them.
 const VOCABULARY: usize = 8_000;
@@ -30,7 +31,7 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    pub(crate) fn new(settings: &Settings, dataset: &Dataset, base: &Base) -> Result<Self> {
+    pub(crate) fn new(settings: &Hyperparameters, dataset: &Dataset, base: &Base) -> Result<Self> {
         ensure!(!dataset.train.is_empty(), "there is no text to learn from");
         let classes = Classes::new(dataset.labels.clone());
         let (mut checkpoint, initialised) = match base {
@@ -59,8 +60,8 @@ impl Start {
     }
 
     /// Batch `number` of the run: training samples by index, with a share of their tokens hidden.
-    pub(crate) fn batch(&self, indices: &[usize], settings: &Settings, number: usize) -> Vec<Sample> {
-        let Settings { seed, token_masking: masking, .. } = *settings;
+    pub(crate) fn batch(&self, indices: &[usize], settings: &Hyperparameters, number: usize) -> Vec<Sample> {
+        let Hyperparameters { seed, token_masking: masking, .. } = *settings;
         let mut samples: Vec<Sample> = indices.iter().map(|index| self.train[*index].clone()).collect();
         if let Some(unknown_id) = self.unknown_id.filter(|_| masking > 0.0) {
             let mut random = Random::of(seed, Purpose::Masks, number);
@@ -74,7 +75,7 @@ impl Start {
 
 /// A small model that truncates texts where the training does, since positions behind that would
 /// stay random.
-fn new_checkpoint(settings: &Settings, train: &[Example], classes: Classes) -> Result<Checkpoint> {
+fn new_checkpoint(settings: &Hyperparameters, train: &[Example], classes: Classes) -> Result<Checkpoint> {
     let texts: Vec<&str> = train.iter().map(|example| example.text.as_str()).collect();
     let tokenizer = Tokenizer::from_pieces(&texts, vocabulary_limit(&texts));
     let mut config = ModelConfig::small(tokenizer.vocab_size(), classes);

@@ -30,12 +30,13 @@ impl TrainingState {
     ) -> Result<Self> {
         let layers = config.num_hidden_layers;
         let parameters = parameters.to_device(device)?;
-        let parameters = parameters.trainable_but(|name| layers::is_frozen(name, layers, settings.freeze))?;
-        let rate = |name: &str| layers::rate(name, layers, settings.layer_decay);
+        let parameters =
+            parameters.trainable_but(|name| layers::is_frozen(name, layers, settings.hyperparameters.freeze))?;
+        let rate = |name: &str| layers::rate(name, layers, settings.hyperparameters.layer_decay);
         Ok(Self {
-            optimizer: AdamW::new(&parameters, settings.weight_decay, rate)?,
-            average: settings.average.map(|decay| Average::new(&parameters, decay)).transpose()?,
-            threads: settings.threads,
+            optimizer: AdamW::new(&parameters, settings.hyperparameters.weight_decay, rate)?,
+            average: settings.hyperparameters.average.map(|decay| Average::new(&parameters, decay)).transpose()?,
+            threads: settings.options.threads,
             parameters,
         })
     }

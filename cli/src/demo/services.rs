@@ -7,13 +7,13 @@ use service::{CacheArguments, CheckpointArguments, DatabaseArguments};
 use trainer::Base;
 use trainer::service::From;
 
-use super::place::Place;
+use super::servers::Servers;
 use super::{Arguments, PIPELINE};
 
 /// The consumer over the demo's servers.
-pub fn consumer(arguments: &Arguments, place: &Place, addresses: &Addresses) -> consumer::Config {
-    let mut kafka = place.kafka.clone();
-    if place.broker_is_private() {
+pub fn consumer(arguments: &Arguments, servers: &Servers, addresses: &Addresses) -> consumer::Config {
+    let mut kafka = servers.kafka.clone();
+    if servers.broker_is_private() {
         // The in-process broker answers a fetch that found nothing only when the wait is over.
         let quick = "fetch.wait.max.ms=20".parse().expect("a property is key=value");
         kafka.settings.kafka_properties.push(quick);
@@ -22,21 +22,21 @@ pub fn consumer(arguments: &Arguments, place: &Place, addresses: &Addresses) -> 
         kafka,
         topic: arguments.topic.clone(),
         group: PIPELINE.to_owned(),
-        database: DatabaseArguments::new(&*place.database_url),
-        checkpoints: CheckpointArguments { url: place.checkpoints.clone() },
-        cache: CacheArguments { directory: Some(place.files.join("cache")) },
+        database: DatabaseArguments::new(&*servers.database_url),
+        checkpoints: CheckpointArguments { url: servers.checkpoints.clone() },
+        cache: CacheArguments { directory: Some(servers.files.join("cache")) },
         http: addresses.consumer,
         ..consumer::Config::default()
     }
 }
 
 /// The trainer: linear models, because a round of theirs takes seconds.
-pub fn trainer(place: &Place, addresses: &Addresses, labeled: usize) -> trainer::service::Config {
+pub fn trainer(servers: &Servers, addresses: &Addresses, labeled: usize) -> trainer::service::Config {
     // Of few reviews, such as a file of one's own has, few are held out.
     let each_class = (labeled / 80).clamp(1, 5);
     trainer::service::Config {
-        database: DatabaseArguments::new(&*place.database_url),
-        checkpoints: CheckpointArguments { url: place.checkpoints.clone() },
+        database: DatabaseArguments::new(&*servers.database_url),
+        checkpoints: CheckpointArguments { url: servers.checkpoints.clone() },
         base: Base::NewLinear,
         from: From::Base,
         min_new_labels: labeled.max(2) as i64,
@@ -44,7 +44,7 @@ pub fn trainer(place: &Place, addresses: &Addresses, labeled: usize) -> trainer:
         min_held_out_per_class: each_class,
         min_per_class: each_class,
         poll: Duration::from_millis(500),
-        work: Some(place.files.join("rounds")),
+        work: Some(servers.files.join("rounds")),
         http: addresses.trainer,
         ..trainer::service::Config::default()
     }

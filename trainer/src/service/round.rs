@@ -20,9 +20,9 @@ use super::fitting::{Fitted, Fitting};
 use super::lease::Keeper;
 use super::metrics::Metrics;
 use super::publish::assemble;
-use crate::dataset::{Columns, Row, read_csv};
-use crate::labeled::{Classes, Labeled, RoundDataset, round_dataset};
-use crate::settings::Base;
+use crate::base::Base;
+use crate::labeled_rows::{Columns, Row, read};
+use crate::round_dataset::{Labeled, RoundClasses, RoundDataset, round_dataset};
 
 /// A round that has killed so many trainers is given up.
 const MOST_OWNERS: i64 = 10;
@@ -117,10 +117,10 @@ impl Rounds {
         Ok(json!({
             "from": from,
             "base": config.base.to_string(),
-            "labels": config.labels,
+            "classes": config.classes,
             "split": config.split(),
             "policy": config.policy(),
-            "settings": config.settings(&config.base),
+            "settings": config.settings(&config.base).hyperparameters,
         }))
     }
 }
@@ -172,10 +172,10 @@ impl Work<'_> {
         }
         let labels_seen = labels.len() as i64;
         let (split, wanted, known) =
-            (config.split(), config.labels.clone(), champion.map(|champion| champion.labels.clone()));
+            (config.split(), config.classes.clone(), champion.map(|champion| champion.labels.clone()));
         let dataset = thread("training", Some(config.niceness), move || {
             let labels: Vec<Labeled> = labels.into_iter().map(labeled).collect();
-            round_dataset(&labels, Classes { champion: known.as_deref(), wanted: wanted.as_deref() }, &split)
+            round_dataset(&labels, RoundClasses { champion: known.as_deref(), wanted: wanted.as_deref() }, &split)
         });
         let dataset = dataset?.await?;
         tracing::info!(counts = ?dataset.counts, fingerprint = dataset.fingerprint, "the dataset of the round");
@@ -214,7 +214,7 @@ impl Work<'_> {
     /// Where the round keeps its state: another place for anything that would make the training another one.
     fn directory(&self, dataset: &RoundDataset, base: &Base, champion: Option<&Champion>) -> Result<PathBuf> {
         let rounds = self.rounds.config.rounds_directory();
-        let settings = serde_json::to_string(&self.rounds.config.settings(base))?;
+        let settings = serde_json::to_string(&self.rounds.config.settings(base).hyperparameters)?;
         let champion = champion.map(|champion| champion.version);
         let what = format!("{}\n{base}\n{champion:?}\n{settings}", dataset.fingerprint);
         let name = format!("{}-{}", self.lease.round, short_digest(&what));
@@ -267,7 +267,7 @@ impl Work<'_> {
             dataset: dataset.clone(),
             golden: golden(config.golden())?,
             policy: config.policy(),
-            device: config.device,
+            device: config.training.device,
         };
         let fitted = fitted.clone();
         let compared =
@@ -316,7 +316,7 @@ fn conclusion(compared: Compared, model: NewModel, champion: Option<&Champion>) 
 }
 
 fn golden(file: Option<&Path>) -> Result<Vec<Row>> {
-    file.map_or(Ok(Vec::new()), |file| read_csv(file, &Columns::default()).context("the golden texts"))
+    file.map_or(Ok(Vec::new()), |file| read(file, &Columns::default()).context("the golden texts"))
 }
 
 fn labeled(label: Label) -> Labeled {

@@ -41,7 +41,7 @@ fn loose() -> Split {
 
 #[test]
 fn the_parts_have_the_stated_shares() {
-    let round = round_dataset(&both(2000), Classes::default(), &Split::default()).unwrap();
+    let round = round_dataset(&both(2000), RoundClasses::default(), &Split::default()).unwrap();
     assert_eq!(round.dataset.labels, ["bad", "good"]);
     let Counts { train, valid, held_out, .. } = round.counts;
     assert!((740..=860).contains(&held_out) && (250..=390).contains(&valid), "{train} {valid} {held_out}");
@@ -55,7 +55,7 @@ fn the_newest_label_of_a_review_and_of_a_text_wins() {
     labels.push(label(101, Some("r"), "第一个版本的评论文字在这里", "good"));
     labels.push(label(102, None, "别人写的完全不同的另外一句", "good"));
     labels.push(label(103, None, "别人写的，完全不同的另外一句！", "bad"));
-    let round = round_dataset(&labels, Classes::default(), &Split::default()).unwrap();
+    let round = round_dataset(&labels, RoundClasses::default(), &Split::default()).unwrap();
     let found = |text: &str| all(&round).iter().find(|(_, example)| example.text.contains(text)).unwrap().1.label;
     assert_eq!((found("第一个版本"), found("另外一句")), (1, 0));
     assert_eq!(round.counts.superseded, 2);
@@ -70,7 +70,7 @@ fn a_label_that_says_it_is_older_does_not_win_by_coming_later() {
         labeled_at: DateTime::from_timestamp(0, 0).unwrap(),
         ..label(101, Some("r"), "评论文字", "good")
     });
-    let round = round_dataset(&labels, Classes::default(), &Split::default()).unwrap();
+    let round = round_dataset(&labels, RoundClasses::default(), &Split::default()).unwrap();
     assert_eq!(all(&round).iter().find(|(_, example)| example.text == "评论文字").unwrap().1.label, 0);
 }
 
@@ -79,12 +79,12 @@ fn labels_of_a_new_class_wait_and_are_counted() {
     let mut labels = both(30);
     labels.extend(many(25, "mixed").into_iter().map(|label| Labeled { id: label.id + 500, ..label }));
     let known = ["good".to_owned(), "bad".to_owned()];
-    let classes = Classes { champion: Some(&known), wanted: None };
+    let classes = RoundClasses { champion: Some(&known), wanted: None };
     let round = round_dataset(&labels, classes, &Split::default()).unwrap();
     assert_eq!(round.dataset.labels, known);
     assert_eq!(round.counts.waiting, [("mixed".to_owned(), 25)].into());
     let three = [&known[..], &["mixed".to_owned()]].concat();
-    let round = round_dataset(&labels, Classes { wanted: Some(&three), ..classes }, &Split::default()).unwrap();
+    let round = round_dataset(&labels, RoundClasses { wanted: Some(&three), ..classes }, &Split::default()).unwrap();
     assert_eq!((round.dataset.labels, round.counts.waiting), (three, [].into()));
 }
 
@@ -93,20 +93,24 @@ fn a_class_without_enough_labels_is_refused_by_name() {
     let mut labels = both(30);
     labels.extend(many(3, "mixed").into_iter().map(|label| Labeled { id: label.id + 500, ..label }));
     let three = ["good", "bad", "mixed"].map(str::to_owned);
-    let wanted = Classes { champion: Some(&three[..2]), wanted: Some(&three) };
+    let wanted = RoundClasses { champion: Some(&three[..2]), wanted: Some(&three) };
     let error = round_dataset(&labels, wanted, &Split::default()).unwrap_err().to_string();
     assert!(error.contains("\"mixed\" has 3 labeled texts, 20 are needed"), "{error}");
     // A champion that knows it needs no permission; and where there is no model yet, it waits.
-    round_dataset(&labels, Classes { champion: Some(&three), wanted: None }, &Split::default()).unwrap();
-    assert_eq!(round_dataset(&labels, Classes::default(), &Split::default()).unwrap().dataset.labels, ["bad", "good"]);
-    let error = round_dataset(&many(50, "good"), Classes::default(), &Split::default()).unwrap_err().to_string();
+    round_dataset(&labels, RoundClasses { champion: Some(&three), wanted: None }, &Split::default()).unwrap();
+    assert_eq!(
+        round_dataset(&labels, RoundClasses::default(), &Split::default()).unwrap().dataset.labels,
+        ["bad", "good"]
+    );
+    let error = round_dataset(&many(50, "good"), RoundClasses::default(), &Split::default()).unwrap_err().to_string();
     assert!(error.contains("two classes"), "{error}");
 }
 
 #[test]
 fn the_fingerprint_is_that_of_the_dataset_and_of_nothing_else() {
     let labels = both(30);
-    let print = |labels: &[Labeled]| round_dataset(labels, Classes::default(), &Split::default()).unwrap().fingerprint;
+    let print =
+        |labels: &[Labeled]| round_dataset(labels, RoundClasses::default(), &Split::default()).unwrap().fingerprint;
     let mut backwards = labels.clone();
     backwards.reverse();
     assert_eq!(print(&labels), print(&backwards));
@@ -123,7 +127,7 @@ fn a_text_that_nearly_copies_both_sides_is_left_out() {
     let other = |shift: usize| -> String { start[shift..].iter().chain(&start[..shift]).collect() };
     let labels: Vec<Labeled> =
         (0..12).map(|id| label(id as i64, None, &other(id), if id % 2 == 0 { "good" } else { "bad" })).collect();
-    let round = round_dataset(&labels, Classes::default(), &loose()).unwrap();
+    let round = round_dataset(&labels, RoundClasses::default(), &loose()).unwrap();
     let texts = all(&round);
     for (part, one) in &texts {
         for (other_part, other) in &texts {
@@ -147,8 +151,8 @@ proptest! {
     #[test]
     fn no_text_ever_changes_its_part_and_no_near_copy_crosses(labels in labels(), first in 4_usize..60) {
         let first = first.min(labels.len());
-        let Ok(before) = round_dataset(&labels[..first], Classes::default(), &loose()) else { return Ok(()) };
-        let Ok(after) = round_dataset(&labels, Classes::default(), &loose()) else { return Ok(()) };
+        let Ok(before) = round_dataset(&labels[..first], RoundClasses::default(), &loose()) else { return Ok(()) };
+        let Ok(after) = round_dataset(&labels, RoundClasses::default(), &loose()) else { return Ok(()) };
         let parts: HashMap<String, &str> = all(&after).into_iter().map(|(part, example)| (key(&example.text), part)).collect();
         for (part, example) in all(&before) {
             if let Some(now) = parts.get(&key(&example.text)) {
@@ -166,7 +170,7 @@ proptest! {
 
     #[test]
     fn every_label_is_accounted_for_and_no_text_stands_twice(labels in labels()) {
-        let Ok(round) = round_dataset(&labels, Classes::default(), &loose()) else { return Ok(()) };
+        let Ok(round) = round_dataset(&labels, RoundClasses::default(), &loose()) else { return Ok(()) };
         let Counts { labels: count, superseded, without_text, between_parts, waiting, train, valid, held_out } = &round.counts;
         prop_assert_eq!(*count, superseded + without_text + between_parts + waiting.values().sum::<usize>() + train + valid + held_out);
         let keys: HashSet<String> = all(&round).iter().map(|(_, example)| key(&example.text)).collect();

@@ -1,4 +1,4 @@
-//! The people of the demo: they know what each review says, and label those that are most worth it.
+//! The simulated people of the demo: they know the label of each review, and label those that are most worth it.
 
 use std::collections::HashMap;
 use std::time::Duration;

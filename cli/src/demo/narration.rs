@@ -1,4 +1,4 @@
-//! What the trainer does meanwhile, told as it happens.
+//! What the trainer does meanwhile, printed as it happens.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ const EVERY: Duration = Duration::from_millis(250);
 /// Rounds to look back on: nobody sees more than one begin between two looks.
 const RECENT: u32 = 3;
 
-/// Tells of every round when it begins and when it ends, without end.
+/// Prints when each round begins and how it ends, for as long as the demo lasts.
 ///
 /// # Errors
 /// A first round that came to nothing: then nothing will ever be labeled.
-pub async fn tell(store: &Store) -> anyhow::Result<()> {
+pub async fn narrate(store: &Store) -> anyhow::Result<()> {
     let (mut begun, mut ended) = (0, 0);
     loop {
         let mut recent = store.rounds(RECENT).await?;

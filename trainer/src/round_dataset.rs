@@ -91,7 +91,7 @@ enum Part {
 
 /// Which classes a round is about.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Classes<'a> {
+pub struct RoundClasses<'a> {
     /// Those of the champion, in its order.
     pub champion: Option<&'a [String]>,
     /// Those of a new base, where somebody has named them.
@@ -103,7 +103,7 @@ pub struct Classes<'a> {
 ///
 /// # Errors
 /// Fewer than two classes, or a wanted class that is new and has not enough labels.
-pub fn round_dataset(labels: &[Labeled], classes: Classes, split: &Split) -> Result<RoundDataset> {
+pub fn round_dataset(labels: &[Labeled], classes: RoundClasses, split: &Split) -> Result<RoundDataset> {
     let mut labels: Vec<&Labeled> = labels.iter().collect();
     labels.sort_by_key(|label| label.id);
     let mut counts = Counts { labels: labels.len(), ..Counts::default() };
@@ -229,7 +229,7 @@ fn newer<'a>(one: &'a Labeled, other: &'a Labeled) -> &'a Labeled {
     if (other.labeled_at, other.id) > (one.labeled_at, one.id) { other } else { one }
 }
 
-fn known_classes(texts: &BTreeMap<String, &Labeled>, classes: Classes, least: usize) -> Result<Vec<String>> {
+fn known_classes(texts: &BTreeMap<String, &Labeled>, classes: RoundClasses, least: usize) -> Result<Vec<String>> {
     let count = |class: &str| texts.values().filter(|label| label.label == class).count();
     let Some(names) = classes.wanted.or(classes.champion) else {
         let mut found = sort_labels(texts.values().map(|label| label.label.as_str()));

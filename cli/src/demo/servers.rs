@@ -1,4 +1,4 @@
-//! Where a demo takes place: its servers, or the user's, and a directory.
+//! The servers of a demo, its own or the user's, and its directory.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use service::broker::Cluster;
 const PARTITIONS: i32 = 2;
 
 /// Servers and files. The private ones end with it.
-pub struct Place {
+pub struct Servers {
     pub kafka: KafkaArguments,
     pub database_url: String,
     /// The checkpoint store.
@@ -25,7 +25,7 @@ pub struct Place {
     _files: Option<TempDir>,
 }
 
-impl Place {
+impl Servers {
     /// Starts what the arguments do not name.
     pub async fn start(arguments: &Arguments) -> anyhow::Result<Self> {
         let files = tempfile::Builder::new().prefix("labelstream-demo-").tempdir()?;

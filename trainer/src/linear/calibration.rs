@@ -1,4 +1,4 @@
-//! How sure a model may be of its answers.
+//! Calibration: how sure a model may be of its answers.
 //!
 //! A support vector machine's sums say which class, not how probable it is. One factor on all of them makes their softmax
 //! fit how often such answers are right (temperature scaling: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural
@@ -14,20 +14,21 @@ const LOWEST: f64 = 0.5;
 const HIGHEST: f64 = 30.0;
 
 /// The factor under which the true classes are most probable.
-pub(super) fn of(answers: &[Answer]) -> f32 {
+pub(super) fn factor(answers: &[Answer]) -> f32 {
     let logits = |answer: &Answer| {
         // Up to a constant, which makes no difference to a softmax.
         let logits = answer.prediction.scores.iter().map(|score| f64::from(score.max(f32::MIN_POSITIVE)).ln());
         (logits.collect::<Vec<f64>>(), answer.truth)
     };
     let answers: Vec<(Vec<f64>, usize)> = answers.iter().map(logits).collect();
-    let loss =
-        |exponent: f64| answers.iter().map(|(logits, truth)| surprise(logits, *truth, exponent.exp())).sum::<f64>();
+    let loss = |exponent: f64| {
+        answers.iter().map(|(logits, truth)| cross_entropy(logits, *truth, exponent.exp())).sum::<f64>()
+    };
     least(loss, LOWEST.ln(), HIGHEST.ln()).exp() as f32
 }
 
 /// The cross entropy of the true class under the softmax of the logits times the factor.
-fn surprise(logits: &[f64], truth: usize, factor: f64) -> f64 {
+fn cross_entropy(logits: &[f64], truth: usize, factor: f64) -> f64 {
     let greatest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = logits.iter().map(|logit| ((logit - greatest) * factor).exp()).sum();
     sum.ln() - (logits[truth] - greatest) * factor
@@ -63,12 +64,12 @@ mod tests {
     #[test]
     fn the_factor_makes_answers_as_sure_as_they_are_often_right() {
         let mixed: Vec<_> = [60, 80, 95].into_iter().flat_map(answers).collect();
-        assert!((of(&mixed) - 4.0).abs() < 0.01, "{}", of(&mixed));
+        assert!((factor(&mixed) - 4.0).abs() < 0.01, "{}", factor(&mixed));
     }
 
     #[test]
     fn answers_that_are_always_right_do_not_make_it_infinite() {
         let right: Vec<_> = answers(80).into_iter().filter(|answer| answer.truth == 1).collect();
-        assert!(of(&right) <= 30.0);
+        assert!(factor(&right) <= 30.0);
     }
 }
