@@ -65,14 +65,16 @@ async fn the_questions_people_ask_are_answered_from_an_index() {
     assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
     // As if they had come one a minute.
     sqlx::raw_sql(
-        "create table spread as select * from predictions;
-        truncate predictions;
-        insert into predictions (pipeline, cluster_id, topic, partition, kafka_offset, record_time, review_id, text,
-            label, score, scores, version, classified_at)
-        select pipeline, cluster_id, topic, partition, kafka_offset, record_time, review_id, text,
-            label, score, scores, 1 + kafka_offset / 10000, '2026-01-01'::timestamptz + kafka_offset * interval '1 minute'
+        "create table spread as table prediction_rows;
+        truncate prediction_rows;
+        insert into prediction_rows (stream_id, partition, kafka_offset, record_time, review_id, text, label, score,
+            scores, version, precision, classified_at)
+        select stream_id, partition, kafka_offset, record_time, review_id, text, label, score,
+            scores, 1 + kafka_offset / 10000, precision, '2026-01-01'::timestamptz + kafka_offset * interval '1 minute'
         from spread order by kafka_offset;
-        analyze predictions",
+        insert into labels (review_id, label)
+        select 'r-' || n * 100, '差评' from generate_series(1, 100) as n;
+        analyze",
     )
     .execute(&mut look)
     .await
@@ -88,12 +90,16 @@ async fn the_questions_people_ask_are_answered_from_an_index() {
         ("select label, count(*) from predictions where version = 3 group by label", "predictions_by_day"),
         (
             "select * from predictions where topic = 'reviews' and partition = 0 and kafka_offset between 70 and 90",
-            "predictions_pkey",
+            "prediction_rows_pkey",
         ),
         ("select * from labeled_reviews where review_id = 'r-77'", "predictions_by_review"),
+        (
+            "select prediction, label, count(*) from labeled_reviews where label is not null group by 1, 2",
+            "predictions_by_review",
+        ),
     ] {
         let plan = plan(&mut look, question).await;
-        assert!(plan.contains(index) && !plan.contains("Seq Scan on predictions"), "{question}:\n{plan}");
+        assert!(plan.contains(index) && !plan.contains("Seq Scan on prediction_rows"), "{question}:\n{plan}");
     }
 }
 
