@@ -19,7 +19,7 @@ from generate_series(1, 2) as stream_id, generate_series(0, 3) as partition;
 insert into prediction_rows (stream_id, partition, kafka_offset, record_time, review_id, text, created_at,
     label, score, scores, version, precision, classified_at)
 select 1 + n % 2, n / 2 % 4, n / 8, at, 'r-' || n % (:predictions * 9 / 10) * 7919::bigint % 10000019,
-    '送餐很快，味道也不错，就是包装有点漏，下次还会再点', at,
+    '送餐很快，味道也不错，就是包装有点漏，下次还会再点' || n, at,
     case when n * 31 % 100 < 60 then '好评' else '差评' end, score, array[1 - score, score],
     1 + n * 10 / :predictions, 'f32', at
 from (

@@ -98,8 +98,7 @@ async fn held(
     connection: &mut PgConnection,
     lease: &RoundLease,
 ) -> Result<Option<(Option<Verdict>, Option<Version>)>, StoreError> {
-    let held =
-        sqlx::query_as("select verdict, candidate from rounds where round = $1 and owner_epoch = $2 for update");
+    let held = sqlx::query_as("select verdict, candidate from rounds where round = $1 and owner_epoch = $2 for update");
     Ok(held.bind(lease.round).bind(lease.epoch).fetch_optional(connection).await?)
 }
 

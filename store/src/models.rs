@@ -56,9 +56,7 @@ pub struct Model {
     pub collected_at: Option<DateTime<Utc>>,
 }
 
-from_row!(Model {
-    version, status, uri, manifest_sha256, labels, metrics, parent, round, created_at, collected_at
-});
+from_row!(Model { version, status, uri, manifest_sha256, labels, metrics, parent, round, created_at, collected_at });
 
 /// A checkpoint to register.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,10 +98,7 @@ impl Store {
 }
 
 /// One version, or all of them, newest first.
-pub(crate) async fn models(
-    connection: &mut PgConnection,
-    version: Option<Version>,
-) -> Result<Vec<Model>, StoreError> {
+pub(crate) async fn models(connection: &mut PgConnection, version: Option<Version>) -> Result<Vec<Model>, StoreError> {
     let models = sqlx::query_as(
         "select version, status, uri, manifest_sha256, labels, metrics, parent, round, created_at, collected_at
         from models where $1::bigint is null or version = $1 order by version desc",

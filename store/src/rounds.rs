@@ -85,9 +85,25 @@ pub struct Round {
 }
 
 from_row!(Round {
-    round, trigger, parameters, dataset_fingerprint, labels_seen, champion, candidate, champion_metrics,
-    candidate_metrics, baseline_metrics, evidence, progress, verdict, reason, owner, owner_epoch, lease_until,
-    started_at, finished_at
+    round,
+    trigger,
+    parameters,
+    dataset_fingerprint,
+    labels_seen,
+    champion,
+    candidate,
+    champion_metrics,
+    candidate_metrics,
+    baseline_metrics,
+    evidence,
+    progress,
+    verdict,
+    reason,
+    owner,
+    owner_epoch,
+    lease_until,
+    started_at,
+    finished_at
 });
 
 /// A round that a person asked for.

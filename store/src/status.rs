@@ -55,8 +55,18 @@ pub struct PartitionStatus {
 }
 
 from_row!(PartitionStatus {
-    partition, next_offset, epoch, owner, claimed_at, updated_at, predictions, dead_letters, tombstones, last_error,
-    last_error_at, ..stream
+    partition,
+    next_offset,
+    epoch,
+    owner,
+    claimed_at,
+    updated_at,
+    predictions,
+    dead_letters,
+    tombstones,
+    last_error,
+    last_error_at,
+    ..stream
 });
 
 impl Store {
@@ -88,8 +98,9 @@ async fn partitions(connection: &mut PgConnection, pipeline: &str) -> Result<Vec
 async fn predictions_within(connection: &mut PgConnection, pipeline: &str, seconds: f64) -> Result<i64, StoreError> {
     let count = sqlx::query_scalar(
         "select count(*) from (
-            select from predictions
-            where pipeline = $1 and classified_at >= now() - make_interval(secs => $2)
+            select from prediction_rows
+            where stream_id in (select id from streams where pipeline = $1)
+                and classified_at >= now() - make_interval(secs => $2)
             limit 10000000
         ) as recent",
     );

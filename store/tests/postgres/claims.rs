@@ -58,7 +58,10 @@ async fn an_owner_that_is_only_slow_finishes_its_write_first() {
 async fn whoever_waits_too_long_for_a_lock_gives_up_and_may_try_again() {
     let (store, mut look, _) = migrated_at().await;
     let claim = claim(&store, "a").await;
-    sqlx::raw_sql("begin; update position_rows set owner = 'somebody at a psql prompt'").execute(&mut look).await.unwrap();
+    sqlx::raw_sql("begin; update position_rows set owner = 'somebody at a psql prompt'")
+        .execute(&mut look)
+        .await
+        .unwrap();
     let started = Instant::now();
     let error = store.record_halt(reviews(), 0, claim.epoch, "broken").await.unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("lock timeout"), "{error}");

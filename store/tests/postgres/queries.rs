@@ -19,6 +19,8 @@ async fn labeled_reviews_shows_the_newest_prediction_and_the_newest_label() {
         assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
         claim.next_offset = NextOffset(to);
     }
+    // One that nobody has labeled.
+    assert_eq!(store.write(reviews(), &predictions(&claim, 5)).await.unwrap(), Outcome::Written);
     sqlx::raw_sql(
         "insert into labels (review_id, text, label, labeled_by, labeled_at, source) values
         ('r-1', '', '好评', 'old', now() - interval '1 day', 'test'),
@@ -31,13 +33,15 @@ async fn labeled_reviews_shows_the_newest_prediction_and_the_newest_label() {
     .await
     .unwrap();
     let rows: Vec<(String, String, Option<String>, Option<String>)> =
-        sqlx::query_as("select review_id, prediction, label, labeled_by from labeled_reviews")
+        sqlx::query_as("select review_id, prediction, label, labeled_by from labeled_reviews order by review_id")
             .fetch_all(&mut look)
             .await
             .unwrap();
-    let newest = ("r-1", "好评", Some("差评"), Some("second of two"));
-    let text = |text: Option<&str>| text.map(str::to_owned);
-    assert_eq!(rows, [(newest.0.to_owned(), newest.1.to_owned(), text(newest.2), text(newest.3))]);
+    let row = |review_id: &str, prediction: &str, label: Option<&str>, by: Option<&str>| {
+        (review_id.to_owned(), prediction.to_owned(), label.map(str::to_owned), by.map(str::to_owned))
+    };
+    let newest = [row("r-1", "好评", Some("差评"), Some("second of two")), row("r-4", "好评", None, None)];
+    assert_eq!(rows, newest);
 }
 
 #[tokio::test]
@@ -101,6 +105,9 @@ async fn the_questions_people_ask_are_answered_from_an_index() {
         let plan = plan(&mut look, question).await;
         assert!(plan.contains(index) && !plan.contains("Seq Scan on prediction_rows"), "{question}:\n{plan}");
     }
+    // Names that nobody asks for cost nothing.
+    let plan = plan(&mut look, "select label, count(*) from predictions group by label").await;
+    assert!(!plan.contains("streams"), "{plan}");
 }
 
 async fn plan(connection: &mut PgConnection, question: &str) -> String {

@@ -33,7 +33,8 @@ async fn every_file_of_migrations_is_applied() {
     let files = std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     let mut files: Vec<String> = files.collect();
     files.sort();
-    let applied = "select to_char(version, 'FM0000') || '_' || description || '.sql' from _sqlx_migrations order by version";
+    let applied =
+        "select to_char(version, 'FM0000') || '_' || description || '.sql' from _sqlx_migrations order by version";
     let applied: Vec<String> = sqlx::query_scalar(applied).fetch_all(&mut look).await.unwrap();
     assert_eq!(applied, files);
 }

@@ -50,15 +50,18 @@ impl Source {
                 return None;
             }
             let argument = after.split_once('(')?.1.trim_start();
-            Some(&argument[..argument.find([',', ')', '\n'])?])
+            Some(argument[..argument.find([',', ')', '\n'])?].trim_end())
         })
     }
 
     /// The literal that an argument is, or that a variable of its name holds.
     pub fn text(&self, argument: &str) -> Option<&str> {
-        let held = self.code.split_once(&format!("let {argument} = ")).map_or(argument, |(_, value)| value);
-        let number = held.strip_prefix('"')?.split_once('"')?.0;
-        Some(&self.literals[number.parse::<usize>().ok()?])
+        let variable = format!("let {argument} = ");
+        let values = self.code.split(&variable).skip(1);
+        values.chain([argument]).find_map(|value| {
+            let number = value.strip_prefix('"')?.split_once('"')?.0;
+            Some(self.literals[number.parse::<usize>().ok()?].as_str())
+        })
     }
 }
 
@@ -87,7 +90,7 @@ fn a_statement_is_found_as_an_argument_or_by_the_name_of_a_variable() {
         "query_as(\n    \"select \\\"a\\\"\" // not \"this\"\n); let b = \"select \\\n  b\"; sqlx::query_as::<_, T>(b); query_as(c)",
     );
     let arguments: Vec<_> = source.arguments("query_as").collect();
-    assert_eq!(arguments, ["\"0\" ", "b", "c"]);
-    let texts: Vec<_> = arguments.into_iter().map(|argument| source.text(argument.trim())).collect();
+    assert_eq!(arguments, ["\"0\"", "b", "c"]);
+    let texts: Vec<_> = arguments.into_iter().map(|argument| source.text(argument)).collect();
     assert_eq!(texts, [Some("select \"a\""), Some("select b"), None]);
 }
