@@ -110,7 +110,7 @@ async fn batches_of_two_versions_that_wait_for_postgres_together_are_written_apa
         .await;
     };
     let mut sql = PgConnection::connect(&site.world.database).await.unwrap();
-    sqlx::raw_sql("begin; lock table predictions in share mode").execute(&mut sql).await.unwrap();
+    sqlx::raw_sql("begin; lock table prediction_rows in share mode").execute(&mut sql).await.unwrap();
     // One in the hands of the writer, one behind it, and one more by another version.
     publish(1).await;
     publish(2).await;
