@@ -36,7 +36,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             for texts in HELD_OUT {
                 let rates = DIFFERENCES.map(|difference| {
                     let pair = Pair { texts, difference, disagreement };
-                    let passed = (0..arguments.pairs).filter(|_| judge(&pair.draw(&mut random), &policy).accepted).count();
+                    let passed =
+                        (0..arguments.pairs).filter(|_| judge(&pair.draw(&mut random), &policy).accepted).count();
                     format!("{:.1}%", 100.0 * passed as f64 / arguments.pairs as f64)
                 });
                 println!("| {texts} | {} |", rates.join(" | "));

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
-use chrono::{DateTime, TimeDelta, Utc};
 use bench::measure::percentile;
 use bench::stream::every;
 use bench::stream::measure::{Run, Setup};
 use bench::texts::record;
 use bench::{servers, texts};
+use chrono::{DateTime, TimeDelta, Utc};
 use classifier::DeviceChoice;
 use publisher::kafka::{Cluster, Publisher};
 use serde_json::json;

@@ -10,7 +10,8 @@ use serde_json::json;
 pub fn read(path: &Path) -> anyhow::Result<Vec<String>> {
     let read = || -> anyhow::Result<Vec<String>> {
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path)?;
-        let names: Vec<&str> = reader.headers()?.iter().map(|name| name.trim_start_matches('\u{feff}').trim()).collect();
+        let names: Vec<&str> =
+            reader.headers()?.iter().map(|name| name.trim_start_matches('\u{feff}').trim()).collect();
         let column = ["text", "review"].into_iter().find_map(|text| names.iter().position(|name| *name == text));
         let column = column.context("no column text or review")?;
         reader.records().map(|cells| Ok(cells?.get(column).unwrap_or_default().to_owned())).collect()

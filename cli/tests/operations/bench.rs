@@ -78,7 +78,8 @@ fn bench_stream_prints_the_rate_and_the_latency_of_what_is_in_postgres_as_one_js
     let arguments = ["bench", "stream", "--constant", "--reviews", &texts, "--count", "300", "--latency-seconds", "1"];
     let servers = ["--brokers", kafka.brokers(), "--database-url", &database];
     let figures = json(&succeed(&[&arguments[..], &servers].concat()));
-    let missing = fields(&figures, "records partitions model records_per_second rounds verified threads device postgres");
+    let missing =
+        fields(&figures, "records partitions model records_per_second rounds verified threads device postgres");
     assert_eq!(missing, Vec::<&str>::new(), "{figures}");
     assert_eq!((figures["records"].as_u64(), figures["model"].as_str()), (Some(300), Some("constant")));
     assert!(figures["rounds"][0]["latency"]["milliseconds"]["p99"].as_f64().unwrap() > 0.0, "{figures}");
