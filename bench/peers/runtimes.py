@@ -2,14 +2,15 @@
 Runtime and OpenVINO, each in the way that its makers recommend.
 
 A peer is a `Peer`: `ways` to classify many batches, of which `engine.py` takes the fastest, and one
-way to classify a lone one. A batch is a dictionary of two arrays (texts, tokens), as `engine.py`
-makes them; the answer are logits.
+way to classify a lone one. A batch is a dictionary of two arrays (texts, tokens), as `batches.py`
+makes them; the answer is logits.
 """
 
 import concurrent.futures
 import dataclasses
-from pathlib import Path
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import nncf
 import onnx
@@ -40,7 +41,7 @@ def peers(checkpoint, work, threads, calibration):
     batches of one text."""
     torch.set_num_threads(threads)
     files = Files(checkpoint, work, calibration)
-    return {
+    found = {
         "pytorch": pytorch(checkpoint),
         "pytorch_compiled": pytorch_compiled(checkpoint),
         "onnx_f32": onnx_(files.exported, "f32", threads),
@@ -49,11 +50,12 @@ def peers(checkpoint, work, threads, calibration):
         "onnx_optimized_int8": onnx_(files.optimized_int8, "int8", threads),
         "openvino_f32": openvino_(files.exported, "f32", "f32", threads),
         "openvino_int8": openvino_(files.calibrated_int8, "int8", "f32", threads),
-        # What OpenVINO does where it is not told: bf16 on a machine that has it (AMX), f32
-        # elsewhere.
-        "openvino_bf16": openvino_(files.exported, "bf16", "bf16", threads),
-        "openvino_int8_bf16": openvino_(files.calibrated_int8, "int8 and bf16", "bf16", threads),
     }
+    # What OpenVINO does by itself on a machine that has bf16.
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        found["openvino_bf16"] = openvino_(files.exported, "bf16", "bf16", threads)
+        found["openvino_int8_bf16"] = openvino_(files.calibrated_int8, "int8 and bf16", "bf16", threads)
+    return found
 
 
 class Files:
@@ -66,7 +68,11 @@ class Files:
     def made(self, name, make):
         path = self.work / name
         if not path.exists():
-            make(str(path))
+            # Made beside it: what was interrupted is made again.
+            with tempfile.TemporaryDirectory(dir=self.work) as beside:
+                make(str(Path(beside, name)))
+                for file in sorted(Path(beside).glob(f"{path.stem}.*")):
+                    file.rename(self.work / file.name)
         return str(path)
 
     @property
@@ -133,7 +139,7 @@ class Files:
         fused.save_model_to_file(path)
 
     def quantize(self, source, path):
-        prepared = str(self.work / "prepared.onnx")
+        prepared = str(Path(path).with_name("prepared.onnx"))
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         quantize_dynamic(prepared, path, weight_type=QuantType.QInt8, per_channel=True)
 
