@@ -87,7 +87,7 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_SIGNIFICANCE", default_value_t = Policy::default().significance)]
     pub significance: f64,
 
-    /// Also accept a candidate shown to be worse than the champion on less than this share of the texts
+    /// Also accept a candidate whose accuracy is shown to be less than this below that of the champion
     #[arg(long, env = "LABELSTREAM_MARGIN")]
     pub margin: Option<f64>,
 
