@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use classifier::{DeviceChoice, Instructions};
 use serde_json::{Value, json};
-use trainer::{Base, Dataset, Head, Hyperparameters, ProductPrecision, Progress, RunOptions, Settings};
+use trainer::{Base, Columns, Dataset, Head, Hyperparameters, ProductPrecision, Progress, RunOptions, Settings};
 
 use crate::measure::{memory, percentile, processor_seconds};
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use classifier::DeviceChoice;
 
-use crate::replicas::Replica;
+use crate::replica::Replica;
 
 /// The options of one run.
 #[derive(Debug, Clone)]

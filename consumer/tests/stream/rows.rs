@@ -137,7 +137,10 @@ async fn a_position_beyond_the_topic_halts_that_partition_and_no_other() {
     consumer.stop().await;
 
     let mut connection = PgConnection::connect(&world.database).await.unwrap();
-    sqlx::query("update position_rows set next_offset = 1000 where partition = 0").execute(&mut connection).await.unwrap();
+    sqlx::query("update position_rows set next_offset = 1000 where partition = 0")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     let consumer = world.consume_constantly();
     world.publish_reviews(10);
     world.until_written(15).await;
