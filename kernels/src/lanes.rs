@@ -53,7 +53,9 @@ pub trait Machine<const L: usize, const H: usize>: Copy + std::fmt::Debug + Send
 /// its token's scale.
 #[derive(Clone, Copy)]
 pub struct Scales<'a, const L: usize, const H: usize> {
+    /// Of each row.
     pub rows: &'a [f32; H],
+    /// Of each token.
     pub tokens: &'a [f32; L],
 }
 

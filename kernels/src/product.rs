@@ -50,7 +50,9 @@ impl<'a> Matrix<'a> {
 
 /// Where a product goes: a matrix whose rows start every `row_stride` values.
 pub struct Output<'a> {
+    /// From the first number of the first row on.
     pub values: &'a mut [f32],
+    /// From one row to the next.
     pub row_stride: usize,
     /// Whether the product is added to what is there, or replaces it.
     pub add: bool,

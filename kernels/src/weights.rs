@@ -20,6 +20,7 @@ pub struct Weights<const H: usize> {
 pub struct Share {
     /// Which one, counted from 0.
     pub number: usize,
+    /// How many there are.
     pub of: usize,
 }
 
@@ -32,6 +33,7 @@ pub struct Span {
     pub from: usize,
     /// The first panel that is written.
     pub to: usize,
+    /// How many.
     pub panels: usize,
 }
 
@@ -40,6 +42,7 @@ pub struct Span {
 pub struct Outcome {
     /// Whether it is added to what is there, or replaces it.
     pub add: bool,
+    /// What is done to each number of it.
     pub epilogue: Option<Epilogue>,
 }
 

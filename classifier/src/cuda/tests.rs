@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::process::Command;
 
-use bert::{Activation, ModelConfig, Pooling, Reference, TokenBatch, initialise};
+use bert::{Activation, Classes, ModelConfig, Pooling, Reference, TokenBatch, initialise};
 use half::bf16;
 
 use super::chip::Argument::{Count, Memory, Number};

@@ -1,6 +1,6 @@
 //! The engine against the reference, on every kind of machine.
 
-use bert::{Activation, Pooling, Reference, initialise};
+use bert::{Activation, Classes, Pooling, Reference, initialise};
 use candle_core::{Device, Tensor};
 use kernels::machines;
 
