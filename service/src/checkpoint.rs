@@ -19,13 +19,8 @@ pub enum FetchError {
     #[error(transparent)]
     Store(#[from] CheckpointStoreError),
     /// It is not what was registered, or cannot be read.
-    #[error("the checkpoint of version {version} is damaged: {why:#}")]
-    Damaged {
-        /// The version.
-        version: store::Version,
-        /// What is wrong with it.
-        why: anyhow::Error,
-    },
+    #[error("the checkpoint is damaged: {0:#}")]
+    Damaged(anyhow::Error),
 }
 
 impl Transient for FetchError {
@@ -42,7 +37,7 @@ impl Transient for FetchError {
 pub async fn fetch(store: &CheckpointStore, model: &Model, cache: &Path) -> Result<PathBuf, FetchError> {
     let directory = store.fetch(&model.uri, cache).await?;
     let Err(why) = verify(&directory, model).await else { return Ok(directory) };
-    tracing::warn!(
+    tracing::info!(
         version = model.version.0,
         why = format!("{why:#}"),
         "a fetched checkpoint is damaged: fetching it again"
@@ -53,7 +48,7 @@ pub async fn fetch(store: &CheckpointStore, model: &Model, cache: &Path) -> Resu
         Ok(()) => Ok(directory),
         Err(why) => {
             store.forget(&model.uri, cache).await?;
-            Err(FetchError::Damaged { version: model.version, why })
+            Err(FetchError::Damaged(why))
         }
     }
 }

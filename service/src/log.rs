@@ -17,6 +17,7 @@ pub(crate) struct Log {
         long = "log-format",
         env = "LABELSTREAM_LOG_FORMAT",
         value_enum,
+        value_name = "FORMAT",
         default_value_t = Format::Text,
         global = true
     )]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use service::checkpoint::fetch;
 use service::retry;
 use store::checkpoints::CheckpointStore;
@@ -28,7 +28,8 @@ impl Champion {
         let champion = retry("Postgres names the champion", stop, async || store.champion().await).await?;
         let Some(model) = champion else { return Ok(None) };
         let fetch = async || fetch(checkpoints, &model, cache).await;
-        let directory = retry("the checkpoint store has the champion", stop, fetch).await?;
+        let directory = retry("the checkpoint store has the champion", stop, fetch).await;
+        let directory = directory.with_context(|| format!("the champion, version {}", model.version))?;
         Ok(Some(Self { version: model.version, labels: model.labels, directory }))
     }
 }
