@@ -20,7 +20,7 @@ pub struct Example {
 #[derive(Debug, Clone)]
 pub struct Dataset {
     /// Names of the classes, in the order of the model's outputs.
-    pub labels: Vec<String>,
+    pub classes: Vec<String>,
     /// Examples to learn from.
     pub train: Vec<Example>,
     /// Examples that choose the best checkpoint.
@@ -34,7 +34,7 @@ impl Dataset {
         Ok(Self {
             train: classes.examples(train).context("in the training data")?,
             valid: classes.examples(valid).context("in the validation data")?,
-            labels: classes.names().to_vec(),
+            classes: classes.names().to_vec(),
         })
     }
 

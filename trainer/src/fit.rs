@@ -243,7 +243,7 @@ impl<'a> Run<'a> {
             start,
             head: Head::new(hyperparameters, start, &order, &learner),
             order,
-            loss: Loss::new(hyperparameters, &dataset.labels, &config.labels, &start.train)?,
+            loss: Loss::new(hyperparameters, &dataset.classes, &config.labels, &start.train)?,
             learner,
             gradients: Gradients::new(&model),
             model,

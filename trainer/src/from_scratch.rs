@@ -165,8 +165,8 @@ mod tests {
     }
 
     fn dataset() -> Dataset {
-        let labels = ["good", "bad"].map(str::to_owned).to_vec();
-        Dataset { labels, train: examples(0..256), valid: examples(256..300) }
+        let classes = ["good", "bad"].map(str::to_owned).to_vec();
+        Dataset { classes, train: examples(0..256), valid: examples(256..300) }
     }
 
     fn settings() -> Settings {

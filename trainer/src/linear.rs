@@ -99,7 +99,7 @@ pub fn fit_linear(settings: &LinearSettings, dataset: &Dataset, out: &Path) -> R
         manifest_sha256: classifier::checkpoint::Manifest::sha256(out)?,
         examples: dataset.train.len(),
         features,
-        labels: dataset.labels.clone(),
+        labels: dataset.classes.clone(),
         evaluation,
         seconds: started.elapsed().as_secs_f64(),
     })
@@ -117,13 +117,13 @@ pub(crate) fn save(model: &LinearModel, evaluation: Option<&Evaluation>, out: &P
 /// The classifier itself, in memory.
 pub(crate) fn learn(settings: &LinearSettings, dataset: &Dataset) -> Result<LinearModel> {
     ensure!(!dataset.train.is_empty(), "there is no text to learn from");
-    let task = Task { labels: Labels::new(&dataset.labels), examples: &dataset.train };
+    let task = Task { labels: Labels::new(&dataset.classes), examples: &dataset.train };
     let texts = vocabulary::read(&dataset.train);
     if texts.len() < FEW {
         return calibrated(&task.separate(&texts, &|_| true, COST)?, calibration::USUAL);
     }
 
-    let folds = folds(&dataset.train, dataset.labels.len());
+    let folds = folds(&dataset.train, dataset.classes.len());
     let answers = |cost| task.answers_of_folds(&texts, &folds, cost, settings.threads);
     let (usual, dear) = (answers(COST)?, answers(DEAR)?);
     let is_better = Paired::new(&right(&dear), &right(&usual), None).p_better < CHANCE;
@@ -241,7 +241,7 @@ mod tests {
             Example { text: format!("{filler}{}{filler}", ["好", "差", "中"][label]), label }
         };
         Dataset {
-            labels: labels.iter().map(ToString::to_string).collect(),
+            classes: labels.iter().map(ToString::to_string).collect(),
             train: (0..train).map(example).collect(),
             valid: (train..train + valid).map(example).collect(),
         }
@@ -295,7 +295,7 @@ mod tests {
         let (_directory, summary) = fit(&LinearSettings::default(), &data);
         assert_eq!(summary.evaluation.unwrap().accuracy, 1.0);
         let mut data = dataset(&["good", "bad"], 60, 10);
-        data.labels.push("never".to_owned());
+        data.classes.push("never".to_owned());
         let (_directory, summary) = fit(&LinearSettings::default(), &data);
         let evaluation = summary.evaluation.unwrap();
         assert_eq!((evaluation.accuracy, evaluation.per_class.len()), (1.0, 3));

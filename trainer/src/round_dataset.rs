@@ -127,7 +127,7 @@ pub fn round_dataset(labels: &[Labeled], classes: RoundClasses, split: &Split) -
     }
     (counts.train, counts.valid, counts.held_out) = (train.len(), valid.len(), held_out.len());
     ensure!(!train.is_empty(), "there is no text to learn from");
-    let dataset = Dataset { labels: classes, train, valid };
+    let dataset = Dataset { classes, train, valid };
     Ok(RoundDataset { fingerprint: fingerprint(&dataset, &held_out), dataset, held_out, counts })
 }
 
@@ -255,7 +255,7 @@ fn fingerprint(dataset: &Dataset, held_out: &[Example]) -> String {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text);
     };
-    for class in &dataset.labels {
+    for class in &dataset.classes {
         write(class);
     }
     for examples in [&dataset.train[..], &dataset.valid, held_out] {

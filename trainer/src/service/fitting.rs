@@ -90,7 +90,7 @@ impl Fitting {
 
     /// Which validation texts a model labels right. It may know the classes in another order than the dataset.
     fn right(&self, directory: &Path) -> Result<Vec<bool>> {
-        let Dataset { labels: classes, valid, .. } = &self.dataset;
+        let Dataset { classes, valid, .. } = &self.dataset;
         let model = Classifier::open(directory, &self.settings.options.device.open()?)?;
         let texts: Vec<&str> = valid.iter().map(|example| example.text.as_str()).collect();
         let answers = model.classify(&texts)?;

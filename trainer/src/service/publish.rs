@@ -30,7 +30,7 @@ pub(super) fn assemble(round: i64, dataset: &RoundDataset, compared: &Compared, 
         }
     }
     let mut extra = trained.extra;
-    let class = |index: usize| &dataset.dataset.labels[index];
+    let class = |index: usize| &dataset.dataset.classes[index];
     let golden = compared.certain.iter().map(|example| json!({ "text": example.text, "label": class(example.label) }));
     let said = [
         ("round", json!(round)),

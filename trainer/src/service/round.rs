@@ -202,7 +202,7 @@ impl Work<'_> {
         if Classifier::open(&champion.directory, &Device::Cpu)?.kind() == ModelKind::Linear {
             return Ok(config.base.clone());
         }
-        let classes = &dataset.dataset.labels;
+        let classes = &dataset.dataset.classes;
         ensure!(
             classes.len() == champion.labels.len() && classes.iter().all(|class| champion.labels.contains(class)),
             "the classes {} are not those of the champion ({}): they need a new base, --from base",
@@ -292,7 +292,7 @@ impl Work<'_> {
         Ok(NewModel {
             uri,
             manifest_sha256: classifier::checkpoint::Manifest::sha256(&assembled)?,
-            labels: compared.labels.clone(),
+            labels: compared.classes.clone(),
             metrics: json!(compared.verdict.evidence.candidate),
             parent,
             round: Some(self.lease.round),
