@@ -28,7 +28,8 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Examples from rows. The classes are those of the training rows, or `names` in their order: see [`LabelMap::learn`].
+    /// Examples from rows. The classes are those of the training rows, or `names` in their order:
+    /// see [`LabelMap::learn`].
     pub fn new(train: &[Row], valid: &[Row], names: Option<&[String]>) -> Result<Self> {
         let classes = LabelMap::learn(train, names)?;
         Ok(Self {

@@ -1,12 +1,14 @@
-//! A linear classifier of n-grams, fitted in seconds: what a network has to beat, and what serves until one does.
+//! A linear classifier of n-grams, fitted in seconds: what a network has to beat, and what serves
+//! until one does.
 //!
 //! ```text
 //! vocabulary  texts -> features with their idf, and each text as a row of them
 //! solver      rows -> weights (a support vector machine, by dual coordinate descent)
-//! calibration answers on folds that a model was not fitted on -> probabilities that mean what they say
+//! calibration answers of models that were not fitted on these texts -> probabilities that hold
 //! ```
 //!
-//! The constants are those of `bench/results/2026-11-22-budgets.md`, where what each is worth is recorded.
+//! The constants are those of `bench/results/2026-11-22-budgets.md`, where what each is worth is
+//! recorded.
 
 mod calibration;
 mod solver;
@@ -34,7 +36,8 @@ const RANGE: NgramRange = NgramRange(1, 3);
 /// What an error on a training text costs beside the length of the weights: LIBLINEAR's `C`.
 const COST: f64 = 0.3;
 
-/// What it costs where that is clearly better on the folds: where words are units, many of them rare, as in English.
+/// What it costs where that is clearly better on the folds: where words are units, many of them
+/// rare, as in English.
 const DEAR: f64 = 1.0;
 
 /// How probable a lead like that of [`DEAR`] may be by chance alone.
@@ -46,8 +49,8 @@ const FOLDS: usize = 5;
 /// Training texts below which folds would say nothing of the probabilities.
 const FEW: usize = 4 * FOLDS;
 
-/// Training texts at which half of the classes' imbalance is evened out. With few, a class that is rare would hardly ever be
-/// answered; with many, that it is rare is evidence.
+/// Training texts at which half of the classes' imbalance is evened out. With few, a class that is
+/// rare would hardly ever be answered; with many, that it is rare is evidence.
 const EVEN_AT: f64 = 10_000.0;
 
 /// How a linear classifier is fitted. The result does not depend on the number of threads.

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use classifier::Device;
 use serde::Serialize;
 
-/// What matrices are multiplied in. Weights, their moments and gradients, LayerNorm, softmax and the loss are f32 with each.
+/// What matrices are multiplied in. Weights, their moments and gradients, LayerNorm, softmax and
+/// the loss are f32 with each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProductPrecision {
@@ -15,7 +16,8 @@ pub enum ProductPrecision {
     Auto,
     /// f32.
     F32,
-    /// bf16, which a GPU multiplies many times faster; on the CPU it is slower, and there to be looked at.
+    /// bf16, which a GPU multiplies many times faster; on the CPU it is slower, and there to be
+    /// looked at.
     Bf16,
 }
 

@@ -1,3 +1,5 @@
+//! How labels become the dataset of a round.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -122,7 +124,8 @@ fn the_fingerprint_is_that_of_the_dataset_and_of_nothing_else() {
 
 #[test]
 fn a_text_that_nearly_copies_both_sides_is_left_out() {
-    // Each step changes the text a little, until the ends have nothing in common and stand on different sides.
+    // Each step changes the text a little, until the ends have nothing in common and stand on
+    // different sides.
     let start: Vec<char> = "一二三四五六七八九十甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申酉".chars().collect();
     let other = |shift: usize| -> String { start[shift..].iter().chain(&start[..shift]).collect() };
     let labels: Vec<Labeled> =

@@ -43,7 +43,8 @@ struct Answered {
 const CERTAIN_PER_CLASS: usize = 3;
 
 impl Comparison {
-    /// Lets the candidate, the linear baseline and the champion answer, and the gate judge the candidate.
+    /// Lets the candidate, the linear baseline and the champion answer, and the gate judge the
+    /// candidate.
     pub fn run(&self, fitted: &Fitted, champion: Option<&Champion>) -> Result<Compared> {
         let candidate = self.answer(&fitted.candidate)?;
         let baseline = fitted.baseline.as_deref().map(|baseline| self.answer(baseline)).transpose()?;
@@ -100,7 +101,8 @@ impl Comparison {
         })
     }
 
-    /// The texts of each class that the model has right with the highest score; of equal ones the earlier.
+    /// The texts of each class that the model has right with the highest score; of equal ones the
+    /// earlier.
     fn certain(&self, model: &Answered) -> Vec<Example> {
         let mut certain = Vec::new();
         for class in 0..self.dataset.dataset.classes.len() {

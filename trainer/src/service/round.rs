@@ -193,8 +193,9 @@ impl Work<'_> {
         bail!("another trainer has taken the round over")
     }
 
-    /// What the training starts from. A linear champion cannot be trained further, and other classes need a new base:
-    /// never does the set of labels change because somebody used another one.
+    /// What the training starts from. A linear champion cannot be trained further, and other
+    /// classes need a new base: never does the set of labels change because somebody used another
+    /// one.
     fn base(&self, champion: Option<&Champion>, dataset: &RoundDataset) -> Result<Base> {
         let config = &self.rounds.config;
         let from = serde_json::from_value(self.parameters["from"].clone()).unwrap_or(config.from);
@@ -212,7 +213,8 @@ impl Work<'_> {
         Ok(Base::Checkpoint(champion.directory.clone()))
     }
 
-    /// Where the round keeps its state: another place for anything that would make the training another one.
+    /// Where the round keeps its state: another place for anything that would make the training
+    /// another one.
     fn directory(&self, dataset: &RoundDataset, base: &Base, champion: Option<&Champion>) -> Result<PathBuf> {
         let rounds = self.rounds.config.rounds_directory();
         let settings = serde_json::to_string(&self.rounds.config.settings(base).hyperparameters)?;
@@ -237,7 +239,8 @@ impl Work<'_> {
         on_thread(config.niceness, move || fitting.run()).await
     }
 
-    /// Compares, judges, publishes and concludes; once more where somebody has changed the champion meanwhile.
+    /// Compares, judges, publishes and concludes; once more where somebody has changed the champion
+    /// meanwhile.
     async fn conclude(
         &self,
         dataset: &RoundDataset,
