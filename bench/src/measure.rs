@@ -8,7 +8,8 @@ pub fn percentile(sorted: &[f64], share: f64) -> f64 {
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
-/// The memory of this process in MiB: what it holds now, and the most that it ever held. Linux alone tells.
+/// The memory of this process in MiB: what it holds now, and the most that it ever held. Linux
+/// alone tells.
 pub fn memory() -> Option<(f64, f64)> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let mebibytes = |field: &str| {
@@ -18,12 +19,14 @@ pub fn memory() -> Option<(f64, f64)> {
     Some((mebibytes("VmRSS:")?, mebibytes("VmHWM:")?))
 }
 
-/// The time that this process has had a processor for, over all threads, in seconds, to a hundredth. Linux alone tells.
+/// The time that this process has had a processor for, over all threads, in seconds, to a
+/// hundredth. Linux alone tells.
 pub fn processor_seconds() -> Option<f64> {
     // Clock ticks, of which Linux shows programs 100 a second on every machine.
     const TICKS: f64 = 100.0;
     let status = fs::read_to_string("/proc/self/stat").ok()?;
-    // The program's name may hold spaces; user and system time are the 12th and 13th field after it.
+    // The program's name may hold spaces; user and system time are the 12th and 13th field after
+    // it.
     let mut fields = status.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<f64>().ok();
     Some((ticks()? + ticks()?) / TICKS)

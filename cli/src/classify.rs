@@ -11,13 +11,15 @@ use serde_json::{Map, Value, json};
 use crate::dataset_flags::FileFlags;
 use crate::model_flags::ModelFlags;
 
-/// Texts classified at once: enough to keep all cores busy with texts of similar length, and answers still come soon.
+/// Texts classified at once: enough to keep all cores busy with texts of similar length, and
+/// answers still come soon.
 const CHUNK: usize = 1024;
 
 /// Flags of `labelstream classify`.
 ///
-/// Writes `{"text": ..., "label": ..., "score": ...}` for each text, in the order of the input. A line without a text (empty,
-/// or only white space) gives `{"text": "", "error": "no text"}` in its place, so output line N always answers input line N.
+/// Writes `{"text": ..., "label": ..., "score": ...}` for each text, in the order of the input. A
+/// line without a text (empty, or only white space) gives `{"text": "", "error": "no text"}` in its
+/// place, so output line N always answers input line N.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
@@ -39,7 +41,8 @@ pub struct Arguments {
     #[arg(long)]
     text: Vec<String>,
 
-    /// The same as --format jsonl; without either, a first line that is a JSON object with a text tells
+    /// The same as --format jsonl; without either, a first line that is a JSON object with a text
+    /// tells
     #[arg(long)]
     json_lines: bool,
 
@@ -90,7 +93,8 @@ impl Text {
     }
 }
 
-/// The texts of a table, or of each line. Where nobody said what the lines are, the first one tells.
+/// The texts of a table, or of each line. Where nobody said what the lines are, the first one
+/// tells.
 fn texts(input: Input, column: Column, is_told: bool) -> Result<Box<dyn Iterator<Item = Result<Text>>>> {
     let format = input.format();
     if format == Format::Csv {

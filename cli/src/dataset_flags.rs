@@ -6,11 +6,13 @@ use trainer::Columns;
 /// How to read a file.
 #[derive(clap::Args)]
 pub struct FileFlags {
-    /// Format of the file: csv, jsonl (a JSON object a line) or lines (a text a line) [default: its extension tells]
+    /// Format of the file: csv, jsonl (a JSON object a line) or lines (a text a line) [default: its
+    /// extension tells]
     #[arg(long)]
     format: Option<Format>,
 
-    /// Encoding of the file, such as gb18030 or utf-16le [default: UTF-8, or what its byte-order mark says]
+    /// Encoding of the file, such as gb18030 or utf-16le [default: UTF-8, or what its byte-order
+    /// mark says]
     #[arg(long)]
     encoding: Option<Encoding>,
 }

@@ -33,8 +33,9 @@ const CONNECTIONS: u32 = 4;
 /// Flags of `labelstream demo`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// How many reviews to publish, or a file of your own reviews: a CSV or JSON lines with `text` (or `review`) and, to learn
-    /// from, `label` [default: all of the project's own reviews that nobody has labeled before]
+    /// How many reviews to publish, or a file of your own reviews: a CSV or JSON lines with `text`
+    /// (or `review`) and, to learn from, `label` [default: all of the project's own reviews that
+    /// nobody has labeled before]
     #[arg(long, value_name = "N|FILE")]
     reviews: Option<Take>,
 

@@ -15,7 +15,8 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelFlags,
 
-    /// File of labeled texts, CSV or JSON lines; labels are the names of the model's classes, or their numbers from 0
+    /// File of labeled texts, CSV or JSON lines; labels are the names of the model's classes, or
+    /// their numbers from 0
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
 

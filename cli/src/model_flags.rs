@@ -20,7 +20,8 @@ pub struct ModelFlags {
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
 
-    /// Precision to compute in: f32, int8 on the CPU, or bf16 on a GPU [default: f32 on the CPU, bf16 on a GPU]
+    /// Precision to compute in: f32, int8 on the CPU, or bf16 on a GPU [default: f32 on the CPU,
+    /// bf16 on a GPU]
     #[arg(long)]
     precision: Option<Precision>,
 }

@@ -23,7 +23,8 @@ pub struct Arguments {
     #[command(flatten)]
     columns: ColumnFlags,
 
-    /// Names of the classes, in order: `--classes bad,good` for the labels 0 and 1 [default: labels stay as they are]
+    /// Names of the classes, in order: `--classes bad,good` for the labels 0 and 1 [default: labels
+    /// stay as they are]
     #[arg(long, alias = "labels", value_delimiter = ',')]
     classes: Option<Vec<String>>,
 
@@ -39,8 +40,9 @@ pub struct Arguments {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Remove HTML, web and mail addresses and @mentions too, and fold full-width characters (NFKC): for texts scraped from
-    /// the web; the texts of a stream reach the model as they were written
+    /// Remove HTML, web and mail addresses and @mentions too, and fold full-width characters
+    /// (NFKC): for texts scraped from the web; the texts of a stream reach the model as they were
+    /// written
     #[arg(long)]
     clean: bool,
 
@@ -81,7 +83,8 @@ fn is_empty(directory: &Path) -> Result<bool> {
     }
 }
 
-/// Puts the names in the place of what stands in the file; rows without a label are left for `prepare` to drop.
+/// Puts the names in the place of what stands in the file; rows without a label are left for
+/// `prepare` to drop.
 fn name_classes(rows: &mut [Row], names: &[String]) -> Result<()> {
     let labeled: Vec<Row> = rows.iter().filter(|row| !row.label.trim().is_empty()).cloned().collect();
     let classes = LabelMap::learn(&labeled, Some(names))?;

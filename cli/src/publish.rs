@@ -16,8 +16,8 @@ use service::broker::{Cluster, Publisher, Record};
 /// Flags of `labelstream publish`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// File of reviews: a .csv, a .jsonl with a message a line, a .txt with a review a line, or - for standard input (a line
-    /// that begins with `{` is a message, any other a review)
+    /// File of reviews: a .csv, a .jsonl with a message a line, a .txt with a review a line, or -
+    /// for standard input (a line that begins with `{` is a message, any other a review)
     #[arg(value_name = "FILE")]
     file: PathBuf,
 

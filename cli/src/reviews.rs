@@ -13,8 +13,8 @@ use service::broker::Record;
 /// The records of a file, one after the other.
 pub type Records = Box<dyn Iterator<Item = Result<Record>> + Send>;
 
-/// Opens a file, or standard input for `-`. A review without an id of its own gets `stem-1`, `stem-2` and so on, where the
-/// stem is the file's name: published again, it is the same review.
+/// Opens a file, or standard input for `-`. A review without an id of its own gets `stem-1`,
+/// `stem-2` and so on, where the stem is the file's name: published again, it is the same review.
 pub fn open(path: &Path, text_column: Option<&str>, options: Options) -> Result<Records> {
     let is_standard_input = path.as_os_str() == "-";
     let stem = if is_standard_input {
@@ -47,7 +47,8 @@ fn records(input: Input, stem: String, text_column: Option<&str>) -> Result<Reco
     Ok(Box::new(records))
 }
 
-/// All columns become fields of the message. An empty cell is no value, except that a review's text may not be left out.
+/// All columns become fields of the message. An empty cell is no value, except that a review's text
+/// may not be left out.
 fn of_row(mut row: Row, text: &Column, generated_id: impl FnOnce() -> String) -> Result<Record> {
     let text = row.take_required(text)?;
     let id = row.take(&Column::named("review_id"))?.filter(|id| !id.is_empty()).unwrap_or_else(generated_id);
@@ -55,7 +56,8 @@ fn of_row(mut row: Row, text: &Column, generated_id: impl FnOnce() -> String) ->
     Ok(message(id, &text, row.fields))
 }
 
-/// A JSON line is a message, to be published as it is; a plain line is one where it begins with `{`, else a text.
+/// A JSON line is a message, to be published as it is; a plain line is one where it begins with
+/// `{`, else a text.
 fn of_line(line: Line, format: Format, generated_id: impl FnOnce() -> String) -> Result<Record> {
     if format == Format::JsonLines || line.bytes.trim_ascii_start().starts_with(b"{") {
         let id = id_in(&line.bytes).unwrap_or_else(generated_id);
@@ -64,7 +66,8 @@ fn of_line(line: Line, format: Format, generated_id: impl FnOnce() -> String) ->
     Ok(message(generated_id(), line.text()?.trim(), Map::new()))
 }
 
-/// A record as the consumer reads it. The id is the key too, so that all versions of a review share a partition.
+/// A record as the consumer reads it. The id is the key too, so that all versions of a review share
+/// a partition.
 pub fn message(id: String, text: &str, others: Map<String, Value>) -> Record {
     let mut fields = Map::from_iter([("review_id".to_owned(), id.clone().into()), ("text".to_owned(), text.into())]);
     for (name, value) in others {
@@ -74,7 +77,8 @@ pub fn message(id: String, text: &str, others: Map<String, Value>) -> Record {
     Record { key: Some(id.into_bytes()), payload: Some(payload), headers: Vec::new() }
 }
 
-/// A message's own id. What a message is worth is for the consumer to say: here a bad one only has no id.
+/// A message's own id. What a message is worth is for the consumer to say: here a bad one only has
+/// no id.
 fn id_in(message: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {

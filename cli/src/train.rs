@@ -22,29 +22,31 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
 
-    /// Checkpoint directory to fine-tune from: a classifier, or an encoder such as bert-base-chinese, which gets a new head.
-    /// `new` learns from the labels alone: a linear model of n-grams, or a small BERT (4 layers of 256) where that is clearly
-    /// better; `new-linear` and `new-bert` name one of the two. Most flags below are for BERTs.
+    /// Checkpoint directory to fine-tune from: a classifier, or an encoder such as
+    /// bert-base-chinese, which gets a new head. `new` learns from the labels alone: a linear model
+    /// of n-grams, or a small BERT (4 layers of 256) where that is clearly better; `new-linear` and
+    /// `new-bert` name one of the two. Most flags below are for BERTs.
     #[arg(long, default_value = "new")]
     base: Base,
 
-    /// Directory for the best checkpoint; must not exist; the last few are kept in DIR.checkpoints/step-N
+    /// Directory for the best checkpoint; must not exist; the last few are kept in
+    /// DIR.checkpoints/step-N
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
     #[command(flatten)]
     columns: ColumnFlags,
 
-    /// Names of the classes, in order: `--classes bad,good` for the labels 0 and 1 [default: the labels, numbers in numeric
-    /// order, names sorted]
+    /// Names of the classes, in order: `--classes bad,good` for the labels 0 and 1 [default: the
+    /// labels, numbers in numeric order, names sorted]
     #[arg(long, alias = "labels", value_delimiter = ',')]
     classes: Option<Vec<String>>,
 
     #[command(flatten)]
     training: TrainingFlags,
 
-    /// Directory for the state of the run: start a run that was killed again with the same hyper-parameters, and it goes on
-    /// from there
+    /// Directory for the state of the run: start a run that was killed again with the same
+    /// hyper-parameters, and it goes on from there
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 
@@ -56,11 +58,13 @@ pub struct Arguments {
     #[arg(long)]
     save_limit: Option<usize>,
 
-    /// Directory for an event file that TensorBoard opens: loss, learning rate, and every metric of the validation texts
+    /// Directory for an event file that TensorBoard opens: loss, learning rate, and every metric of
+    /// the validation texts
     #[arg(long, value_name = "DIR")]
     tensorboard: Option<PathBuf>,
 
-    /// File for a page with the loss curve and the confusion matrix: HTML, or SVG if the name ends in .svg
+    /// File for a page with the loss curve and the confusion matrix: HTML, or SVG if the name ends
+    /// in .svg
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 

@@ -2,8 +2,8 @@
 
 use anyhow::anyhow;
 
-/// A column by the names that it usually has, or by the one that a person gave. Case and white space around a name do
-/// not count.
+/// A column by the names that it usually has, or by the one that a person gave. Case and white
+/// space around a name do not count.
 #[derive(Debug, Clone)]
 pub struct Column {
     names: Vec<String>,

@@ -1,7 +1,7 @@
 //! CSV as RFC 4180 has it, and as people write it: records with the line on which each begins.
 //!
-//! The `csv` crate reads the same, except that it takes a quote that is never closed for a text as long as the rest of
-//! the file, without a word.
+//! The `csv` crate reads the same, except that it takes a quote that is never closed for a text as
+//! long as the rest of the file, without a word.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;

@@ -32,7 +32,8 @@ impl FromStr for Encoding {
     }
 }
 
-/// The input as UTF-8, without a byte-order mark. The mark tells UTF-8 and UTF-16 and counts for more than `told`.
+/// The input as UTF-8, without a byte-order mark. The mark tells UTF-8 and UTF-16 and counts for
+/// more than `told`.
 ///
 /// What is UTF-8 already is passed on as it is, for the next reader to check.
 pub(crate) fn decode(mut input: Box<dyn Read + Send>, told: Option<Encoding>) -> io::Result<Box<dyn Read + Send>> {

@@ -42,8 +42,9 @@ pub struct Input {
 }
 
 impl Input {
-    /// Opens a file, or standard input for `-`. Its extension tells what it holds; where it tells nothing, the file holds
-    /// what is `otherwise` usual, or JSON lines in place of a CSV where it begins with `{`.
+    /// Opens a file, or standard input for `-`. Its extension tells what it holds; where it tells
+    /// nothing, the file holds what is `otherwise` usual, or JSON lines in place of a CSV where it
+    /// begins with `{`.
     ///
     /// # Errors
     /// A file that cannot be read; one that nothing tells the format of.

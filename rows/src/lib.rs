@@ -5,12 +5,12 @@
 //! csv       UTF-8 -> records, each with its line; a quote that is never closed is an error
 //! lines     UTF-8 -> lines
 //! column    a column by its usual names, or by the one that a person gave
-//! row       a record, a JSON object or a line -> named fields; the rows of a file, one after the other
+//! row       a record, a JSON object or a line -> named fields
 //! input     a path, or `-` -> rows or lines
 //! ```
 //!
-//! Rows are read one at a time, and none may be longer than [`MOST_BYTES`]: a file of any size needs little memory.
-//! Every error names the file and the line.
+//! Rows are read one at a time, and none may be longer than [`MOST_BYTES`]: a file of any size
+//! needs little memory. Every error names the file and the line.
 
 mod encoding;
 
@@ -30,5 +30,6 @@ pub use lines::{Line, Lines};
 pub use place::Place;
 pub use row::{Row, Rows};
 
-/// The longest row or line: longer than any review, and short enough to notice a quote that swallows a file.
+/// The longest row or line: longer than any review, and short enough to notice a quote that
+/// swallows a file.
 pub const MOST_BYTES: usize = 16 << 20;

@@ -34,7 +34,8 @@ impl Place {
         }
     }
 
-    /// A text that is not UTF-8; `before` is what stands before the first bad byte, from the beginning of this line.
+    /// A text that is not UTF-8; `before` is what stands before the first bad byte, from the
+    /// beginning of this line.
     pub(crate) fn not_utf8(&self, before: &[u8]) -> anyhow::Error {
         let line = self.line + before.iter().filter(|byte| **byte == b'\n').count() as u64;
         Self { file: self.file.clone(), line }.error(

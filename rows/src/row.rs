@@ -10,7 +10,8 @@ use crate::csv::{Csv, Record};
 use crate::lines::{Line, Lines};
 use crate::place::Place;
 
-/// A row: its fields in the order of the file. Cells of a CSV are texts; fields of JSON are as they stand there.
+/// A row: its fields in the order of the file. Cells of a CSV are texts; fields of JSON are as they
+/// stand there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Where it begins.

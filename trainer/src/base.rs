@@ -7,7 +7,8 @@ use std::str::FromStr;
 /// Where a run starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Base {
-    /// The best that can be had from the labels alone: a linear model, and the small BERT where it is clearly better.
+    /// The best that can be had from the labels alone: a linear model, and the small BERT where it
+    /// is clearly better.
     New,
     /// A linear model of character n-grams.
     NewLinear,

@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use crate::metrics::Evaluation;
 use crate::settings::Settings;
 
-/// The best checkpoint is held in memory until it is written to `out`; each that was evaluated is written to
-/// `out.checkpoints/step-N`, of which the last few stay, and the best.
+/// The best checkpoint is held in memory until it is written to `out`; each that was evaluated is
+/// written to `out.checkpoints/step-N`, of which the last few stay, and the best.
 pub(crate) struct Checkpoints {
     out: PathBuf,
     running: PathBuf,
@@ -49,7 +49,8 @@ pub(crate) struct Finished {
 }
 
 impl Checkpoints {
-    /// Refuses to begin where an earlier run has left something, unless this one goes on where that one was killed.
+    /// Refuses to begin where an earlier run has left something, unless this one goes on where that
+    /// one was killed.
     pub(crate) fn new(out: &Path, settings: &Settings, goes_on: bool) -> Result<Self> {
         let mut running = OsString::from(out);
         running.push(".checkpoints");
@@ -62,7 +63,8 @@ impl Checkpoints {
             );
         }
         if let Some(parent) = out.parent() {
-            // Now, and not after hours of training, is the time to hear that nothing can be written there.
+            // Now, and not after hours of training, is the time to hear that nothing can be written
+            // there.
             fs::create_dir_all(parent).with_context(|| format!("{}: cannot be made", parent.display()))?;
         }
         Ok(Self {
@@ -75,7 +77,8 @@ impl Checkpoints {
         })
     }
 
-    /// Goes on with the checkpoints of a run that was killed; what it wrote after its state was kept is written again.
+    /// Goes on with the checkpoints of a run that was killed; what it wrote after its state was
+    /// kept is written again.
     pub(crate) fn resume(&mut self, kept: Kept, best: Option<(Evaluation, Checkpoint)>) -> Result<()> {
         if self.running.exists() {
             let names: Vec<OsString> = kept.saved.iter().map(|step| directory_name(*step).into()).collect();
@@ -108,7 +111,8 @@ impl Checkpoints {
         self.best.as_ref().map(|best| &best.checkpoint)
     }
 
-    /// Saves a checkpoint and says whether it is the best so far; the earlier of equals stays the best.
+    /// Saves a checkpoint and says whether it is the best so far; the earlier of equals stays the
+    /// best.
     pub(crate) fn offer(&mut self, step: usize, evaluation: &Evaluation, checkpoint: Checkpoint) -> Result<bool> {
         let best = self.best.as_ref().and_then(|best| best.evaluation.as_ref());
         let is_best = best.is_none_or(|best| self.settings.hyperparameters.best_by.is_better(evaluation, best));
@@ -139,7 +143,8 @@ impl Checkpoints {
             checkpoint.save(&self.out, manifest)?;
             return Ok(Manifest::sha256(&self.out)?);
         }
-        // A run that was killed just after this has written it already: then they are the same bytes.
+        // A run that was killed just after this has written it already: then they are the same
+        // bytes.
         let again = self.directory(0);
         checkpoint.save(&again, manifest)?;
         let manifest_sha256 = Manifest::sha256(&again)?;

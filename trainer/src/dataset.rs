@@ -20,7 +20,7 @@ pub struct Example {
 #[derive(Debug, Clone)]
 pub struct Dataset {
     /// Names of the classes, in the order of the model's outputs.
-    pub labels: Vec<String>,
+    pub classes: Vec<String>,
     /// Examples to learn from.
     pub train: Vec<Example>,
     /// Examples that choose the best checkpoint.
@@ -28,13 +28,14 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Examples from rows. The classes are those of the training rows, or `names` in their order: see [`LabelMap::learn`].
+    /// Examples from rows. The classes are those of the training rows, or `names` in their order:
+    /// see [`LabelMap::learn`].
     pub fn new(train: &[Row], valid: &[Row], names: Option<&[String]>) -> Result<Self> {
         let classes = LabelMap::learn(train, names)?;
         Ok(Self {
             train: classes.examples(train).context("in the training data")?,
             valid: classes.examples(valid).context("in the validation data")?,
-            labels: classes.names().to_vec(),
+            classes: classes.names().to_vec(),
         })
     }
 

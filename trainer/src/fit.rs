@@ -247,7 +247,7 @@ impl<'a> Run<'a> {
             start,
             head: Head::new(hyperparameters, start, &order, &training),
             order,
-            loss: Loss::new(hyperparameters, &dataset.labels, &config.classes, &start.train)?,
+            loss: Loss::new(hyperparameters, &dataset.classes, &config.classes, &start.train)?,
             training,
             gradients: Gradients::new(&model),
             model,

@@ -45,35 +45,39 @@ pub struct TrainingFlags {
     #[arg(long, env = "LABELSTREAM_TRAIN_MAX_LENGTH")]
     pub max_length: Option<usize>,
 
-    /// Dropout of hidden states and attention [default: that of the base's configuration; 0.1 for a new model]
+    /// Dropout of hidden states and attention [default: that of the base's configuration; 0.1 for a
+    /// new model]
     #[arg(long, env = "LABELSTREAM_TRAIN_DROPOUT")]
     pub dropout: Option<f64>,
 
-    /// How to turn a text's token vectors into one: cls (BERT's own pooler), mean, max or attention; transformers opens
-    /// checkpoints of cls only [default: that of the base; cls for a new model]
+    /// How to turn a text's token vectors into one: cls (BERT's own pooler), mean, max or
+    /// attention; transformers opens checkpoints of cls only [default: that of the base; cls for a
+    /// new model]
     #[arg(long, env = "LABELSTREAM_TRAIN_POOLING")]
     pub pooling: Option<Pooling>,
 
-    /// Share of the input tokens to replace with `[UNK]`, so that no single word decides [default: 0.15 for a new model,
-    /// else 0]
+    /// Share of the input tokens to replace with `[UNK]`, so that no single word decides [default:
+    /// 0.15 for a new model, else 0]
     #[arg(long, env = "LABELSTREAM_TRAIN_TOKEN_MASKING", value_name = "SHARE")]
     pub token_masking: Option<f64>,
 
-    /// Evaluate and save an exponential average of the weights with this decay; 0: the weights themselves [default: 0.998
-    /// for a new model, else 0]
+    /// Evaluate and save an exponential average of the weights with this decay; 0: the weights
+    /// themselves [default: 0.998 for a new model, else 0]
     #[arg(long, env = "LABELSTREAM_TRAIN_AVERAGE", value_name = "DECAY")]
     pub average: Option<f64>,
 
-    /// Weight of each class in the loss: none, balanced (rare classes count more), or a number for each class in order, as
-    /// in 1,2.5
+    /// Weight of each class in the loss: none, balanced (rare classes count more), or a number for
+    /// each class in order, as in 1,2.5
     #[arg(long, env = "LABELSTREAM_TRAIN_CLASS_WEIGHTS", value_name = "WEIGHTS", default_value = "none")]
     pub class_weights: ClassWeights,
 
-    /// Share of each label to spread over all classes, so that the model does not become too sure [default: 0]
+    /// Share of each label to spread over all classes, so that the model does not become too sure
+    /// [default: 0]
     #[arg(long, env = "LABELSTREAM_TRAIN_LABEL_SMOOTHING", value_name = "SHARE")]
     pub label_smoothing: Option<f64>,
 
-    /// Learning rate of each layer as a share of that of the layer above it, such as 0.9 [default: 1]
+    /// Learning rate of each layer as a share of that of the layer above it, such as 0.9 [default:
+    /// 1]
     #[arg(long, env = "LABELSTREAM_TRAIN_LAYER_DECAY", value_name = "SHARE")]
     pub layer_decay: Option<f64>,
 
@@ -89,8 +93,8 @@ pub struct TrainingFlags {
     #[arg(long, env = "LABELSTREAM_TRAIN_EVAL_STEPS", value_name = "STEPS")]
     pub eval_steps: Option<usize>,
 
-    /// Metric by which the best checkpoint is chosen: accuracy, macro-f1, mcc, auc (two classes only), loss; or f1,
-    /// precision or recall of one class, as in f1:CLASS
+    /// Metric by which the best checkpoint is chosen: accuracy, macro-f1, mcc, auc (two classes
+    /// only), loss; or f1, precision or recall of one class, as in f1:CLASS
     #[arg(long, env = "LABELSTREAM_TRAIN_BEST_BY", value_name = "METRIC", default_value_t = BestBy::default())]
     pub best_by: BestBy,
 
@@ -98,12 +102,13 @@ pub struct TrainingFlags {
     #[arg(long, env = "LABELSTREAM_TRAIN_PATIENCE", value_name = "EVALUATIONS")]
     pub patience: Option<usize>,
 
-    /// Seed of the order of texts, of dropout and of new weights; the same seed and threads give the same model [default:
-    /// 42]
+    /// Seed of the order of texts, of dropout and of new weights; the same seed and threads give
+    /// the same model [default: 42]
     #[arg(long, env = "LABELSTREAM_TRAIN_SEED")]
     pub seed: Option<u64>,
 
-    /// Precision of matrix products: auto (bf16 on a GPU, f32 on the CPU), f32 or bf16; weights are f32 in every case
+    /// Precision of matrix products: auto (bf16 on a GPU, f32 on the CPU), f32 or bf16; weights are
+    /// f32 in every case
     #[arg(long, env = "LABELSTREAM_TRAIN_PRECISION", default_value_t = ProductPrecision::Auto)]
     pub precision: ProductPrecision,
 

@@ -1,5 +1,5 @@
-//! A start without pretrained weights: a linear model, and a network where there is enough to learn from. The network is
-//! taken where it is clearly better on the validation texts.
+//! A start without pretrained weights: a linear model, and a network where there is enough to learn
+//! from. The network is taken where it is clearly better on the validation texts.
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,13 +22,15 @@ use crate::settings::Settings;
 
 /// How many texts there must be before a network is tried.
 pub(crate) struct Enough {
-    /// Training texts; a network from random weights that has fewer is behind a linear model by points.
+    /// Training texts; a network from random weights that has fewer is behind a linear model by
+    /// points.
     to_learn: usize,
     /// Validation texts; of fewer only a giant lead would be evidence.
     to_compare: usize,
 }
 
-/// With twice as many to learn from, and minutes, a network still is no better (`bench/results/2026-11-22-budgets.md`).
+/// With twice as many to learn from, and minutes, a network still is no better
+/// (`bench/results/2026-11-22-budgets.md`).
 pub(crate) const ENOUGH: Enough = Enough { to_learn: 5_000, to_compare: 200 };
 
 /// What a start without pretrained weights came to.
@@ -52,7 +54,8 @@ pub struct FromScratchSummary {
     pub seconds: f64,
 }
 
-/// Fits a linear model, trains a network if it is worth trying, and writes the one that goes on to `out`.
+/// Fits a linear model, trains a network if it is worth trying, and writes the one that goes on to
+/// `out`.
 pub(crate) fn train_from_scratch(
     settings: &Settings,
     dataset: &Dataset,
@@ -165,8 +168,8 @@ mod tests {
     }
 
     fn dataset() -> Dataset {
-        let labels = ["good", "bad"].map(str::to_owned).to_vec();
-        Dataset { labels, train: examples(0..256), valid: examples(256..300) }
+        let classes = ["good", "bad"].map(str::to_owned).to_vec();
+        Dataset { classes, train: examples(0..256), valid: examples(256..300) }
     }
 
     fn settings() -> Settings {

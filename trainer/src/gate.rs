@@ -1,7 +1,8 @@
-//! The gate: from several models' answers on the same held-out texts, and a policy, to a verdict with its numbers.
+//! The gate: from several models' answers on the same held-out texts, and a policy, to a verdict
+//! with its numbers.
 //!
-//! Everything here is pure. All checks are made and all that fail are named, so that a rejected candidate is understood
-//! at once; [`Evidence`] keeps the numbers of every check, passed or not.
+//! Everything here is pure. All checks are made and all that fail are named, so that a rejected
+//! candidate is understood at once; [`Evidence`] keeps the numbers of every check, passed or not.
 
 mod paired;
 mod policy;
@@ -15,7 +16,8 @@ pub use policy::Policy;
 /// What a model said of the held-out texts.
 #[derive(Debug, Clone)]
 pub struct Answers {
-    /// One class a text, as an index into the case's classes; `None` for a class that is not among them.
+    /// One class a text, as an index into the case's classes; `None` for a class that is not among
+    /// them.
     pub classes: Vec<Option<usize>>,
     /// Mean time a text took, classified in batches, in milliseconds.
     pub milliseconds_per_text: f64,
@@ -36,8 +38,8 @@ pub struct Case {
     pub champion: Option<Answers>,
     /// The names of the classes that the champion has; `None` where there is none.
     pub champion_classes: Option<Vec<String>>,
-    /// The answers of the linear model that was fitted on the same texts, where it is not the candidate itself: for the
-    /// record, since the candidate was chosen before.
+    /// The answers of the linear model that was fitted on the same texts, where it is not the
+    /// candidate itself: for the record, since the candidate was chosen before.
     pub baseline: Option<Answers>,
     /// Golden texts: what each must be labeled, and what the candidate says.
     pub golden: Vec<Golden>,
@@ -134,7 +136,8 @@ impl Evidence {
     }
 }
 
-/// A model's metrics; an answer outside the classes is wrong for every class, and counted as one more.
+/// A model's metrics; an answer outside the classes is wrong for every class, and counted as one
+/// more.
 fn evaluation(case: &Case, answers: &Answers) -> Evaluation {
     let other = case.classes.len();
     let predicted: Vec<usize> = answers.classes.iter().map(|answer| answer.unwrap_or(other)).collect();
@@ -145,8 +148,9 @@ fn evaluation(case: &Case, answers: &Answers) -> Evaluation {
     Evaluation::new(&names, &case.truth, &predicted)
 }
 
-/// A candidate without the wanted classes has gone wrong; one with other classes than the champion's is what somebody
-/// wanted, but whoever reads the predictions must know of it before they change.
+/// A candidate without the wanted classes has gone wrong; one with other classes than the
+/// champion's is what somebody wanted, but whoever reads the predictions must know of it before
+/// they change.
 fn label_set(case: &Case) -> Option<String> {
     let sorted = |names: &[String]| {
         let mut names = names.to_vec();

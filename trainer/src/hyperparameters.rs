@@ -1,4 +1,5 @@
-//! Every hyper-parameter of a run, with its reason: what the model becomes depends on these, and its manifest names them.
+//! Every hyper-parameter of a run, with its reason: what the model becomes depends on these, and
+//! its manifest names them.
 
 use std::str::FromStr;
 
@@ -17,11 +18,13 @@ pub struct Hyperparameters {
     pub epochs: usize,
     /// Texts a gradient is computed from at once.
     pub batch_size: usize,
-    /// Batches whose gradients are summed before the weights move: a larger batch in the same memory.
+    /// Batches whose gradients are summed before the weights move: a larger batch in the same
+    /// memory.
     pub accumulation_steps: usize,
     /// Peak of the learning rate.
     pub learning_rate: f64,
-    /// Share by which matrices shrink at each step, times the learning rate; biases and LayerNorm do not.
+    /// Share by which matrices shrink at each step, times the learning rate; biases and LayerNorm
+    /// do not.
     pub weight_decay: f64,
     /// Share of the steps over which the rate rises from zero; then it falls to zero at the end.
     pub warmup_ratio: f64,
@@ -33,20 +36,24 @@ pub struct Hyperparameters {
     pub dropout: Option<f64>,
     /// How a text's tokens become the vector that is classified; `None`: as the base has it.
     pub pooling: Option<Pooling>,
-    /// Share of the input tokens that become `[UNK]` in training, so that no single word decides. It also teaches a new
-    /// model, whose vocabulary has every character of the training texts, what to make of characters it never saw.
+    /// Share of the input tokens that become `[UNK]` in training, so that no single word decides.
+    /// It also teaches a new model, whose vocabulary has every character of the training texts,
+    /// what to make of characters it never saw.
     pub token_masking: f64,
-    /// Decay of the average of the weights over the steps, which is then what is evaluated and saved; `None`: the weights
-    /// themselves. An average is calmer than the last weights, and so often better where there are few texts.
+    /// Decay of the average of the weights over the steps, which is then what is evaluated and
+    /// saved; `None`: the weights themselves. An average is calmer than the last weights, and so
+    /// often better where there are few texts.
     pub average: Option<f64>,
     /// What each class counts in the loss.
     pub class_weights: ClassWeights,
-    /// Share of each label that is spread over all classes: keeps the model from being too sure of labels that may be
-    /// wrong.
+    /// Share of each label that is spread over all classes: keeps the model from being too sure of
+    /// labels that may be wrong.
     pub label_smoothing: f64,
-    /// What each layer's learning rate is of that of the layer above it: below 1, what is near the input changes less.
+    /// What each layer's learning rate is of that of the layer above it: below 1, what is near the
+    /// input changes less.
     pub layer_decay: f64,
-    /// `Some(n)`: the embeddings and the first `n` layers stay as they are, and no gradient is computed for them.
+    /// `Some(n)`: the embeddings and the first `n` layers stay as they are, and no gradient is
+    /// computed for them.
     pub freeze: Option<usize>,
     /// Epochs between evaluations.
     pub eval_epochs: usize,
@@ -69,7 +76,8 @@ pub enum ClassWeights {
     /// All the same.
     #[default]
     None,
-    /// As much as all others together, however few its texts are: texts / (classes · texts of the class).
+    /// As much as all others together, however few its texts are: texts / (classes · texts of the
+    /// class).
     Balanced,
     /// So much each, in the order of the data's classes.
     Each(Vec<f64>),
@@ -89,7 +97,8 @@ impl FromStr for ClassWeights {
 }
 
 impl Hyperparameters {
-    /// The defaults for a base: random weights need larger steps and more passes than pretrained ones.
+    /// The defaults for a base: random weights need larger steps and more passes than pretrained
+    /// ones.
     pub fn for_base(base: &Base) -> Self {
         let pretrained = Self {
             epochs: 3,

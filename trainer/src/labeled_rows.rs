@@ -16,7 +16,8 @@ pub struct Row {
     pub label: String,
 }
 
-/// Which columns to read, and how; `None` looks for the usual names, `text` or `review`, and `label`.
+/// Which columns to read, and how; `None` looks for the usual names, `text` or `review`, and
+/// `label`.
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
     /// Name of the column of texts.
@@ -30,7 +31,8 @@ pub struct Columns {
 /// Reads the rows of a file: a CSV, or JSON lines.
 ///
 /// # Errors
-/// What [`rows`] refuses, a missing column, a row without a text or label: each with the file and the line.
+/// What [`rows`] refuses, a missing column, a row without a text or label: each with the file and
+/// the line.
 pub fn read(path: &Path, columns: &Columns) -> Result<Vec<Row>> {
     read_rows(Input::open(path, columns.options, Some(Format::Csv))?.rows()?, columns)
 }

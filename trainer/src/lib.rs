@@ -1,5 +1,5 @@
-//! From labeled texts to a classifier: reading and preparing data sets, the training loop, and what it reached; and the
-//! service that makes people's labels a better champion.
+//! From labeled texts to a classifier: reading and preparing data sets, the training loop, and what
+//! it reached; and the service that makes people's labels a better champion.
 //!
 //! ```text
 //! labeled_rows      a file -> texts with their labels
@@ -14,23 +14,27 @@
 //! train             any base -> one of:
 //!   linear            texts -> a linear classifier, in seconds
 //!   fit               the training loop of a network
-//!   from_scratch      a linear model, and a network where there are texts enough; network_or_linear says which goes on
+//!   from_scratch      a linear model, and a network where there are texts enough
+//! network_or_linear which of the two goes on
 //!
 //! fit               is made of:
 //!   start             base and data -> a model and tokenized samples
 //!   batches           samples -> batches of similar length, in a seeded order
-//!   gradient          a batch -> loss and gradients: on the CPU by backprop, one thread a core; on a GPU by the reference
-//!   replicas          gradients of several processes -> their sum; replica: which part of a batch is whose
-//!   training_state    gradients -> new weights: optimizer (AdamW), layers (which learn how fast), average
+//!   gradient          a batch -> loss and gradients: on the CPU by backprop, on a GPU by the
+//!                     reference
+//!   replicas          gradients of several processes -> their sum; replica: whose part is which
+//!   training_state    gradients -> new weights: optimizer (AdamW), layers (their rates), average
 //!   checkpoints       the best model, and the last few
-//!   saved_state       what a run needs to go on after it was killed; fingerprint: whether it is the same run
+//!   saved_state       what a killed run needs to go on; fingerprint: whether it is the same run
 //!
 //! evaluate          a classifier and examples -> metrics
-//! report            what happens in a run -> a page with its curve and confusion matrix; tensorboard -> an event file
+//! report            a run -> a page with its curve and confusion matrix
+//! tensorboard       a run -> an event file
 //!
-//! round_dataset     people's labels -> the dataset of a round, over near_copies: which texts nearly copy which
-//! gate              several models' answers on the same held-out texts -> a verdict with its numbers
-//! service           what is due -> a round: round_dataset, linear and fit, gate, and the candidate published
+//! round_dataset     people's labels -> the dataset of a round
+//! near_copies       which texts nearly copy which
+//! gate              models' answers on the same held-out texts -> a verdict with its numbers
+//! service           what is due -> a round: round_dataset, linear and fit, gate, publishing
 //! ```
 
 pub mod labeled_rows;

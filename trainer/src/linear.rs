@@ -1,12 +1,14 @@
-//! A linear classifier of n-grams, fitted in seconds: what a network has to beat, and what serves until one does.
+//! A linear classifier of n-grams, fitted in seconds: what a network has to beat, and what serves
+//! until one does.
 //!
 //! ```text
 //! vocabulary  texts -> features with their idf, and each text as a row of them
 //! solver      rows -> weights (a support vector machine, by dual coordinate descent)
-//! calibration answers on folds that a model was not fitted on -> probabilities that mean what they say
+//! calibration answers of models that were not fitted on these texts -> probabilities that hold
 //! ```
 //!
-//! The constants are those of `bench/results/2026-11-22-budgets.md`, where what each is worth is recorded.
+//! The constants are those of `bench/results/2026-11-22-budgets.md`, where what each is worth is
+//! recorded.
 
 mod calibration;
 mod solver;
@@ -34,7 +36,8 @@ const RANGE: NgramRange = NgramRange(1, 3);
 /// What an error on a training text costs beside the length of the weights: LIBLINEAR's `C`.
 const COST: f64 = 0.3;
 
-/// What it costs where that is clearly better on the folds: where words are units, many of them rare, as in English.
+/// What it costs where that is clearly better on the folds: where words are units, many of them
+/// rare, as in English.
 const DEAR: f64 = 1.0;
 
 /// How probable a lead like that of [`DEAR`] may be by chance alone.
@@ -46,8 +49,8 @@ const FOLDS: usize = 5;
 /// Training texts below which folds would say nothing of the probabilities.
 const FEW: usize = 4 * FOLDS;
 
-/// Training texts at which half of the classes' imbalance is evened out. With few, a class that is rare would hardly ever be
-/// answered; with many, that it is rare is evidence.
+/// Training texts at which half of the classes' imbalance is evened out. With few, a class that is
+/// rare would hardly ever be answered; with many, that it is rare is evidence.
 const EVEN_AT: f64 = 10_000.0;
 
 /// How a linear classifier is fitted. The result does not depend on the number of threads.
@@ -99,7 +102,7 @@ pub fn fit_linear(settings: &LinearSettings, dataset: &Dataset, out: &Path) -> R
         manifest_sha256: classifier::checkpoint::Manifest::sha256(out)?,
         examples: dataset.train.len(),
         features,
-        labels: dataset.labels.clone(),
+        labels: dataset.classes.clone(),
         evaluation,
         seconds: started.elapsed().as_secs_f64(),
     })
@@ -117,13 +120,13 @@ pub(crate) fn save(model: &LinearModel, evaluation: Option<&Evaluation>, out: &P
 /// The classifier itself, in memory.
 pub(crate) fn learn(settings: &LinearSettings, dataset: &Dataset) -> Result<LinearModel> {
     ensure!(!dataset.train.is_empty(), "there is no text to learn from");
-    let task = Task { labels: Classes::new(&dataset.labels), examples: &dataset.train };
+    let task = Task { labels: Classes::new(&dataset.classes), examples: &dataset.train };
     let texts = vocabulary::read(&dataset.train);
     if texts.len() < FEW {
         return calibrated(&task.separate(&texts, &|_| true, COST)?, calibration::USUAL);
     }
 
-    let folds = folds(&dataset.train, dataset.labels.len());
+    let folds = folds(&dataset.train, dataset.classes.len());
     let answers = |cost| task.answers_of_folds(&texts, &folds, cost, settings.threads);
     let (usual, dear) = (answers(COST)?, answers(DEAR)?);
     let is_better = Paired::new(&right(&dear), &right(&usual), None).p_better < CHANCE;
@@ -241,7 +244,7 @@ mod tests {
             Example { text: format!("{filler}{}{filler}", ["好", "差", "中"][label]), label }
         };
         Dataset {
-            labels: labels.iter().map(ToString::to_string).collect(),
+            classes: labels.iter().map(ToString::to_string).collect(),
             train: (0..train).map(example).collect(),
             valid: (train..train + valid).map(example).collect(),
         }
@@ -295,7 +298,7 @@ mod tests {
         let (_directory, summary) = fit(&LinearSettings::default(), &data);
         assert_eq!(summary.evaluation.unwrap().accuracy, 1.0);
         let mut data = dataset(&["good", "bad"], 60, 10);
-        data.labels.push("never".to_owned());
+        data.classes.push("never".to_owned());
         let (_directory, summary) = fit(&LinearSettings::default(), &data);
         let evaluation = summary.evaluation.unwrap();
         assert_eq!((evaluation.accuracy, evaluation.per_class.len()), (1.0, 3));

@@ -11,14 +11,16 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use registry::{METRICS, Metric, metric};
 
-/// Counts and rates over a labeled set; serialises as the `--json` of `evaluate` and the `metrics` of a checkpoint.
+/// Counts and rates over a labeled set; serialises as the `--json` of `evaluate` and the `metrics`
+/// of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Texts evaluated.
     pub examples: usize,
     /// Share of texts whose best class is the right one.
     pub accuracy: f64,
-    /// Mean of the F1 of the classes that occur in truth or prediction (as scikit-learn's `f1_score(average="macro")`).
+    /// Mean of the F1 of the classes that occur in truth or prediction (as scikit-learn's
+    /// `f1_score(average="macro")`).
     pub macro_f1: f64,
     /// Mean cross entropy of the right class in nats, where scores were at hand.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -69,7 +71,8 @@ impl Evaluation {
         Self::measure(labels, truth, predicted, None)
     }
 
-    /// Compares the scores of the classes of each text, in the order of `labels`, with the true classes.
+    /// Compares the scores of the classes of each text, in the order of `labels`, with the true
+    /// classes.
     ///
     /// # Panics
     /// When the two differ in length.
@@ -102,8 +105,8 @@ impl Evaluation {
     }
 }
 
-/// What makes a checkpoint better than another on the validation texts: a metric's name, or `f1:`, `precision:` or `recall:`
-/// and the name of a class.
+/// What makes a checkpoint better than another on the validation texts: a metric's name, or `f1:`,
+/// `precision:` or `recall:` and the name of a class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BestBy(String);
 

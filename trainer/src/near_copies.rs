@@ -1,15 +1,16 @@
-//! Texts that are nearly the same: Jaccard similarity of their character 3-grams, exactly, and without comparing all
-//! pairs.
+//! Texts that are nearly the same: Jaccard similarity of their character 3-grams, exactly, and
+//! without comparing all pairs.
 //!
-//! Two sets of which the greater part is common share one of their first few members in any fixed order, so only those
-//! are indexed: Chaudhuri, Ganti and Kaushik, "A primitive operator for similarity joins in data cleaning" (ICDE 2006).
-//! With the rarest first, few texts share them.
+//! Two sets of which the greater part is common share one of their first few members in any fixed
+//! order, so only those are indexed: Chaudhuri, Ganti and Kaushik, "A primitive operator for
+//! similarity joins in data cleaning" (ICDE 2006). With the rarest first, few texts share them.
 
 use std::collections::HashMap;
 
 use crate::prepare::key;
 
-/// From this similarity on, two texts are near-copies: a word exchanged in a sentence of twenty characters.
+/// From this similarity on, two texts are near-copies: a word exchanged in a sentence of twenty
+/// characters.
 pub const SIMILARITY: f64 = 0.8;
 
 /// For each text, the earlier ones that it nearly copies, by index, in order.
@@ -67,7 +68,8 @@ fn number_by_rarity(texts: Vec<Vec<u64>>) -> Vec<Vec<u32>> {
     texts.into_iter().map(number).collect()
 }
 
-/// How many of the first shingles two near-copies cannot both lack: at least `SIMILARITY` of them are common.
+/// How many of the first shingles two near-copies cannot both lack: at least `SIMILARITY` of them
+/// are common.
 fn prefix(count: usize) -> usize {
     // A little less than the product, so that rounding never hides a pair.
     count - ((SIMILARITY * count as f64 - 1e-9).ceil() as usize).min(count) + usize::from(count > 0)

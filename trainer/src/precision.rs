@@ -6,7 +6,8 @@ use std::str::FromStr;
 use classifier::Device;
 use serde::Serialize;
 
-/// What matrices are multiplied in. Weights, their moments and gradients, LayerNorm, softmax and the loss are f32 with each.
+/// What matrices are multiplied in. Weights, their moments and gradients, LayerNorm, softmax and
+/// the loss are f32 with each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProductPrecision {

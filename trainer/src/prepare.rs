@@ -1,4 +1,5 @@
-//! Raw rows to splits that one can trust: cleaned, de-duplicated, stratified, and no text on two sides.
+//! Raw rows to splits that one can trust: cleaned, de-duplicated, stratified, and no text on two
+//! sides.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +57,8 @@ pub struct Report {
     pub without_text: usize,
     /// Dropped: no label.
     pub without_label: usize,
-    /// Dropped: the same text and label as an earlier row, but for white space, case, width and punctuation.
+    /// Dropped: the same text and label as an earlier row, but for white space, case, width and
+    /// punctuation.
     pub duplicates: usize,
     /// Dropped: the same text stands with different labels.
     pub contradictions: usize,
@@ -83,8 +85,8 @@ pub struct LabelCount {
 
 /// Cleans, de-duplicates and splits. The same rows, options and seed give the same splits.
 ///
-/// Texts are the same where their [`key`]s are: they differ in white space, case, width or punctuation at most. One row of
-/// each is kept, so that no text stands on two sides.
+/// Texts are the same where their [`key`]s are: they differ in white space, case, width or
+/// punctuation at most. One row of each is kept, so that no text stands on two sides.
 ///
 /// # Errors
 /// Shares that leave nothing to learn from, and rows of which none is left.
@@ -118,7 +120,8 @@ fn drop_empty(rows: Vec<Row>, cleaned: bool, report: &mut Report) -> Vec<Row> {
     kept
 }
 
-/// The first row of each text by its key. Where rows of a text have different labels, who is right cannot be told: all go.
+/// The first row of each text by its key. Where rows of a text have different labels, who is right
+/// cannot be told: all go.
 fn drop_repeated(rows: Vec<Row>, report: &mut Report) -> BTreeMap<String, Row> {
     let mut texts: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     for row in rows {
@@ -139,8 +142,8 @@ fn drop_repeated(rows: Vec<Row>, report: &mut Report) -> BTreeMap<String, Row> {
     kept
 }
 
-/// Deals the texts of each label out in the order of a seeded hash, so that a text tends to stay where it is when others come
-/// and go: test first, then validation, the rest to training.
+/// Deals the texts of each label out in the order of a seeded hash, so that a text tends to stay
+/// where it is when others come and go: test first, then validation, the rest to training.
 fn split(texts: BTreeMap<String, Row>, options: &Options, mut report: Report) -> Prepared {
     let mut labels: BTreeMap<String, BTreeMap<[u8; 32], Row>> = BTreeMap::new();
     for (key, row) in texts {

@@ -1,4 +1,5 @@
-//! A run on one page: loss curve and confusion matrix as SVG, by themselves or in an HTML page with the figures.
+//! A run on one page: loss curve and confusion matrix as SVG, by themselves or in an HTML page with
+//! the figures.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -36,7 +37,8 @@ impl Report {
         }
     }
 
-    /// Writes the page: SVG where the file's name ends so, else HTML. `best` is what the run ended with.
+    /// Writes the page: SVG where the file's name ends so, else HTML. `best` is what the run ended
+    /// with.
     ///
     /// # Errors
     /// A file that cannot be written.
@@ -66,7 +68,8 @@ impl Report {
         )
     }
 
-    /// The loss over the steps: of the training texts as they were learned from, and of the validation texts.
+    /// The loss over the steps: of the training texts as they were learned from, and of the
+    /// validation texts.
     fn curve(&self) -> String {
         let train = thinned(&self.losses);
         let valid: Vec<(f64, f64)> =

@@ -1,8 +1,10 @@
-//! Labels to the dataset of a round: the newest label of each text, dealt out to three parts for good.
+//! Labels to the dataset of a round: the newest label of each text, dealt out to three parts for
+//! good.
 //!
-//! A text's part hangs on nothing but the key of the earliest labeled text that it nearly copies (its own, mostly), so
-//! it never changes: a text that a model was once measured on is never learned from, by that model or a later one. A
-//! text that nearly copies texts of two parts is left out, so that no near-copy stands on two sides.
+//! A text's part hangs on nothing but the key of the earliest labeled text that it nearly copies
+//! (its own, mostly), so it never changes: a text that a model was once measured on is never
+//! learned from, by that model or a later one. A text that nearly copies texts of two parts is left
+//! out, so that no near-copy stands on two sides.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -98,8 +100,8 @@ pub struct RoundClasses<'a> {
     pub wanted: Option<&'a [String]>,
 }
 
-/// The dataset of a round. Its classes are the wanted ones, else the champion's; where there is neither, every class
-/// that has enough labels is one.
+/// The dataset of a round. Its classes are the wanted ones, else the champion's; where there is
+/// neither, every class that has enough labels is one.
 ///
 /// # Errors
 /// Fewer than two classes, or a wanted class that is new and has not enough labels.
@@ -127,7 +129,7 @@ pub fn round_dataset(labels: &[Labeled], classes: RoundClasses, split: &Split) -
     }
     (counts.train, counts.valid, counts.held_out) = (train.len(), valid.len(), held_out.len());
     ensure!(!train.is_empty(), "there is no text to learn from");
-    let dataset = Dataset { labels: classes, train, valid };
+    let dataset = Dataset { classes, train, valid };
     Ok(RoundDataset { fingerprint: fingerprint(&dataset, &held_out), dataset, held_out, counts })
 }
 
@@ -255,7 +257,7 @@ fn fingerprint(dataset: &Dataset, held_out: &[Example]) -> String {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text);
     };
-    for class in &dataset.labels {
+    for class in &dataset.classes {
         write(class);
     }
     for examples in [&dataset.train[..], &dataset.valid, held_out] {

@@ -1,5 +1,6 @@
-//! How a run is carried out: on what, and what it keeps on the way. The model that it makes is the same with others, but
-//! for the order in which numbers are summed, so neither its manifest nor its fingerprint names them.
+//! How a run is carried out: on what, and what it keeps on the way. The model that it makes is the
+//! same with others, but for the order in which numbers are summed, so neither its manifest nor its
+//! fingerprint names them.
 
 use std::path::PathBuf;
 
@@ -11,13 +12,15 @@ use crate::replica::Replica;
 /// The options of one run.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// Threads a batch is spread over on the CPU. The same seed and number of threads give the same bits.
+    /// Threads a batch is spread over on the CPU. The same seed and number of threads give the same
+    /// bits.
     pub threads: usize,
     /// Where the model runs.
     pub device: DeviceChoice,
     /// Checkpoints of the run kept beside the best.
     pub save_limit: usize,
-    /// A directory where the state of the run is kept, and from which a run that was killed goes on.
+    /// A directory where the state of the run is kept, and from which a run that was killed goes
+    /// on.
     pub state: Option<PathBuf>,
     /// Steps between two writings of the state; `None`: after each evaluation.
     pub save_steps: Option<usize>,

@@ -2,7 +2,8 @@
 
 /// Linear warm-up from zero to the peak, then linear decay to zero, as a share of the peak.
 ///
-/// The values are those of transformers' `get_linear_schedule_with_warmup`; `step` counts optimizer steps from 0.
+/// The values are those of transformers' `get_linear_schedule_with_warmup`; `step` counts optimizer
+/// steps from 0.
 pub fn linear(step: usize, warmup: usize, total: usize) -> f64 {
     if step < warmup {
         return step as f64 / warmup as f64;

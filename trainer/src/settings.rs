@@ -9,7 +9,8 @@ use crate::run_options::RunOptions;
 /// How a run learns, and how it is carried out.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What the model becomes depends on these: they are recorded, and a run resumes under the same ones only.
+    /// What the model becomes depends on these: they are recorded, and a run resumes under the same
+    /// ones only.
     pub hyperparameters: Hyperparameters,
     /// What may differ from one attempt to the next.
     pub options: RunOptions,

@@ -33,7 +33,7 @@ pub(crate) struct Start {
 impl Start {
     pub(crate) fn new(settings: &Hyperparameters, dataset: &Dataset, base: &Base) -> Result<Self> {
         ensure!(!dataset.train.is_empty(), "there is no text to learn from");
-        let classes = Classes::new(dataset.labels.clone());
+        let classes = Classes::new(dataset.classes.clone());
         let (mut checkpoint, initialised) = match base {
             Base::NewBert => (new_checkpoint(settings, &dataset.train, classes)?, Vec::new()),
             Base::New | Base::NewLinear => bail!("`{base}` is not a BERT: `fit` trains only those"),
@@ -49,7 +49,7 @@ impl Start {
         }
         let max_length = settings.max_length.min(checkpoint.config.max_position_embeddings);
         // A base that was trained for these classes may know them in another order.
-        let order = class_order(&dataset.labels, &checkpoint.config.classes)?;
+        let order = class_order(&dataset.classes, &checkpoint.config.classes)?;
         let sample = |examples: &[Example]| tokenize(&checkpoint.tokenizer, examples, max_length, &order);
         let unknown_id = checkpoint.tokenizer.id("[UNK]");
         ensure!(

@@ -1,7 +1,7 @@
 //! The course of a run as an event file that TensorBoard opens.
 //!
-//! The file is a sequence of records (`tensorflow/core/lib/io/record_writer.h`), each an `Event` message
-//! (`tensorflow/core/util/event.proto`) of which we need four fields.
+//! The file is a sequence of records (`tensorflow/core/lib/io/record_writer.h`), each an `Event`
+//! message (`tensorflow/core/util/event.proto`) of which we need four fields.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -19,7 +19,8 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Begins a file in `directory`, which is made where it is missing; files of earlier runs stay beside it.
+    /// Begins a file in `directory`, which is made where it is missing; files of earlier runs stay
+    /// beside it.
     ///
     /// # Errors
     /// A directory that cannot be written to.
@@ -33,14 +34,16 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Writes what TensorBoard shows: loss, learning rate, and every metric of the validation texts.
+    /// Writes what TensorBoard shows: loss, learning rate, and every metric of the validation
+    /// texts.
     ///
     /// # Errors
     /// Failure to write.
     pub fn record(&mut self, progress: &Progress) -> Result<()> {
         match progress {
             Progress::Started(_) => Ok(()),
-            // A session that starts: what an earlier file says of this step and later ones is not shown any more.
+            // A session that starts: what an earlier file says of this step and later ones is not
+            // shown any more.
             Progress::Resumed { step } => {
                 self.write(step + 1, |event| event.message(7, |session| session.varint(1, 1)))
             }

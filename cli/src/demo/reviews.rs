@@ -1,4 +1,5 @@
-//! The demo's reviews: those that people have labeled before it begins, and those that flow through the stream.
+//! The demo's reviews: those that people have labeled before it begins, and those that flow through
+//! the stream.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -54,7 +55,8 @@ impl Reviews {
         Ok(Self { stream: stream.collect(), ..Self::of_labeled(shipped()?, Some(0))? })
     }
 
-    /// Of each class a share is labeled before, half of the rows at most; the others flow. A `number` beyond them starts over.
+    /// Of each class a share is labeled before, half of the rows at most; the others flow. A
+    /// `number` beyond them starts over.
     fn of_labeled(rows: Vec<Row>, number: Option<usize>) -> Result<Self> {
         let flows = (1.0 - LABELED as f64 / rows.len().max(1) as f64).max(0.5);
         let prepared = prepare::prepare(rows, &Options { valid: 0.0, test: flows, ..Options::default() })?;

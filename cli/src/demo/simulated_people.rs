@@ -1,4 +1,5 @@
-//! The simulated people of the demo: they know the label of each review, and label those that are most worth it.
+//! The simulated people of the demo: they know the label of each review, and label those that are
+//! most worth it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,7 +26,8 @@ pub async fn labeled_before(store: &Store, reviews: &Reviews) -> anyhow::Result<
     Ok(store.add_labels(&labels.collect::<Vec<_>>()).await?)
 }
 
-/// Labels `a_second` reviews, the least certain first, for as long as the demo lasts. Of what they do not know they say nothing.
+/// Labels `a_second` reviews, the least certain first, for as long as the demo lasts. Of what they
+/// do not know they say nothing.
 pub async fn label(store: &Store, truth: &HashMap<String, String>, a_second: u32) -> anyhow::Result<()> {
     let mut clock = interval(EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -54,7 +54,8 @@ impl Labels {
         Ok(labels)
     }
 
-    /// The labels as the store takes them; `labeled_by` and `source` are for rows that tell nothing.
+    /// The labels as the store takes them; `labeled_by` and `source` are for rows that tell
+    /// nothing.
     pub fn labels(&self, labeled_by: Option<&str>, source: &str) -> Vec<NewLabel> {
         let labels = self.rows.iter().map(|Row { label, .. }| NewLabel {
             review_id: label.review_id.clone(),
@@ -68,7 +69,8 @@ impl Labels {
         labels.collect()
     }
 
-    /// Refuses an id that has many texts: labels are never taken back, and of each review the newest counts.
+    /// Refuses an id that has many texts: labels are never taken back, and of each review the
+    /// newest counts.
     fn check_ids(&self) -> Result<()> {
         let mut first: HashMap<&str, (&Place, String)> = HashMap::new();
         for Row { place, label } in &self.rows {
@@ -149,7 +151,8 @@ impl Fields {
         if let Some(time) = &fields.labeled_at {
             let parsed: DateTime<Utc> =
                 time.parse().map_err(|_| anyhow::anyhow!("{time:?} is no time such as 2026-11-22T10:00:00Z"))?;
-            // Of two labels the newer counts, so this one would win for as long as it lies ahead. Clocks differ a little.
+            // Of two labels the newer counts, so this one would win for as long as it lies ahead.
+            // Clocks differ a little.
             ensure!(parsed < Utc::now() + TimeDelta::minutes(5), "labeled_at {time} lies in the future");
         }
         Ok(Some(fields))

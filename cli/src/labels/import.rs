@@ -15,8 +15,9 @@ use crate::print;
 /// Flags of `labelstream labels import`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// File of labels: a CSV, JSON lines, or - for standard input. It has a column `label` and `text` (or `review`),
-    /// `review_id`, or both; `labeled_by` and `labeled_at` are imported too. Rows without a label are left out.
+    /// File of labels: a CSV, JSON lines, or - for standard input. It has a column `label` and
+    /// `text` (or `review`), `review_id`, or both; `labeled_by` and `labeled_at` are imported too.
+    /// Rows without a label are left out.
     #[arg(value_name = "FILE")]
     file: PathBuf,
 

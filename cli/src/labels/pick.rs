@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use store::Predicted;
 use trainer::near_copies::near_copies;
 
-/// Up to `limit` of the candidates, which come least certain first: the predicted classes take turns, and what nearly copies
-/// a review that was picked before is passed over, for a second label of it would teach little.
+/// Up to `limit` of the candidates, which come least certain first: the predicted classes take
+/// turns, and what nearly copies a review that was picked before is passed over, for a second label
+/// of it would teach little.
 pub fn pick(candidates: Vec<Predicted>, limit: usize) -> Vec<Predicted> {
     let texts: Vec<&str> = candidates.iter().map(|candidate| candidate.text.as_str()).collect();
     let copies = both_ways(near_copies(&texts));
@@ -37,7 +38,8 @@ struct Class {
 }
 
 impl Class {
-    /// Whose turn it is: the class that had the fewest; among equals, the one that is least certain.
+    /// Whose turn it is: the class that had the fewest; among equals, the one that is least
+    /// certain.
     fn turn(&self, other: &Self) -> Ordering {
         let score = |class: &Self| class.waiting.front().map_or(f32::INFINITY, |(_, candidate)| candidate.score);
         self.picked.cmp(&other.picked).then(score(self).total_cmp(&score(other)))

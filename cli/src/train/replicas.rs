@@ -9,8 +9,8 @@ use trainer::Replica;
 /// Where this process stands among several. torchrun sets all of it in the environment.
 #[derive(clap::Args)]
 pub struct ReplicaFlags {
-    /// Train with N processes on this machine; each takes 1/N of every batch and of the threads, and the result is that of
-    /// one process
+    /// Train with N processes on this machine; each takes 1/N of every batch and of the threads,
+    /// and the result is that of one process
     #[arg(long, value_name = "N")]
     data_parallel: Option<usize>,
 
@@ -22,7 +22,8 @@ pub struct ReplicaFlags {
     #[arg(long, env = "WORLD_SIZE")]
     world_size: Option<usize>,
 
-    /// Number of this process among those of its machine, and of the GPU that it takes [default: that of --rank]
+    /// Number of this process among those of its machine, and of the GPU that it takes [default:
+    /// that of --rank]
     #[arg(long, env = "LOCAL_RANK")]
     local_rank: Option<usize>,
 
@@ -31,7 +32,8 @@ pub struct ReplicaFlags {
     master_addr: String,
 
     /// Port on which process 0 waits for the others
-    // A text until it is needed: Kubernetes gives the variable another sense where a service is called `master`.
+    // A text until it is needed: Kubernetes gives the variable another sense where a service is
+    // called `master`.
     #[arg(long, env = "MASTER_PORT", default_value = "29500")]
     master_port: String,
 

@@ -1,19 +1,21 @@
-//! Two models on the same texts: the exact McNemar test, and a score test for "not worse by a margin".
+//! Two models on the same texts: the exact McNemar test, and a score test for "not worse by a
+//! margin".
 
 use serde::Serialize;
 
-/// The candidate against another model, text by text. Only texts on which one is right and the other wrong tell them
-/// apart.
+/// The candidate against another model, text by text. Only texts on which one is right and the
+/// other wrong tell them apart.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Paired {
     /// Texts that the candidate alone has right.
     pub better: usize,
     /// Texts that the other alone has right.
     pub worse: usize,
-    /// Probability of as many texts or more for the candidate, were both equally good: McNemar's exact test, one-sided.
+    /// Probability of as many texts or more for the candidate, were both equally good: McNemar's
+    /// exact test, one-sided.
     pub p_better: f64,
-    /// Probability of a difference like this or a better one, were the candidate worse by the margin: Tango's score
-    /// test.
+    /// Probability of a difference like this or a better one, were the candidate worse by the
+    /// margin: Tango's score test.
     pub p_not_worse: Option<f64>,
 }
 
@@ -46,9 +48,10 @@ fn at_least(wins: usize, games: usize) -> f64 {
     tail.sum::<f64>().min(1.0)
 }
 
-/// Toshiro Tango, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
-/// design", Statistics in Medicine 17 (1998): the score test of `difference = -margin` against a larger one, with the
-/// other model's share of lone successes at its greatest likelihood under that difference.
+/// Toshiro Tango, "Equivalence test and confidence interval for the difference in proportions for
+/// the paired-sample design", Statistics in Medicine 17 (1998): the score test of `difference =
+/// -margin` against a larger one, with the other model's share of lone successes at its greatest
+/// likelihood under that difference.
 fn not_worse(better: usize, worse: usize, texts: usize, margin: f64) -> f64 {
     if texts == 0 {
         return 1.0;
@@ -91,7 +94,8 @@ mod tests {
         }
     }
 
-    /// The share of lone successes under the hypothesis by numerical optimisation, and not by Tango's formula:
+    /// The share of lone successes under the hypothesis by numerical optimisation, and not by
+    /// Tango's formula:
     ///
     /// ```python
     /// import math

@@ -1,3 +1,5 @@
+//! What the gate asks for.
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -11,7 +13,8 @@ pub struct Policy {
     pub min_held_out_per_class: usize,
     /// Probability with which a candidate that is no better may pass the test by luck.
     pub significance: f64,
-    /// A candidate may also pass that is shown to be less than this much worse in accuracy; `None`: it must be better.
+    /// A candidate may also pass that is shown to be less than this much worse in accuracy; `None`:
+    /// it must be better.
     pub margin: Option<f64>,
     /// Share of each class that the candidate must find.
     pub min_recall: f64,
@@ -28,7 +31,8 @@ impl Default for Policy {
             min_held_out_per_class: 5,
             significance: 0.05,
             margin: None,
-            // Finds the model that has given a class up; what a class is worth beyond that, its owner must say.
+            // Finds the model that has given a class up; what a class is worth beyond that, its
+            // owner must say.
             min_recall: 0.3,
             recall_floors: BTreeMap::new(),
             // BERT-base on two cores takes 40.

@@ -1,7 +1,9 @@
+//! Verdicts of the gate.
+
 use super::*;
 
-/// A case over `bad` and `good` in which each model has the stated share of the texts wrong, from the front or the
-/// back.
+/// A case over `bad` and `good` in which each model has the stated share of the texts wrong, from
+/// the front or the back.
 struct Texts {
     count: usize,
 }

@@ -1,8 +1,9 @@
 //! Calibration: how sure a model may be of its answers.
 //!
-//! A support vector machine's sums say which class, not how probable it is. One factor on all of them makes their softmax
-//! fit how often such answers are right (temperature scaling: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural
-//! Networks", ICML 2017), and leaves every answer as it is.
+//! A support vector machine's sums say which class, not how probable it is. One factor on all of
+//! them makes their softmax fit how often such answers are right (temperature scaling: Guo, Pleiss,
+//! Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017), and leaves every answer
+//! as it is.
 
 use super::Answer;
 

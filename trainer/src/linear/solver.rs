@@ -1,5 +1,6 @@
-//! The support vector machine with squared hinge loss, by dual coordinate descent: Hsieh, Chang, Lin, Keerthi, Sundararajan,
-//! "A Dual Coordinate Descent Method for Large-scale Linear SVM" (ICML 2008), algorithm 1, as LIBLINEAR's solver 1 has it.
+//! The support vector machine with squared hinge loss, by dual coordinate descent: Hsieh, Chang,
+//! Lin, Keerthi, Sundararajan, "A Dual Coordinate Descent Method for Large-scale Linear SVM" (ICML
+//! 2008), algorithm 1, as LIBLINEAR's solver 1 has it.
 
 use crate::random::{Purpose, Random};
 

@@ -8,8 +8,8 @@ use super::RANGE;
 use super::solver::Rows;
 use crate::dataset::Example;
 
-/// What n-grams of one, two and three units weigh against each other: a long one says much where it occurs again, but most
-/// occur in one text alone.
+/// What n-grams of one, two and three units weigh against each other: a long one says much where it
+/// occurs again, but most occur in one text alone.
 const LENGTH_WEIGHTS: [f64; 3] = [1.0, 0.8, 0.6];
 
 /// The different n-grams of a text, ascending by hash.
@@ -36,7 +36,8 @@ pub(super) fn read(examples: &[Example]) -> Vec<Text> {
 pub(super) struct Vocabulary {
     /// Ascending hashes.
     pub features: Vec<u64>,
-    /// What their counts are multiplied by: scikit-learn's smooth idf, times the weight of the n-gram's length.
+    /// What their counts are multiplied by: scikit-learn's smooth idf, times the weight of the
+    /// n-gram's length.
     pub idf: Vec<f32>,
 }
 
@@ -57,7 +58,8 @@ impl Vocabulary {
         Self { features, idf }
     }
 
-    /// The texts as vectors of length 1 over the features; the vocabulary knows all of their n-grams.
+    /// The texts as vectors of length 1 over the features; the vocabulary knows all of their
+    /// n-grams.
     pub fn rows(&self, texts: &[&Text]) -> Rows {
         let mut rows = Rows::new(self.features.len());
         let mut values = Vec::new();

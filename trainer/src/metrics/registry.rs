@@ -2,8 +2,8 @@
 
 use super::Answers;
 
-/// A figure of how good answers are. A new one is a type with this trait and a line in [`METRICS`]: `train` and `evaluate`
-/// then print it, and `--best-by` takes it.
+/// A figure of how good answers are. A new one is a type with this trait and a line in [`METRICS`]:
+/// `train` and `evaluate` then print it, and `--best-by` takes it.
 pub trait Metric: Sync {
     /// Its name.
     fn name(&self) -> &'static str;
@@ -63,7 +63,8 @@ impl Metric for MacroF1 {
     }
 }
 
-/// Matthews' correlation of truth and prediction, for any number of classes (Gorodkin, 2004): 1 all right, 0 by chance.
+/// Matthews' correlation of truth and prediction, for any number of classes (Gorodkin, 2004): 1 all
+/// right, 0 by chance.
 struct Mcc;
 
 impl Metric for Mcc {
@@ -86,7 +87,8 @@ impl Metric for Mcc {
     }
 }
 
-/// Area under the ROC curve of two classes: how often a text of the second has a higher score for it than one of the first.
+/// Area under the ROC curve of two classes: how often a text of the second has a higher score for
+/// it than one of the first.
 struct Auc;
 
 impl Metric for Auc {
@@ -131,7 +133,8 @@ impl Metric for Loss {
     }
 
     fn value(&self, answers: &Answers) -> Option<f64> {
-        // A score that was rounded to zero counts as the smallest that f32 tells from zero, not as an infinite loss.
+        // A score that was rounded to zero counts as the smallest that f32 tells from zero, not as
+        // an infinite loss.
         let loss = |(truth, scores): (&usize, &Vec<f32>)| -f64::from(scores[*truth].max(f32::MIN_POSITIVE)).ln();
         let total: f64 = answers.truth.iter().zip(answers.scores?).map(loss).sum();
         (!answers.truth.is_empty()).then(|| total / answers.truth.len() as f64)

@@ -2,18 +2,19 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-/// The text without what no tokenizer sees: composed (NFC), control characters removed, runs of white space one space,
-/// none at the ends.
+/// The text without what no tokenizer sees: composed (NFC), control characters removed, runs of
+/// white space one space, none at the ends.
 ///
-/// Nothing that the model would see is changed, because the stream's texts come to it as they were written.
+/// Nothing that the model would see is changed, because the stream's texts come to it as they were
+/// written.
 pub fn normalize(text: &str) -> String {
     let visible: String =
         text.nfc().filter(|character| character.is_whitespace() || !is_invisible(*character)).collect();
     visible.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What tutorials remove as well: HTML tags and entities, addresses of web pages and mail, mentions (`@name`), and the
-/// difference between full and half width (NFKC). For text scraped from the web.
+/// What tutorials remove as well: HTML tags and entities, addresses of web pages and mail, mentions
+/// (`@name`), and the difference between full and half width (NFKC). For text scraped from the web.
 pub fn clean(text: &str) -> String {
     let without_tags = remove_tags(text);
     let decoded = without_tags
@@ -27,7 +28,8 @@ pub fn clean(text: &str) -> String {
     normalize(&remove_addresses(&folded))
 }
 
-/// What two texts are compared by: without white space, case, width and punctuation. A text of nothing else is its own key.
+/// What two texts are compared by: without white space, case, width and punctuation. A text of
+/// nothing else is its own key.
 pub fn key(text: &str) -> String {
     let folded: String = text.nfkc().flat_map(char::to_lowercase).nfkc().collect();
     let key: String = folded.chars().filter(|character| is_content(*character)).collect();
@@ -38,7 +40,8 @@ pub fn key(text: &str) -> String {
     }
 }
 
-/// Control and format characters that people do not see. The joiner of emoji and the variation selectors stay.
+/// Control and format characters that people do not see. The joiner of emoji and the variation
+/// selectors stay.
 fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{ad}' | '\u{200b}' | '\u{200c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fffd}')
@@ -54,7 +57,8 @@ fn is_content(character: char) -> bool {
                 | '\u{fe00}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff65}'))
 }
 
-/// Removes `<...>` where it looks like a tag: `<` followed by a letter, `/` or `!`, and a `>` on the way.
+/// Removes `<...>` where it looks like a tag: `<` followed by a letter, `/` or `!`, and a `>` on
+/// the way.
 fn remove_tags(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
@@ -77,8 +81,8 @@ fn remove_tags(text: &str) -> String {
     kept + rest
 }
 
-/// Removes web and mail addresses and mentions. Chinese text follows them without a space, so they end at the first
-/// character that cannot be a part of them.
+/// Removes web and mail addresses and mentions. Chinese text follows them without a space, so they
+/// end at the first character that cannot be a part of them.
 fn remove_addresses(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,3 +1,5 @@
+//! What `prepare` keeps, drops and splits.
+
 use super::*;
 use crate::labeled_rows::{Columns, read};
 use proptest::prelude::*;

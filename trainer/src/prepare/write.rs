@@ -11,7 +11,8 @@ use crate::labeled_rows::Row;
 /// The names of the files: training, validation, test.
 pub const FILES: [&str; 3] = ["train_data.csv", "valid_data.csv", "test_data.csv"];
 
-/// Writes the three files, columns `label` and `text`, into a directory that is made where there is none.
+/// Writes the three files, columns `label` and `text`, into a directory that is made where there is
+/// none.
 ///
 /// Each file is there whole or not at all; a reader never sees half of one.
 pub fn write(prepared: &Prepared, directory: &Path) -> Result<()> {

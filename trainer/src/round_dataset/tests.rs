@@ -1,3 +1,5 @@
+//! How labels become the dataset of a round.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -42,7 +44,7 @@ fn loose() -> Split {
 #[test]
 fn the_parts_have_the_stated_shares() {
     let round = round_dataset(&both(2000), RoundClasses::default(), &Split::default()).unwrap();
-    assert_eq!(round.dataset.labels, ["bad", "good"]);
+    assert_eq!(round.dataset.classes, ["bad", "good"]);
     let Counts { train, valid, held_out, .. } = round.counts;
     assert!((740..=860).contains(&held_out) && (250..=390).contains(&valid), "{train} {valid} {held_out}");
     assert_eq!(train + valid + held_out, 4000);
@@ -81,11 +83,11 @@ fn labels_of_a_new_class_wait_and_are_counted() {
     let known = ["good".to_owned(), "bad".to_owned()];
     let classes = RoundClasses { champion: Some(&known), wanted: None };
     let round = round_dataset(&labels, classes, &Split::default()).unwrap();
-    assert_eq!(round.dataset.labels, known);
+    assert_eq!(round.dataset.classes, known);
     assert_eq!(round.counts.waiting, [("mixed".to_owned(), 25)].into());
     let three = [&known[..], &["mixed".to_owned()]].concat();
     let round = round_dataset(&labels, RoundClasses { wanted: Some(&three), ..classes }, &Split::default()).unwrap();
-    assert_eq!((round.dataset.labels, round.counts.waiting), (three, [].into()));
+    assert_eq!((round.dataset.classes, round.counts.waiting), (three, [].into()));
 }
 
 #[test]
@@ -99,7 +101,7 @@ fn a_class_without_enough_labels_is_refused_by_name() {
     // A champion that knows it needs no permission; and where there is no model yet, it waits.
     round_dataset(&labels, RoundClasses { champion: Some(&three), wanted: None }, &Split::default()).unwrap();
     assert_eq!(
-        round_dataset(&labels, RoundClasses::default(), &Split::default()).unwrap().dataset.labels,
+        round_dataset(&labels, RoundClasses::default(), &Split::default()).unwrap().dataset.classes,
         ["bad", "good"]
     );
     let error = round_dataset(&many(50, "good"), RoundClasses::default(), &Split::default()).unwrap_err().to_string();
@@ -122,7 +124,8 @@ fn the_fingerprint_is_that_of_the_dataset_and_of_nothing_else() {
 
 #[test]
 fn a_text_that_nearly_copies_both_sides_is_left_out() {
-    // Each step changes the text a little, until the ends have nothing in common and stand on different sides.
+    // Each step changes the text a little, until the ends have nothing in common and stand on
+    // different sides.
     let start: Vec<char> = "一二三四五六七八九十甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申酉".chars().collect();
     let other = |shift: usize| -> String { start[shift..].iter().chain(&start[..shift]).collect() };
     let labels: Vec<Labeled> =

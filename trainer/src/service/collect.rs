@@ -9,8 +9,8 @@ use store::checkpoints::CheckpointStore;
 
 /// Deletes what the registry gives free, and says how many that were.
 ///
-/// The registry is told first, so that nobody promotes what is about to go; a deletion that fails leaves files behind
-/// and nothing worse.
+/// The registry is told first, so that nobody promotes what is about to go; a deletion that fails
+/// leaves files behind and nothing worse.
 pub(super) async fn collect(
     store: &Store,
     checkpoints: &CheckpointStore,

@@ -24,7 +24,7 @@ pub(super) struct Comparison {
 /// The candidate, and what the gate says of it.
 pub(super) struct Compared {
     pub directory: PathBuf,
-    pub labels: Vec<String>,
+    pub classes: Vec<String>,
     pub verdict: Verdict,
     /// Held-out texts that it has right with the highest certainty, a few of each class.
     pub certain: Vec<Example>,
@@ -33,7 +33,7 @@ pub(super) struct Compared {
 /// A model that has answered.
 struct Answered {
     directory: PathBuf,
-    labels: Vec<String>,
+    classes: Vec<String>,
     answers: Answers,
     predictions: Vec<Prediction>,
     golden: Vec<Golden>,
@@ -43,7 +43,8 @@ struct Answered {
 const CERTAIN_PER_CLASS: usize = 3;
 
 impl Comparison {
-    /// Lets the candidate, the linear baseline and the champion answer, and the gate judge the candidate.
+    /// Lets the candidate, the linear baseline and the champion answer, and the gate judge the
+    /// candidate.
     pub fn run(&self, fitted: &Fitted, champion: Option<&Champion>) -> Result<Compared> {
         let candidate = self.answer(&fitted.candidate)?;
         let baseline = fitted.baseline.as_deref().map(|baseline| self.answer(baseline)).transpose()?;
@@ -58,16 +59,16 @@ impl Comparison {
     fn judge(&self, model: Answered, baseline: Option<Answered>, champion: Option<Answered>) -> Compared {
         let certain = self.certain(&model);
         let case = Case {
-            classes: self.dataset.dataset.labels.clone(),
-            candidate_classes: model.labels.clone(),
+            classes: self.dataset.dataset.classes.clone(),
+            candidate_classes: model.classes.clone(),
             truth: self.dataset.held_out.iter().map(|example| example.label).collect(),
             candidate: model.answers,
-            champion_classes: champion.as_ref().map(|champion| champion.labels.clone()),
+            champion_classes: champion.as_ref().map(|champion| champion.classes.clone()),
             champion: champion.map(|champion| champion.answers),
             baseline: baseline.map(|baseline| baseline.answers),
             golden: model.golden,
         };
-        Compared { verdict: judge(&case, &self.policy), directory: model.directory, labels: model.labels, certain }
+        Compared { verdict: judge(&case, &self.policy), directory: model.directory, classes: model.classes, certain }
     }
 
     fn answer(&self, directory: &Path) -> Result<Answered> {
@@ -77,7 +78,7 @@ impl Comparison {
         let classify = |texts: &[&str]| model.classify(texts);
         let class = |prediction: &Prediction| {
             let name = model.classes().name(prediction.best().0);
-            self.dataset.dataset.labels.iter().position(|class| class == name)
+            self.dataset.dataset.classes.iter().position(|class| class == name)
         };
         let started = Instant::now();
         let predictions = classify(&texts(&self.dataset.held_out))?;
@@ -90,7 +91,7 @@ impl Comparison {
         });
         Ok(Answered {
             directory: directory.to_owned(),
-            labels: model.classes().names().to_vec(),
+            classes: model.classes().names().to_vec(),
             answers: Answers {
                 classes: predictions.iter().map(class).collect(),
                 milliseconds_per_text: milliseconds / predictions.len().max(1) as f64,
@@ -100,10 +101,11 @@ impl Comparison {
         })
     }
 
-    /// The texts of each class that the model has right with the highest score; of equal ones the earlier.
+    /// The texts of each class that the model has right with the highest score; of equal ones the
+    /// earlier.
     fn certain(&self, model: &Answered) -> Vec<Example> {
         let mut certain = Vec::new();
-        for class in 0..self.dataset.dataset.labels.len() {
+        for class in 0..self.dataset.dataset.classes.len() {
             let answers = self.dataset.held_out.iter().zip(&model.answers.classes).zip(&model.predictions);
             let mut right: Vec<(f32, &Example)> = answers
                 .filter(|((example, answer), _)| example.label == class && **answer == Some(class))

@@ -1,3 +1,5 @@
+//! Everything that the trainer service can be told.
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,8 +20,8 @@ use crate::gate::Policy;
 use crate::round_dataset::Split;
 use crate::settings::Settings;
 
-/// Everything that can be set. Each flag has an environment variable; secrets belong there or in a file, not on the
-/// command line.
+/// Everything that can be set. Each flag has an environment variable; secrets belong there or in a
+/// file, not on the command line.
 #[derive(Clone, clap::Parser)]
 #[command(name = "trainer", version, about = "labelstream's trainer: labels into a better champion", long_about = None)]
 pub struct Config {
@@ -31,15 +33,18 @@ pub struct Config {
     #[command(flatten)]
     pub checkpoints: CheckpointArguments,
 
-    /// Checkpoint directory to fine-tune from, or `new`, `new-linear` or `new-bert` to learn from the labels alone
+    /// Checkpoint directory to fine-tune from, or `new`, `new-linear` or `new-bert` to learn from
+    /// the labels alone
     #[arg(long, env = "LABELSTREAM_BASE", default_value = "new", value_name = "DIR")]
     pub base: Base,
 
-    /// What a round starts from: the champion (the base if there is none or it is linear), or always the base
+    /// What a round starts from: the champion (the base if there is none or it is linear), or
+    /// always the base
     #[arg(long, env = "LABELSTREAM_FROM", value_enum, default_value_t = From::Champion)]
     pub from: From,
 
-    /// Classes of a new base, separated by commas; needed to learn classes that the champion does not have
+    /// Classes of a new base, separated by commas; needed to learn classes that the champion does
+    /// not have
     #[arg(long, alias = "labels", env = "LABELSTREAM_CLASSES", value_delimiter = ',')]
     pub classes: Option<Vec<String>>,
 
@@ -47,7 +52,8 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_MIN_NEW_LABELS", default_value_t = 100)]
     pub min_new_labels: i64,
 
-    /// Cron expression (minute, hour, day, month, day of the week) of the times at which a round starts if there is a new label
+    /// Cron expression (minute, hour, day, month, day of the week) of the times at which a round
+    /// starts if there is a new label
     #[arg(long, env = "LABELSTREAM_SCHEDULE", value_name = "CRON")]
     pub schedule: Option<Schedule>,
 
@@ -67,7 +73,8 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_HELD_OUT", default_value_t = 0.2)]
     pub held_out: f64,
 
-    /// Share of the other texts for validation, which chooses the best step, and the network or the linear model
+    /// Share of the other texts for validation, which chooses the best step, and the network or the
+    /// linear model
     #[arg(long, env = "LABELSTREAM_VALID", default_value_t = 0.1)]
     pub valid: f64,
 
@@ -87,7 +94,8 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_SIGNIFICANCE", default_value_t = Policy::default().significance)]
     pub significance: f64,
 
-    /// Also accept a candidate whose accuracy is shown to be less than this below that of the champion
+    /// Also accept a candidate whose accuracy is shown to be less than this below that of the
+    /// champion
     #[arg(long, env = "LABELSTREAM_MARGIN")]
     pub margin: Option<f64>,
 
@@ -103,7 +111,8 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_MAX_TEXT_MS", default_value_t = Policy::default().max_milliseconds_per_text)]
     pub max_text_ms: f64,
 
-    /// File of golden texts (text, label; CSV or JSON lines): a candidate must label all of them right
+    /// File of golden texts (text, label; CSV or JSON lines): a candidate must label all of them
+    /// right
     #[arg(long, env = "LABELSTREAM_GOLDEN", value_name = "FILE")]
     pub golden: Option<PathBuf>,
 
@@ -115,7 +124,8 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_SAVE_STEPS", default_value_t = 200)]
     pub save_steps: usize,
 
-    /// Niceness of the training threads, 0 to 19; the higher, the more they leave to others, such as a consumer on this machine
+    /// Niceness of the training threads, 0 to 19; the higher, the more they leave to others, such
+    /// as a consumer on this machine
     #[arg(long, env = "LABELSTREAM_NICENESS", default_value_t = 10, value_parser = clap::value_parser!(i32).range(0..=19))]
     pub niceness: i32,
 
@@ -123,12 +133,13 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_KEEP_CHECKPOINTS", default_value_t = 5)]
     pub keep_checkpoints: u32,
 
-    /// Seconds for which a checkpoint is kept after its registration, and after a consumer last used it
+    /// Seconds for which a checkpoint is kept after its registration, and after a consumer last
+    /// used it
     #[arg(long, env = "LABELSTREAM_KEEP_FOR", default_value = "3600", value_parser = seconds, value_name = "SECONDS")]
     pub keep_for: Duration,
 
-    /// Directory for the state of a running round, from which it resumes after a crash, and for fetched checkpoints
-    /// [default: a directory for temporary files]
+    /// Directory for the state of a running round, from which it resumes after a crash, and for
+    /// fetched checkpoints [default: a directory for temporary files]
     #[arg(long, env = "LABELSTREAM_WORK", value_name = "DIRECTORY")]
     pub work: Option<PathBuf>,
 

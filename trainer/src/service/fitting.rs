@@ -1,4 +1,5 @@
-//! What a round trains: a linear model, and a network where one is worth trying. The better one is the candidate.
+//! What a round trains: a linear model, and a network where one is worth trying. The better one is
+//! the candidate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,8 @@ pub(super) struct Fitting {
     pub settings: Settings,
     pub base: Base,
     pub dataset: Dataset,
-    /// Where finished models and the state of the training stand: what is there already is not trained again.
+    /// Where finished models and the state of the training stand: what is there already is not
+    /// trained again.
     pub directory: PathBuf,
     pub reporter: Reporter,
     pub metrics: Arc<Metrics>,
@@ -42,7 +44,8 @@ pub(super) struct Fitted {
 }
 
 impl Fitting {
-    /// Fits a linear model and trains a network, if one is worth trying; the better one is the candidate.
+    /// Fits a linear model and trains a network, if one is worth trying; the better one is the
+    /// candidate.
     pub fn run(self) -> Result<Fitted> {
         fs::create_dir_all(&self.directory).with_context(|| format!("{}: cannot be made", self.directory.display()))?;
         let linear = self.linear()?;
@@ -88,9 +91,10 @@ impl Fitting {
         Ok(directory)
     }
 
-    /// Which validation texts a model labels right. It may know the classes in another order than the dataset.
+    /// Which validation texts a model labels right. It may know the classes in another order than
+    /// the dataset.
     fn right(&self, directory: &Path) -> Result<Vec<bool>> {
-        let Dataset { labels: classes, valid, .. } = &self.dataset;
+        let Dataset { classes, valid, .. } = &self.dataset;
         let model = Classifier::open(directory, &self.settings.options.device.open()?)?;
         let texts: Vec<&str> = valid.iter().map(|example| example.text.as_str()).collect();
         let answers = model.classify(&texts)?;

@@ -1,5 +1,5 @@
-//! A trained model to a checkpoint that the store can take: the same files, with a manifest that says where they come
-//! from.
+//! A trained model to a checkpoint that the store can take: the same files, with a manifest that
+//! says where they come from.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::comparison::Compared;
 use crate::round_dataset::RoundDataset;
 
-/// Puts the files of the model beside a manifest with the round, what was reached on the held-out texts, and golden
-/// texts by which whoever loads it can see that it works.
+/// Puts the files of the model beside a manifest with the round, what was reached on the held-out
+/// texts, and golden texts by which whoever loads it can see that it works.
 ///
 /// The same round gives the same bytes, so that publishing again after a crash changes nothing.
 pub(super) fn assemble(round: i64, dataset: &RoundDataset, compared: &Compared, directory: &Path) -> Result<PathBuf> {
@@ -30,7 +30,7 @@ pub(super) fn assemble(round: i64, dataset: &RoundDataset, compared: &Compared, 
         }
     }
     let mut extra = trained.extra;
-    let class = |index: usize| &dataset.dataset.labels[index];
+    let class = |index: usize| &dataset.dataset.classes[index];
     let golden = compared.certain.iter().map(|example| json!({ "text": example.text, "label": class(example.label) }));
     let said = [
         ("round", json!(round)),

@@ -192,8 +192,9 @@ impl Work<'_> {
         bail!("another trainer has taken the round over")
     }
 
-    /// What the training starts from. A linear champion cannot be trained further, and other classes need a new base:
-    /// never does the set of labels change because somebody used another one.
+    /// What the training starts from. A linear champion cannot be trained further, and other
+    /// classes need a new base: never does the set of labels change because somebody used another
+    /// one.
     fn base(&self, champion: Option<&Champion>, dataset: &RoundDataset) -> Result<Base> {
         let config = &self.rounds.config;
         let from = serde_json::from_value(self.parameters["from"].clone()).unwrap_or(config.from);
@@ -201,7 +202,7 @@ impl Work<'_> {
         if Classifier::open(&champion.directory, &Device::Cpu)?.kind() == ModelKind::Linear {
             return Ok(config.base.clone());
         }
-        let classes = &dataset.dataset.labels;
+        let classes = &dataset.dataset.classes;
         ensure!(
             classes.len() == champion.labels.len() && classes.iter().all(|class| champion.labels.contains(class)),
             "the classes {} are not those of the champion ({}): they need a new base, --from base",
@@ -211,7 +212,8 @@ impl Work<'_> {
         Ok(Base::Checkpoint(champion.directory.clone()))
     }
 
-    /// Where the round keeps its state: another place for anything that would make the training another one.
+    /// Where the round keeps its state: another place for anything that would make the training
+    /// another one.
     fn directory(&self, dataset: &RoundDataset, base: &Base, champion: Option<&Champion>) -> Result<PathBuf> {
         let rounds = self.rounds.config.rounds_directory();
         let settings = serde_json::to_string(&self.rounds.config.settings(base).hyperparameters)?;
@@ -236,7 +238,8 @@ impl Work<'_> {
         thread("training", Some(config.niceness), move || fitting.run())?.await
     }
 
-    /// Compares, judges, publishes and concludes; once more where somebody has changed the champion meanwhile.
+    /// Compares, judges, publishes and concludes; once more where somebody has changed the champion
+    /// meanwhile.
     async fn conclude(
         &self,
         dataset: &RoundDataset,
@@ -292,7 +295,7 @@ impl Work<'_> {
         Ok(NewModel {
             uri,
             manifest_sha256: classifier::checkpoint::Manifest::sha256(&assembled)?,
-            labels: compared.labels.clone(),
+            labels: compared.classes.clone(),
             metrics: json!(compared.verdict.evidence.candidate),
             parent,
             round: Some(self.lease.round),

@@ -27,8 +27,8 @@ pub(crate) struct Waiting {
     pub new_labels: i64,
     /// Whether somebody has asked for a round.
     pub requested: bool,
-    /// Up to when the schedule has been looked at: the begin of the last round, or the last time when there was nothing
-    /// new.
+    /// Up to when the schedule has been looked at: the begin of the last round, or the last time
+    /// when there was nothing new.
     pub since: DateTime<Utc>,
     /// When the last round failed, if it did.
     pub failed_at: Option<DateTime<Utc>>,
@@ -55,7 +55,8 @@ impl Schedule {
 }
 
 impl Triggers {
-    /// Why a round is due now, if one is. Any number of times that the schedule has passed are one reason.
+    /// Why a round is due now, if one is. Any number of times that the schedule has passed are one
+    /// reason.
     pub fn due(&self, now: DateTime<Utc>, waiting: &Waiting) -> Option<Trigger> {
         if waiting.requested {
             return Some(Trigger::Command);
