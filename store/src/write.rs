@@ -133,12 +133,11 @@ impl Write {
 }
 
 async fn copy_predictions(transaction: &mut PgConnection, stream_id: i32, write: &Write) -> Result<(), StoreError> {
-    let statement =
-        "copy prediction_rows (stream_id, partition, kafka_offset, record_time, review_id, text, created_at,
-        attributes, label, score, scores, version, precision) from stdin (format binary)";
+    let statement = "copy prediction_rows (stream_id, partition, kafka_offset, record_time, review_id, text,
+        created_at, attributes, label, score, scores, version, precision) from stdin (format binary)";
     copy_rows(transaction, statement, &write.predictions, |to, row| {
         to.row(13);
-        put_record(to, (stream_id, write.partition), row.kafka_offset, row.record_time);
+        put_record(to, stream_id, write.partition, row.kafka_offset, row.record_time);
         to.text(&row.review_id);
         to.text(&row.text);
         to.timestamptz(row.created_at);
@@ -154,12 +153,11 @@ async fn copy_predictions(transaction: &mut PgConnection, stream_id: i32, write:
 }
 
 async fn copy_dead_letters(transaction: &mut PgConnection, stream_id: i32, write: &Write) -> Result<(), StoreError> {
-    let statement =
-        "copy dead_letter_rows (stream_id, partition, kafka_offset, record_time, reason, detail, key, payload,
-        header_names, header_values) from stdin (format binary)";
+    let statement = "copy dead_letter_rows (stream_id, partition, kafka_offset, record_time, reason, detail, key,
+        payload, header_names, header_values) from stdin (format binary)";
     copy_rows(transaction, statement, &write.dead_letters, |to, row| {
         to.row(10);
-        put_record(to, (stream_id, write.partition), row.kafka_offset, row.record_time);
+        put_record(to, stream_id, write.partition, row.kafka_offset, row.record_time);
         to.text(row.reason);
         to.text(&row.detail);
         to.bytea(row.key.as_deref());
@@ -174,11 +172,11 @@ async fn copy_dead_letters(transaction: &mut PgConnection, stream_id: i32, write
 /// The columns that both tables begin with.
 fn put_record(
     to: &mut CopyRows,
-    stream_and_partition: (i32, i32),
+    stream_id: i32,
+    partition: i32,
     kafka_offset: i64,
     record_time: Option<DateTime<Utc>>,
 ) {
-    let (stream_id, partition) = stream_and_partition;
     to.integer(stream_id);
     to.integer(partition);
     to.bigint(kafka_offset);
