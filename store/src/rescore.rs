@@ -4,7 +4,7 @@ use crate::models::Version;
 use crate::{Store, StoreError};
 
 /// Which prediction: the primary key of `prediction_rows`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PredictionKey {
     /// The record's offset.
     pub kafka_offset: i64,
