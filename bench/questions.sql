@@ -3,8 +3,8 @@
 --   labelstream migrate --database-url postgres://.../empty
 --   psql postgres://.../empty -v predictions=5000000 -v labels=2000 -f bench/questions.sql
 --
--- A month of two streams of four partitions: a tenth of the reviews came twice, a quarter of the scores
--- are uncertain, and the labels are of uncertain reviews. `labelstream status` is timed from outside.
+-- A month of two streams of four partitions: a tenth of the reviews came twice, half of the scores
+-- are below 0.75, and the labels are of such reviews. `labelstream status` is timed from outside.
 
 \set ON_ERROR_STOP on
 \timing off

@@ -30,7 +30,7 @@ create table position_rows (
     primary key (stream_id, partition)
 ) with (fillfactor = 50); -- room for each batch's update on the same page
 
--- What became of each record -----------------------------------------------------------------------
+-- What became of each record ---------------------------------------------------------------------
 
 -- In the tables that grow, the columns of fixed width come first, the widest before the others, so
 -- that no row has padding. Their stream_id is no foreign key, for its check would cost more than an
@@ -97,7 +97,7 @@ create table gap_rows (
     check (from_offset < to_offset)
 );
 
--- For analysts: the same with the names of the stream ------------------------------------------------
+-- For analysts: the same with the names of the stream --------------------------------------------
 
 -- A left join on a unique key: where no name is asked for, the planner leaves streams out.
 

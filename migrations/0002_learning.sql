@@ -1,7 +1,7 @@
 -- The way of a label: what people said, which models there are, which one serves, and the rounds
 -- that make the next one.
 
--- What people said ---------------------------------------------------------------------------------
+-- What people said -------------------------------------------------------------------------------
 
 create table classes (
     name text collate "C" primary key check (btrim(name) <> ''),
@@ -21,8 +21,8 @@ create table labels (
 create index labels_by_review on labels (review_id, labeled_at desc, id desc) where review_id is not null;
 create index labels_by_text on labels using hash (text);
 
--- The functions find their tables where this migration made them, whatever the caller's search_path:
--- pg_restore has none. LS001 is this system's own error code: a label that is refused.
+-- The functions find their tables where this migration made them, whatever the search_path of the
+-- caller: pg_restore has none. LS001 is this system's own error code: a label that is refused.
 create function complete_label() returns trigger language plpgsql set search_path from current as $$
 begin
     if new.text is null and new.review_id is null then
@@ -51,7 +51,7 @@ $$;
 create trigger labels_are_completed before insert on labels
     for each row execute function complete_label();
 
--- Which models there are, and which one serves -----------------------------------------------------
+-- Which models there are, and which one serves ---------------------------------------------------
 
 create table rounds (
     round bigint generated always as identity primary key,
@@ -135,7 +135,7 @@ create table deployments (
 
 create index deployments_by_alias on deployments (alias, id desc);
 
--- What people said and what was deployed stays as it was -------------------------------------------
+-- What people said and what was deployed stays as it was -----------------------------------------
 
 create function refuse_change() returns trigger language plpgsql as $$
 begin
@@ -149,7 +149,7 @@ create trigger labels_are_append_only before update or delete or truncate on lab
 create trigger deployments_are_append_only before update or delete or truncate on deployments
     for each statement execute function refuse_change();
 
--- For analysts ----------------------------------------------------------------------------------------
+-- For analysts -----------------------------------------------------------------------------------
 
 -- "No newer one exists" rather than "distinct on": a filter by review or by day then reads only the
 -- rows that it asks for.

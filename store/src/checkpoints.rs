@@ -1,4 +1,5 @@
-//! The checkpoint store: immutable directories behind a URL, named by the SHA-256 of their `manifest.json`.
+//! The checkpoint store: immutable directories behind a URL, named by the SHA-256 of their
+//! `manifest.json`.
 
 mod error;
 mod local;
@@ -34,8 +35,9 @@ pub struct CheckpointStore {
 }
 
 impl CheckpointStore {
-    /// Opens the store at a URL or path; touches nothing yet. Of an `s3://` URL the credentials, region and endpoint are those
-    /// of the cloud's own environment variables, such as `AWS_ACCESS_KEY_ID` and `AWS_ENDPOINT`.
+    /// Opens the store at a URL or path; touches nothing yet. Of an `s3://` URL the credentials,
+    /// region and endpoint are those of the cloud's own environment variables, such as
+    /// `AWS_ACCESS_KEY_ID` and `AWS_ENDPOINT`.
     pub fn open(url: &str) -> Result<Self, CheckpointStoreError> {
         Self::open_with(url, std::env::vars().filter(|(name, _)| name.starts_with("AWS_")))
     }
@@ -64,8 +66,8 @@ impl CheckpointStore {
         Ok(Self { objects: objects.into(), url: parsed.as_str().trim_end_matches('/').to_owned(), prefix, directory })
     }
 
-    /// Copies a checkpoint directory into the store and returns the URI to register. Publishing the same directory
-    /// again changes nothing.
+    /// Copies a checkpoint directory into the store and returns the URI to register. Publishing the
+    /// same directory again changes nothing.
     pub async fn publish(&self, directory: &Path) -> Result<String, CheckpointStoreError> {
         let not_a_checkpoint =
             |why: String| CheckpointStoreError::NotACheckpoint { checkpoint: directory.display().to_string(), why };
@@ -97,12 +99,13 @@ impl CheckpointStore {
         Ok(uri)
     }
 
-    /// Copies the checkpoint registered as `uri` to a directory below `cache` and returns it; one that is there
-    /// already is not copied again. A half copy never stands under the returned name. The hashes are the caller's to
-    /// verify.
+    /// Copies the checkpoint registered as `uri` to a directory below `cache` and returns it; one
+    /// that is there already is not copied again. A half copy never stands under the returned name.
+    /// The hashes are the caller's to verify.
     ///
-    /// It is looked up in this store by the last part of `uri`, its hash: the store may be mounted elsewhere than where
-    /// it was published, and a row in a table cannot make anybody read from anywhere else.
+    /// It is looked up in this store by the last part of `uri`, its hash: the store may be mounted
+    /// elsewhere than where it was published, and a row in a table cannot make anybody read from
+    /// anywhere else.
     pub async fn fetch(&self, uri: &str, cache: &Path) -> Result<PathBuf, CheckpointStoreError> {
         let name = name_of(uri)?;
         let finished = cache.join(name);
@@ -125,15 +128,16 @@ impl CheckpointStore {
         Ok(finished)
     }
 
-    /// Removes what [`fetch`](Self::fetch) has left in `cache` of a checkpoint, so that it is fetched again.
+    /// Removes what [`fetch`](Self::fetch) has left in `cache` of a checkpoint, so that it is
+    /// fetched again.
     pub async fn forget(&self, uri: &str, cache: &Path) -> Result<(), CheckpointStoreError> {
         let fetched = cache.join(name_of(uri)?);
         let failed = |why| CheckpointStoreError::failed(format!("removing {} from the cache", fetched.display()), why);
         local::remove(&fetched, cache).await.map_err(failed)
     }
 
-    /// Deletes the checkpoint registered as `uri`, its manifest first, so that what is half deleted is not there. One that is
-    /// gone already is no error.
+    /// Deletes the checkpoint registered as `uri`, its manifest first, so that what is half deleted
+    /// is not there. One that is gone already is no error.
     pub async fn delete(&self, uri: &str) -> Result<(), CheckpointStoreError> {
         let name = name_of(uri)?;
         let failed = |why| CheckpointStoreError::from_store(uri, why);
@@ -177,7 +181,8 @@ impl CheckpointStore {
         Ok(path)
     }
 
-    /// On this machine's disks, sees to it that what was published survives a power cut; other stores do that themselves.
+    /// On this machine's disks, sees to it that what was published survives a power cut; other
+    /// stores do that themselves.
     async fn persist(&self, name: &str, files: &[String]) -> Result<(), CheckpointStoreError> {
         let Some(directory) = self.directory.as_ref().map(|store| store.join(name)) else {
             return Ok(());
@@ -207,7 +212,8 @@ fn name_of(uri: &str) -> Result<&str, CheckpointStoreError> {
     }
 }
 
-/// The files that a manifest lists; plain names only, so that none is written outside its directory.
+/// The files that a manifest lists; plain names only, so that none is written outside its
+/// directory.
 fn file_names(manifest: &[u8]) -> Result<Vec<String>, String> {
     #[derive(serde::Deserialize)]
     struct Manifest {

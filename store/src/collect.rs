@@ -11,8 +11,9 @@ use crate::{Store, StoreError};
 impl Store {
     /// The models whose files nobody will want: candidates of rounds and former champions.
     ///
-    /// Never the champion, nor the `keep` champions before it; nor what a consumer has reported, or was registered, within
-    /// `in_use_within`; nor what a running round compares with; nor what a person registered and nobody has promoted yet.
+    /// Never the champion, nor the `keep` champions before it; nor what a consumer has reported, or
+    /// was registered, within `in_use_within`; nor what a running round compares with; nor what a
+    /// person registered and nobody has promoted yet.
     pub async fn collectable(&self, keep: u32, in_use_within: Duration) -> Result<Vec<Model>, StoreError> {
         self.run(async |connection| {
             Ok(sqlx::query_as(
@@ -41,8 +42,8 @@ impl Store {
         .await
     }
 
-    /// Notes that a model's files are about to be deleted, so that it is never promoted again; false, and nothing noted, where
-    /// it has become the champion meanwhile.
+    /// Notes that a model's files are about to be deleted, so that it is never promoted again;
+    /// false, and nothing noted, where it has become the champion meanwhile.
     pub async fn mark_collected(&self, version: Version) -> Result<bool, StoreError> {
         self.run(async |connection| {
             let mut transaction = connection.begin().await?;

@@ -1,5 +1,6 @@
-//! The end of a round, in one transaction: its candidate registered, its verdict written, and if it was accepted, the champion
-//! changed. A trainer that dies at any moment leaves the old champion or the complete new one.
+//! The end of a round, in one transaction: its candidate registered, its verdict written, and if it
+//! was accepted, the champion changed. A trainer that dies at any moment leaves the old champion or
+//! the complete new one.
 
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
@@ -51,9 +52,11 @@ pub enum Concluded {
 impl Store {
     /// Ends a round with its verdict: everything is written, or nothing.
     ///
-    /// A round never changes the label set of what serves: that is left to a person, with [`Store::promote`].
+    /// A round never changes the label set of what serves: that is left to a person, with
+    /// [`Store::promote`].
     ///
-    /// May be called again with the same arguments after a transient error, an unknown outcome of the commit among them.
+    /// May be called again with the same arguments after a transient error, an unknown outcome of
+    /// the commit among them.
     ///
     /// # Errors
     /// [`StoreError::OtherLabels`] for an accepted candidate with other labels than the champion's.
@@ -92,8 +95,8 @@ impl Store {
     }
 }
 
-/// The verdict, if there is one, and the candidate of the round that this lease's epoch still owns; nobody else can take it
-/// over until the transaction ends.
+/// The verdict, if there is one, and the candidate of the round that this lease's epoch still owns;
+/// nobody else can take it over until the transaction ends.
 async fn held(
     connection: &mut PgConnection,
     lease: &RoundLease,

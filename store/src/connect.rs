@@ -24,7 +24,8 @@ const LIMITS: [(&str, &str); 6] = [
 /// How long to wait for a connection, to open one or to have one back.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
-/// How long to wait for an answer when the network may have swallowed it: longer than the server's own limits.
+/// How long to wait for an answer when the network may have swallowed it: longer than the server's
+/// own limits.
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// A handle on the database; cloning shares the connections.
@@ -38,8 +39,9 @@ pub struct Store {
 }
 
 impl Store {
-    /// Connects to `postgres://user:password@host:port/database` with up to `connections` connections at a time, and
-    /// makes sure of one of them. Connections that break later are replaced as they are needed.
+    /// Connects to `postgres://user:password@host:port/database` with up to `connections`
+    /// connections at a time, and makes sure of one of them. Connections that break later are
+    /// replaced as they are needed.
     ///
     /// # Errors
     /// Transient where the server does not answer; final where it refuses. None shows the password.
@@ -95,7 +97,8 @@ impl Store {
 
 /// A connection that goes back to the pool only with every answer read.
 ///
-/// After work that failed, or that was dropped half done, the next user could take the rest of an old answer for its own.
+/// After work that failed, or that was dropped half done, the next user could take the rest of an
+/// old answer for its own.
 struct Lent {
     connection: PoolConnection<Postgres>,
     settled: bool,

@@ -1,8 +1,9 @@
-//! Rows in the binary form of `copy`: with all indexes in place the server spends a fifth less time on them than on
-//! `unnest` (`examples/write_rate.rs`), and the client encodes them once, without arrays.
+//! Rows in the binary form of `copy`: with all indexes in place the server spends a fifth less time
+//! on them than on `unnest` (`examples/write_rate.rs`), and the client encodes them once, without
+//! arrays.
 //!
-//! The form: <https://www.postgresql.org/docs/current/sql-copy.html>, "Binary Format"; each value as the type's `recv`
-//! function reads it.
+//! The form: <https://www.postgresql.org/docs/current/sql-copy.html>, "Binary Format"; each value
+//! as the type's `recv` function reads it.
 
 use chrono::{DateTime, Utc};
 

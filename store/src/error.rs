@@ -116,10 +116,12 @@ fn from_server(code: &str, message: String) -> StoreError {
         // The table's own code.
         "LS001" => StoreError::BadLabel(message),
         "42P01" | "42703" => StoreError::Unmigrated { missing: vec![message] },
-        // A lock not had in time; a server that only reads, as one does before or after it was the primary.
+        // A lock not had in time; a server that only reads, as one does before or after it was the
+        // primary.
         "55P03" | "25006" | "25P03" => StoreError::Unavailable(message),
         _ => match code.get(..2) {
-            // Connection; serialisation and deadlock; resources; shutdown, cancellation and timeouts; the system below.
+            // Connection; serialisation and deadlock; resources; shutdown, cancellation and
+            // timeouts; the system below.
             Some("08" | "40" | "53" | "57" | "58") => StoreError::Unavailable(message),
             _ => StoreError::Failed(format!("{message} (SQLSTATE {code})")),
         },

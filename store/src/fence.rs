@@ -1,4 +1,5 @@
-//! The fence: a partition's position moves only from where its owner believes it to be, and only for the newest claim.
+//! The fence: a partition's position moves only from where its owner believes it to be, and only
+//! for the newest claim.
 
 use sqlx::PgConnection;
 
@@ -23,8 +24,9 @@ pub(crate) struct Counts {
 }
 
 impl Step {
-    /// Moves the position if this epoch still owns it and it stands where the step begins, and says which number the
-    /// stream's rows carry. Comes first in its transaction, and holds the row until that ends.
+    /// Moves the position if this epoch still owns it and it stands where the step begins, and says
+    /// which number the stream's rows carry. Comes first in its transaction, and holds the row
+    /// until that ends.
     pub async fn take(
         &self,
         connection: &mut PgConnection,
@@ -55,8 +57,8 @@ impl Step {
         Ok(moved)
     }
 
-    /// What it means that the step could not be taken: it was taken before, by a commit whose answer was lost; or this
-    /// epoch is fenced.
+    /// What it means that the step could not be taken: it was taken before, by a commit whose
+    /// answer was lost; or this epoch is fenced.
     pub async fn outcome(&self, connection: &mut PgConnection, stream: &Stream) -> Result<Outcome, StoreError> {
         let position: Option<(i64, i64)> = sqlx::query_as(
             "select owner_epoch, next_offset from position_rows

@@ -48,7 +48,8 @@ impl Store {
     /// Adds labels, all or none, in their order, and returns how many.
     ///
     /// # Errors
-    /// [`StoreError::UnknownLabel`], [`StoreError::NoSuchReview`], and [`StoreError::BadLabel`] for what else is refused.
+    /// [`StoreError::UnknownLabel`], [`StoreError::NoSuchReview`], and [`StoreError::BadLabel`] for
+    /// what else is refused.
     pub async fn add_labels(&self, labels: &[NewLabel]) -> Result<u64, StoreError> {
         self.run(async |connection| {
             let mut transaction = connection.begin().await?;
@@ -63,8 +64,8 @@ impl Store {
 
     /// The labels after an id, in the order of their ids, at most `limit`.
     ///
-    /// A label that is being added while this is read may come to stand before one that was read already: whoever wants all
-    /// of them reads from 0.
+    /// A label that is being added while this is read may come to stand before one that was read
+    /// already: whoever wants all of them reads from 0.
     pub async fn labels_after(&self, id: i64, limit: u32) -> Result<Vec<Label>, StoreError> {
         self.run(async |connection| {
             let labels = sqlx::query_as(

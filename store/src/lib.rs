@@ -1,8 +1,10 @@
 //! What Postgres holds: every SQL statement of labelstream, and the checkpoint store.
 //!
-//! One file a subject, in the order in which a deployment meets them: [`Store::connect`], the schema, the position of a
-//! partition ([`Store::claim`]), a batch written behind the fence ([`Store::write`]), the registry of models, the
-//! labels of people and the rounds that learn from them, dead letters, the status for people; beside them [`checkpoints`], the directories that the registry points to.
+//! One file a subject, in the order in which a deployment meets them: [`Store::connect`], the
+//! schema, the position of a partition ([`Store::claim`]), a batch written behind the fence
+//! ([`Store::write`]), the registry of models, the labels of people and the rounds that learn from
+//! them, dead letters, the status for people; beside them [`checkpoints`], the directories that the
+//! registry points to.
 
 mod columns;
 mod connect;

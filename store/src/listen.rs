@@ -1,4 +1,5 @@
-//! Word of a new champion, as it is promoted. Only a hint: what is said while a connection is broken is lost.
+//! Word of a new champion, as it is promoted. Only a hint: what is said while a connection is
+//! broken is lost.
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
@@ -26,7 +27,8 @@ impl Listener {
     /// Waits until the champion may have changed. Word that has piled up counts once.
     ///
     /// # Errors
-    /// When the connection breaks: what was said since is lost, so the caller reads the registry and listens anew.
+    /// When the connection breaks: what was said since is lost, so the caller reads the registry
+    /// and listens anew.
     pub async fn next(&mut self) -> Result<(), StoreError> {
         match self.listener.try_recv().await? {
             Some(_) => {

@@ -41,10 +41,11 @@ pub struct LoadReport {
 from_row!(LoadReport { consumer, pipeline, version, status, reason, updated_at });
 
 impl Store {
-    /// Notes how far a consumer is with a version. `reason` belongs to a refusal, and to that alone.
+    /// Notes how far a consumer is with a version. `reason` belongs to a refusal, and to that
+    /// alone.
     ///
-    /// A consumer loads one version at a time and serves one, and when it serves it loads no other: its former ones are
-    /// forgotten. So is everything that nobody has repeated for a week.
+    /// A consumer loads one version at a time and serves one, and when it serves it loads no other:
+    /// its former ones are forgotten. So is everything that nobody has repeated for a week.
     pub async fn report_load(
         &self,
         consumer: &str,

@@ -19,7 +19,8 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// What became of a version before anybody deployed it; which one serves is the deployments' to say.
+/// What became of a version before anybody deployed it; which one serves is the deployments' to
+/// say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelStatus {
@@ -76,8 +77,9 @@ pub struct NewModel {
 }
 
 impl Store {
-    /// Gives a checkpoint its number; labels may name its classes from now on. The same checkpoint at the same place keeps the
-    /// number and the status that it has, and is no longer collected, for its files were just published.
+    /// Gives a checkpoint its number; labels may name its classes from now on. The same checkpoint
+    /// at the same place keeps the number and the status that it has, and is no longer collected,
+    /// for its files were just published.
     pub async fn register_model(&self, model: &NewModel) -> Result<Version, StoreError> {
         self.run(async |connection| register(connection, model, ModelStatus::Registered).await).await
     }

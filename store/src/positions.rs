@@ -10,13 +10,16 @@ use crate::fence::{Counts, Step};
 use crate::stream::{Claim, Epoch, NextOffset, Outcome, Stream};
 use crate::{Store, StoreError};
 
-/// How long a claim waits for the former owner's transaction before it looks whether that owner is frozen.
+/// How long a claim waits for the former owner's transaction before it looks whether that owner is
+/// frozen.
 const COURTESY: Duration = Duration::from_secs(2);
 
 impl Store {
-    /// Takes a partition over from whoever held it and says where to read on; every older claim is fenced from now on.
+    /// Takes a partition over from whoever held it and says where to read on; every older claim is
+    /// fenced from now on.
     ///
-    /// `owner` is for people (host and process); `if_new` is the position of a partition that was never claimed.
+    /// `owner` is for people (host and process); `if_new` is the position of a partition that was
+    /// never claimed.
     pub async fn claim(
         &self,
         stream: &Stream,
@@ -38,8 +41,8 @@ impl Store {
         .await
     }
 
-    /// Records that the offsets from the claim's position up to `to` can never be read, and moves the position there.
-    /// May be called again after a transient error, like [`Store::write`].
+    /// Records that the offsets from the claim's position up to `to` can never be read, and moves
+    /// the position there. May be called again after a transient error, like [`Store::write`].
     pub async fn record_gap(
         &self,
         stream: &Stream,
@@ -70,8 +73,9 @@ impl Store {
         .await
     }
 
-    /// Remembers Kafka's id of the topic with the position, if none is remembered yet, and returns the one that is: another
-    /// one means that the topic was deleted and made again, and the position says nothing about it. `None` is a lost claim.
+    /// Remembers Kafka's id of the topic with the position, if none is remembered yet, and returns
+    /// the one that is: another one means that the topic was deleted and made again, and the
+    /// position says nothing about it. `None` is a lost claim.
     pub async fn remember_topic(
         &self,
         stream: &Stream,
@@ -124,10 +128,11 @@ impl Store {
         .await
     }
 
-    /// Ends the transaction that `process` waits for, if its client has fallen silent in the middle of it.
+    /// Ends the transaction that `process` waits for, if its client has fallen silent in the middle
+    /// of it.
     ///
-    /// No timeout of the server does this for a client that was frozen while it sent a `copy`: there
-    /// the server reads with cancellation held back, for as long as the connection lasts.
+    /// No timeout of the server does this for a client that was frozen while it sent a `copy`:
+    /// there the server reads with cancellation held back, for as long as the connection lasts.
     async fn end_frozen_owner(&self, process: i32) -> Result<(), StoreError> {
         // Not from the pool, whose other connections may all be waiting for the same owner.
         let mut connection = self.open_unlimited().await?;
@@ -183,8 +188,8 @@ async fn claim_of_known(
     Ok(claimed.map(|(epoch, next_offset)| Claim { partition, epoch, next_offset }))
 }
 
-/// Gives a stream its number, if nobody else does at the same time. A statement of its own, for the one that claims does not
-/// see what another transaction has added meanwhile.
+/// Gives a stream its number, if nobody else does at the same time. A statement of its own, for the
+/// one that claims does not see what another transaction has added meanwhile.
 async fn number(connection: &mut PgConnection, stream: &Stream) -> Result<(), StoreError> {
     sqlx::query("insert into streams (pipeline, cluster_id, topic) values ($1, $2, $3) on conflict do nothing")
         .bind(&stream.pipeline)

@@ -32,7 +32,8 @@ pub struct Predicted {
 from_row!(Predicted { kafka_offset, record_time, review_id, text, label, score, version, classified_at });
 
 impl Store {
-    /// The predictions of a partition from an offset on, in the order of the records, at most `limit`.
+    /// The predictions of a partition from an offset on, in the order of the records, at most
+    /// `limit`.
     pub async fn predictions(
         &self,
         stream: &Stream,
@@ -60,11 +61,11 @@ impl Store {
         .await
     }
 
-    /// The reviews most worth labeling: of each review that no label names, by its id or by its text, the newest prediction,
-    /// least certain first.
+    /// The reviews most worth labeling: of each review that no label names, by its id or by its
+    /// text, the newest prediction, least certain first.
     ///
-    /// Those with a score below 0.75 are read from an index. Only where there are not enough of them, the rest is chosen from
-    /// the records of the highest offsets.
+    /// Those with a score below 0.75 are read from an index. Only where there are not enough of
+    /// them, the rest is chosen from the records of the highest offsets.
     pub async fn least_certain(&self, limit: u32) -> Result<Vec<Predicted>, StoreError> {
         self.run(async |connection| {
             let mut reviews = uncertain(connection, i64::from(limit)).await?;
@@ -88,7 +89,8 @@ impl Store {
         .await
     }
 
-    /// How many records are behind the positions of a pipeline, by the counts kept beside them; none before its first claim.
+    /// How many records are behind the positions of a pipeline, by the counts kept beside them;
+    /// none before its first claim.
     pub async fn progress(&self, pipeline: &str) -> Result<Option<i64>, StoreError> {
         self.run(async |connection| {
             Ok(sqlx::query_scalar(

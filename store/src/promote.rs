@@ -35,10 +35,12 @@ impl Store {
         .await
     }
 
-    /// Makes `version` the champion if `expected` still is (`None`: if there is none yet), and notifies the consumers.
+    /// Makes `version` the champion if `expected` still is (`None`: if there is none yet), and
+    /// notifies the consumers.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where somebody else was quicker, [`StoreError::NoSuchModel`], [`StoreError::Collected`].
+    /// [`StoreError::Conflict`] where somebody else was quicker, [`StoreError::NoSuchModel`],
+    /// [`StoreError::Collected`].
     pub async fn promote(&self, version: Version, why: &str, expected: Option<Version>) -> Result<(), StoreError> {
         self.run(async |connection| {
             let mut transaction = connection.begin().await?;
@@ -53,8 +55,8 @@ impl Store {
         .await
     }
 
-    /// Makes the newest earlier champion that differs from the present one, and whose files are still there, champion again,
-    /// and returns it.
+    /// Makes the newest earlier champion that differs from the present one, and whose files are
+    /// still there, champion again, and returns it.
     ///
     /// # Errors
     /// [`StoreError::NothingToRollBackTo`].

@@ -4,7 +4,7 @@ use crate::models::Version;
 use crate::{Store, StoreError};
 
 /// Which prediction: the primary key of `prediction_rows`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PredictionKey {
     /// The record's offset.
     pub kafka_offset: i64,
@@ -32,9 +32,11 @@ pub struct Rescored {
 }
 
 impl Store {
-    /// Predictions by versions older than `older_than`, with their texts, after a key, in the order of the keys.
+    /// Predictions by versions older than `older_than`, with their texts, after a key, in the order
+    /// of the keys.
     ///
-    /// The keys are ordered by offset first, as the primary key is, so that each page is read from where the last one ended.
+    /// The keys are ordered by offset first, as the primary key is, so that each page is read from
+    /// where the last one ended.
     pub async fn predictions_to_rescore(
         &self,
         older_than: Version,
@@ -63,7 +65,8 @@ impl Store {
         .await
     }
 
-    /// How many predictions there are by versions older than `older_than`; counting stops at ten million.
+    /// How many predictions there are by versions older than `older_than`; counting stops at ten
+    /// million.
     pub async fn count_to_rescore(&self, older_than: Version) -> Result<u64, StoreError> {
         self.run(async |connection| {
             let count: i64 = sqlx::query_scalar(
@@ -77,12 +80,12 @@ impl Store {
         .await
     }
 
-    /// Writes what a newer version says, where the row's version is still older, and returns how many rows that were. When
-    /// each row was first classified stays as it is.
+    /// Writes what a newer version says, where the row's version is still older, and returns how
+    /// many rows that were. When each row was first classified stays as it is.
     pub async fn rescore(&self, rescored: &[Rescored]) -> Result<u64, StoreError> {
         let column = |of: fn(&Rescored) -> &str| rescored.iter().map(of).collect::<Vec<_>>();
-        // Arrays of arrays must be rectangular, and two versions may differ in their number of classes: so each row of scores
-        // travels as text.
+        // Arrays of arrays must be rectangular, and two versions may differ in their number of
+        // classes: so each row of scores travels as text.
         let scores: Vec<String> = rescored.iter().map(|row| array(&row.scores)).collect();
         self.run(async |connection| {
             let updated = sqlx::query(

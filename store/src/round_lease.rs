@@ -1,5 +1,6 @@
-//! The right to work on a round: one owner at a time, for as long as the lease is extended; after that somebody else may take
-//! the round over, and whatever the former owner still writes is fenced by its epoch.
+//! The right to work on a round: one owner at a time, for as long as the lease is extended; after
+//! that somebody else may take the round over, and whatever the former owner still writes is fenced
+//! by its epoch.
 
 use std::time::Duration;
 
@@ -45,7 +46,8 @@ pub enum Begun {
 }
 
 impl Store {
-    /// Begins a round, or takes over one that was left lying. Any number may try at once: one gets it.
+    /// Begins a round, or takes over one that was left lying. Any number may try at once: one gets
+    /// it.
     ///
     /// A new round with [`Trigger::Command`] answers the oldest open request.
     pub async fn begin_round(&self, new: &NewRound) -> Result<Begun, StoreError> {
@@ -157,7 +159,8 @@ async fn start(connection: &mut PgConnection, new: &NewRound) -> Result<RoundLea
     Ok(RoundLease { round, epoch })
 }
 
-/// The unfinished round, if its lease has run out: with a new owner, before whom all others are fenced.
+/// The unfinished round, if its lease has run out: with a new owner, before whom all others are
+/// fenced.
 async fn take_over(connection: &mut PgConnection, new: &NewRound) -> Result<Option<RoundLease>, StoreError> {
     let taken = sqlx::query_as(
         "update rounds

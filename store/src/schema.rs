@@ -18,7 +18,8 @@ const MIGRATIONS: [(i64, &str, &str); 2] = [
 pub enum Schema {
     /// They belong together.
     Current,
-    /// A newer release has migrated the database; its migrations are made to be tolerated by this one.
+    /// A newer release has migrated the database; its migrations are made to be tolerated by this
+    /// one.
     Newer {
         /// How many migrations this program does not know.
         by: usize,
@@ -40,7 +41,8 @@ impl Store {
     /// Whether this program can work with the database as it is.
     ///
     /// # Errors
-    /// [`StoreError::Unmigrated`] says what is missing; [`StoreError::Refused`] where the database is not in UTF-8.
+    /// [`StoreError::Unmigrated`] says what is missing; [`StoreError::Refused`] where the database
+    /// is not in UTF-8.
     pub async fn check_schema(&self) -> Result<Schema, StoreError> {
         let encoding = self.encoding().await?;
         if encoding != "UTF8" {

@@ -4,8 +4,8 @@ use crate::columns::{bigint, from_row};
 
 /// What is read: one pipeline's reading of one topic of one Kafka cluster.
 ///
-/// The cluster's own id is part of the name, so that one topic name on two clusters, or a cluster that was made again,
-/// is never taken for the same stream.
+/// The cluster's own id is part of the name, so that one topic name on two clusters, or a cluster
+/// that was made again, is never taken for the same stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub struct Stream {
     /// The name under which this classification runs (the consumer's group).
@@ -25,7 +25,8 @@ pub struct Epoch(pub i64);
 
 bigint!(Epoch);
 
-/// The offset of the first record whose effect is not yet in Postgres: not the offset of a record that is.
+/// The offset of the first record whose effect is not yet in Postgres: not the offset of a record
+/// that is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(transparent)]
 pub struct NextOffset(pub i64);
@@ -49,6 +50,7 @@ pub struct Claim {
 pub enum Outcome {
     /// The effect and the position are committed.
     Written,
-    /// The partition has another owner, or its position was moved: nothing was written, and this claim is worth nothing.
+    /// The partition has another owner, or its position was moved: nothing was written, and this
+    /// claim is worth nothing.
     Fenced,
 }

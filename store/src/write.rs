@@ -24,7 +24,8 @@ pub struct Write {
     pub epoch: Epoch,
     /// The position that the write starts at: must be the one in Postgres.
     pub from: NextOffset,
-    /// The position that it leaves; beyond every offset in the rows. Offsets have holes, so this is more than a count.
+    /// The position that it leaves; beyond every offset in the rows. Offsets have holes, so this is
+    /// more than a count.
     pub to: NextOffset,
     /// What the model said.
     pub predictions: Vec<PredictionRow>,
@@ -83,11 +84,13 @@ pub struct DeadLetterRow {
 impl Store {
     /// Writes a batch and moves the position, both or neither.
     ///
-    /// May be called again with the same `write` after any transient error, an unknown outcome of the commit among
-    /// them: what was committed is recognised by its position, and is not written twice.
+    /// May be called again with the same `write` after any transient error, an unknown outcome of
+    /// the commit among them: what was committed is recognised by its position, and is not written
+    /// twice.
     ///
     /// # Errors
-    /// [`StoreError::BadRow`] names the offset of a row that Postgres cannot hold; nothing was written.
+    /// [`StoreError::BadRow`] names the offset of a row that Postgres cannot hold; nothing was
+    /// written.
     pub async fn write(&self, stream: &Stream, write: &Write) -> Result<Outcome, StoreError> {
         write.check();
         let step = Step { partition: write.partition, epoch: write.epoch, from: write.from, to: write.to };
@@ -133,12 +136,11 @@ impl Write {
 }
 
 async fn copy_predictions(transaction: &mut PgConnection, stream_id: i32, write: &Write) -> Result<(), StoreError> {
-    let statement =
-        "copy prediction_rows (stream_id, partition, kafka_offset, record_time, review_id, text, created_at,
-        attributes, label, score, scores, version, precision) from stdin (format binary)";
+    let statement = "copy prediction_rows (stream_id, partition, kafka_offset, record_time, review_id, text,
+        created_at, attributes, label, score, scores, version, precision) from stdin (format binary)";
     copy_rows(transaction, statement, &write.predictions, |to, row| {
         to.row(13);
-        put_record(to, (stream_id, write.partition), row.kafka_offset, row.record_time);
+        put_record(to, stream_id, write.partition, row.kafka_offset, row.record_time);
         to.text(&row.review_id);
         to.text(&row.text);
         to.timestamptz(row.created_at);
@@ -154,12 +156,11 @@ async fn copy_predictions(transaction: &mut PgConnection, stream_id: i32, write:
 }
 
 async fn copy_dead_letters(transaction: &mut PgConnection, stream_id: i32, write: &Write) -> Result<(), StoreError> {
-    let statement =
-        "copy dead_letter_rows (stream_id, partition, kafka_offset, record_time, reason, detail, key, payload,
-        header_names, header_values) from stdin (format binary)";
+    let statement = "copy dead_letter_rows (stream_id, partition, kafka_offset, record_time, reason, detail, key,
+        payload, header_names, header_values) from stdin (format binary)";
     copy_rows(transaction, statement, &write.dead_letters, |to, row| {
         to.row(10);
-        put_record(to, (stream_id, write.partition), row.kafka_offset, row.record_time);
+        put_record(to, stream_id, write.partition, row.kafka_offset, row.record_time);
         to.text(row.reason);
         to.text(&row.detail);
         to.bytea(row.key.as_deref());
@@ -174,11 +175,11 @@ async fn copy_dead_letters(transaction: &mut PgConnection, stream_id: i32, write
 /// The columns that both tables begin with.
 fn put_record(
     to: &mut CopyRows,
-    stream_and_partition: (i32, i32),
+    stream_id: i32,
+    partition: i32,
     kafka_offset: i64,
     record_time: Option<DateTime<Utc>>,
 ) {
-    let (stream_id, partition) = stream_and_partition;
     to.integer(stream_id);
     to.integer(partition);
     to.bigint(kafka_offset);
@@ -207,7 +208,8 @@ async fn copy_rows<Row>(
     Ok(())
 }
 
-/// Names the record that the server could not take: it says the line, which counts the rows from one.
+/// Names the record that the server could not take: it says the line, which counts the rows from
+/// one.
 fn with_offset(error: sqlx::Error, table: &'static str, mut offsets: impl Iterator<Item = i64>) -> StoreError {
     let sqlx::Error::Database(database_error) = &error else {
         return error.into();
@@ -220,8 +222,8 @@ fn with_offset(error: sqlx::Error, table: &'static str, mut offsets: impl Iterat
     }
 }
 
-/// Class 22 is a value that cannot be, class 54 one past a limit of the server. A form that the server cannot read is
-/// the fault of the encoder, and no row is to suffer for it.
+/// Class 22 is a value that cannot be, class 54 one past a limit of the server. A form that the
+/// server cannot read is the fault of the encoder, and no row is to suffer for it.
 fn is_the_rows_fault(code: &str) -> bool {
     const INVALID_BINARY_REPRESENTATION: &str = "22P03";
     const BAD_COPY_FILE_FORMAT: &str = "22P04";
@@ -229,7 +231,8 @@ fn is_the_rows_fault(code: &str) -> bool {
     (code.starts_with("22") || code.starts_with("54")) && !encoding
 }
 
-/// The number in `COPY prediction_rows, line 3, column text`, whatever the language of the server's messages.
+/// The number in `COPY prediction_rows, line 3, column text`, whatever the language of the server's
+/// messages.
 fn line(context: &str, table: &str) -> Option<usize> {
     let (_, after) = context.split_once(&format!("COPY {table}"))?;
     let digits = after.trim_start_matches(|character: char| !character.is_ascii_digit());

@@ -37,8 +37,8 @@ pub async fn remove_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a directory with what is in it, if it is there. It is gone under its name at once: nobody takes half of it for the
-/// whole.
+/// Removes a directory with what is in it, if it is there. It is gone under its name at once:
+/// nobody takes half of it for the whole.
 pub async fn remove(directory: &Path, beside: &Path) -> io::Result<()> {
     if !directory.exists() {
         return Ok(());

@@ -39,7 +39,8 @@ async fn an_owner_frozen_in_the_middle_of_its_write_does_not_keep_the_partition(
     assert_eq!(offsets(&mut look, "predictions").await, [0, 1, 2, 3]);
 }
 
-/// It is not silent: the server is at work for it. So the claim waits, and finds the position that it leaves.
+/// It is not silent: the server is at work for it. So the claim waits, and finds the position that
+/// it leaves.
 #[tokio::test]
 async fn an_owner_that_is_only_slow_finishes_its_write_first() {
     let (store, _, url) = migrated_at().await;

@@ -9,7 +9,8 @@ use crate::{claim, migrated, predictions, reviews};
 async fn labeled_reviews_shows_the_newest_prediction_and_the_newest_label() {
     let (store, mut look) = migrated().await;
     let mut claim = claim(&store, "a").await;
-    // The same review three times, twice in one transaction: then the later offset is the newer one.
+    // The same review three times, twice in one transaction: then the later offset is the newer
+    // one.
     for (to, labels) in [(2, ["差评", "差评"]), (4, ["差评", "好评"])] {
         let mut write = predictions(&claim, to);
         for (row, label) in write.predictions.iter_mut().zip(labels) {

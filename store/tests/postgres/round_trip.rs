@@ -1,4 +1,5 @@
-//! Whatever a record can hold stands in the tables as it was: the encoder of `copy`, read back by the server.
+//! Whatever a record can hold stands in the tables as it was: the encoder of `copy`, read back by
+//! the server.
 
 use std::sync::Arc;
 

@@ -16,7 +16,8 @@ impl Source {
         Self::parse(&fs::read_to_string(file).unwrap())
     }
 
-    /// Knows comments of a line, plain literals and character literals: raw literals are not used for statements.
+    /// Knows comments of a line, plain literals and character literals: raw literals are not used
+    /// for statements.
     fn parse(source: &str) -> Self {
         let mut parsed = Self { code: String::new(), literals: Vec::new() };
         let mut rest = source;

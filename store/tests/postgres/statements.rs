@@ -1,5 +1,5 @@
-//! Every SQL statement is one that the migrated schema understands: each is found in the sources and
-//! prepared, so that none can be forgotten.
+//! Every SQL statement is one that the migrated schema understands: each is found in the sources
+//! and prepared, so that none can be forgotten.
 
 use std::fs;
 use std::path::{Path, PathBuf};
