@@ -6,8 +6,9 @@
 # usage: bench/engine.sh TEXTS.csv ENCODER WORK          TEXTS.csv has the columns `label`, `review`
 #
 # ENCODER is a pretrained BERT directory of 4 x 512 with a Chinese vocabulary, such as bge-small-zh.
-# The first call fills WORK with the three checkpoints and what the peers make of them (10 minutes
-# more); `PREPARE=1` does only that. WORK/NAME.json are the results; a table is printed at the end.
+# The first call fills WORK with the three checkpoints and what the peers make of them (5 to 10
+# minutes more); `PREPARE=1` does only that. WORK/NAME.json are the results; a table is printed at
+# the end.
 #
 # PYTHON: an interpreter with torch transformers onnx onnxruntime openvino nncf (pip install).
 # PROGRAM: labelstream, by default target/debug/labelstream, built first. MODELS: which.
@@ -24,13 +25,15 @@ checkpoint() { # name
     [ -e "$work/$1" ] && return
     echo "making a checkpoint of $1 ..." >&2
     case $1 in
-    4x256)
-        python3 bench/split.py "$texts" "$work/data" >&2
-        "$program" train --data "$work/data" --base new-bert --epochs 2 --out "$work/$1" --save-limit 0 --json >&2
-        ;;
-    4x512) "$python" $peers/checkpoint.py head "$encoder" "$work/$1" "$texts" >&2 ;;
-    12x768) "$python" $peers/checkpoint.py base "$encoder" "$work/$1" "$texts" >&2 ;;
+    4x256) train "$1" --base new-bert --epochs 2 ;;
+    4x512) train "$1" --base "$encoder" --epochs 1 ;;
+    12x768) "$python" $peers/checkpoint.py "$encoder" "$work/$1" "$texts" >&2 ;;
     esac
+}
+
+train() { # name, flags
+    python3 bench/split.py "$texts" "$work/data" >&2
+    "$program" train --data "$work/data" --out "$work/$1" --max-length 64 --save-limit 0 "${@:2}" >&2
 }
 
 measure() { # name, flags

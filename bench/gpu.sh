@@ -49,7 +49,7 @@ measure() {
     peer lines "$texts" --count 5000 >"$work/lines"
     peer distinct "$texts" >"$work/distinct.csv"
     peer cut "$texts" >"$work/cut.csv"
-    "$python" "$here/peers/checkpoint.py" base "$checkpoint" "$work/base" >&2
+    "$python" "$here/peers/checkpoint.py" "$checkpoint" "$work/base" >&2
     for device in cpu cuda; do
         labelstream classify --checkpoint "$checkpoint" --device $device --scores "$work/lines" >"$work/$device"
     done

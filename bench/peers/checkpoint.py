@@ -1,44 +1,31 @@
 #!/usr/bin/env python3
-"""Makes checkpoints to measure with, where what they say does not matter.
+"""A BERT-base (12 x 768) of random weights with the tokenizer of another checkpoint, to measure with.
 
-usage: checkpoint.py base CHECKPOINT DIR [TEXTS.csv]    a BERT-base (12 x 768) of random weights with the tokenizer of CHECKPOINT
-       checkpoint.py head ENCODER DIR [TEXTS.csv]       an encoder without a head, such as bge-small-zh, with a random one
+usage: checkpoint.py CHECKPOINT DIR [TEXTS.csv]
 
 With TEXTS.csv the head is scaled and shifted so that half of the texts get each of the two labels
 and few are near the border: labels of two programs can then be compared. Needs: pip install torch
 transformers
 """
-
 import argparse
 
 import texts
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("kind", choices=["base", "head"])
-    parser.add_argument("source", help="where the tokenizer is from, and with `head` the encoder")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint")
     parser.add_argument("directory")
     parser.add_argument("texts", nargs="?")
     arguments = parser.parse_args()
 
     import torch
-    from transformers import (
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-        BertConfig,
-        BertForSequenceClassification,
-    )
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
     torch.manual_seed(1)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.checkpoint)
     classes = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
-    tokenizer = AutoTokenizer.from_pretrained(arguments.source)
-    if arguments.kind == "base":
-        model = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), **classes))
-    else:
-        model = AutoModelForSequenceClassification.from_pretrained(arguments.source, **classes)
+    model = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), **classes))
     if arguments.texts:
         balance(model.eval(), tokenizer, texts.read(arguments.texts, 256))
     model.save_pretrained(arguments.directory)
@@ -53,10 +40,11 @@ def balance(model, tokenizer, some):
     with torch.no_grad():
         batch = tokenizer(some, truncation=True, max_length=64, padding=True, return_tensors="pt")
         logits = model(**batch).logits
-        scale = 4 / (logits[:, 1] - logits[:, 0]).std()
+        margins = logits[:, 1] - logits[:, 0]
+        scale = 4 / margins.std()
         model.classifier.weight.mul_(scale)
         model.classifier.bias.mul_(scale)
-        model.classifier.bias[1] -= scale * (logits[:, 1] - logits[:, 0]).median()
+        model.classifier.bias[1] -= scale * margins.median()
 
 
 if __name__ == "__main__":

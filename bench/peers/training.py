@@ -6,7 +6,7 @@ usage: training.py PROGRAM DATA BASE [--steps 20] [--rounds 3] [--batch-size 32]
 
 PROGRAM is labelstream, DATA a directory with train_data.csv (label, text), BASE a checkpoint
 directory that both fine-tune: the one of a small BERT, or a 12 x 768 of random weights
-(`checkpoint.py base`). Batches are of texts of similar length from windows of 50 batches, padded to
+(`checkpoint.py`). Batches are of texts of similar length from windows of 50 batches, padded to
 their longest in PyTorch; AdamW with the decay on matrices alone, clipping at 1. Prints one JSON
 object; ratios above 1 mean that labelstream is faster, by the clock and by processor time (medians
 of the rounds; on a machine that is busy with other things the latter is the one to trust). Both

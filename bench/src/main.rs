@@ -22,7 +22,7 @@ struct Program {
 #[derive(clap::Subcommand)]
 enum Command {
     /// How long a record takes while the champion changes, beside how long it takes otherwise: one JSON object.
-    Swap(swap::Arguments),
+    Swap(Box<swap::Arguments>),
     /// How fast rows get into `predictions`, as they are written and by `unnest`: a table.
     WriteRate(write_rate::Arguments),
     /// How right `train --base new` is with few labels and with many: a Markdown table.
@@ -38,7 +38,7 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let done = match Program::parse().command {
-        Command::Swap(arguments) => swap::run(arguments).await,
+        Command::Swap(arguments) => swap::run(*arguments).await,
         Command::WriteRate(arguments) => write_rate::run(arguments).await,
         Command::Budgets(arguments) => budgets::run(&arguments),
         Command::Gate(arguments) => gate::run(&arguments),
