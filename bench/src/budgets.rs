@@ -11,9 +11,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
-use trainer::dataset::{Classes, read_csv};
 use trainer::linear::{LinearSettings, fit_linear};
-use trainer::{Columns, Dataset, Example};
+use trainer::{Columns, Dataset, Example, LabelMap};
 
 const FOLDS: u32 = 5;
 
@@ -72,8 +71,8 @@ impl Text {
 
 /// The texts in the order of the rest of their hash; of a repeated text the first row counts.
 fn read(file: &Path) -> Result<(Vec<String>, Vec<Text>)> {
-    let rows = read_csv(file, &Columns::default())?;
-    let classes = Classes::learn(&rows, None)?;
+    let rows = trainer::labeled_rows::read(file, &Columns::default())?;
+    let classes = LabelMap::learn(&rows, None)?;
     let mut seen = HashSet::new();
     let mut texts = Vec::new();
     for example in classes.examples(&rows)? {

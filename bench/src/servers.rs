@@ -1,6 +1,6 @@
 //! What a stream is measured between: a broker and a database, private ones unless told.
 
-use publisher::kafka::{KafkaArguments, KafkaSettings};
+use service::{KafkaArguments, KafkaSettings, Secret};
 use stack::{Kafka, Postgres};
 
 /// Where the servers are.
@@ -15,7 +15,7 @@ pub struct ServerArguments {
 
     /// A Postgres database of your own; without it, a private server is started.
     #[arg(long, env = "LABELSTREAM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: Option<String>,
+    database_url: Option<Secret>,
 }
 
 /// Servers; the private ones end with it.
@@ -41,7 +41,7 @@ impl Servers {
             }
         };
         let (postgres, database_url) = match arguments.database_url {
-            Some(url) => (None, url),
+            Some(url) => (None, url.expose().to_owned()),
             None => {
                 eprintln!("starting a private Postgres ...");
                 let postgres = Postgres::start()?;

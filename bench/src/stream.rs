@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use classifier::DeviceChoice;
-use publisher::kafka::Cluster;
 use serde_json::{Value, json};
+use service::DatabaseArguments;
+use service::broker::Cluster;
 use store::Store;
 
 use self::beside::Trainer;
@@ -82,7 +83,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Value> {
     let texts = texts::spread(&file, Some(arguments.count))?;
     let servers = arguments.servers.clone();
     let servers = tokio::task::spawn_blocking(|| servers::Servers::start(servers)).await??;
-    let store = Store::connect(&servers.database_url, 2).await?;
+    let store = DatabaseArguments::new(&*servers.database_url).open().await?;
     store.migrate().await?;
     let topic = format!("bench-{}", chrono::Utc::now().timestamp_millis());
     let cluster = Cluster::connect(&servers.kafka, Duration::from_secs(30)).await?;
@@ -105,8 +106,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Value> {
     let (before, after) = texts.split_at(texts.len() / 2);
     let mut engine = Alone::default();
     if let Some(checkpoint) = &arguments.checkpoint {
-        let model = publisher::register(&store, &setup.checkpoints, checkpoint).await?;
-        publisher::promote_over_the_champion(&store, model.version, "bench").await?;
+        let model = service::register(&store, &setup.checkpoints, checkpoint).await?;
+        service::promote_over_the_champion(&store, model.version, "bench").await?;
         engine.add(checkpoint, arguments.device, before)?;
     }
 

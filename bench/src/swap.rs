@@ -11,8 +11,9 @@ use bench::texts::record;
 use bench::{servers, texts};
 use chrono::{DateTime, TimeDelta, Utc};
 use classifier::DeviceChoice;
-use publisher::kafka::{Cluster, Publisher};
 use serde_json::json;
+use service::DatabaseArguments;
+use service::broker::{Cluster, Publisher};
 use store::{LoadStatus, NextOffset, Store, Version};
 
 /// Flags of `bench swap`.
@@ -73,7 +74,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let texts = texts::read(&arguments.reviews)?;
     let servers = arguments.servers.clone();
     let servers = tokio::task::spawn_blocking(|| servers::Servers::start(servers)).await??;
-    let store = Store::connect(&servers.database_url, 2).await?;
+    let store = DatabaseArguments::new(&*servers.database_url).open().await?;
     store.migrate().await?;
     let topic = format!("bench-{}", Utc::now().timestamp_millis());
     let cluster = Cluster::connect(&servers.kafka, Duration::from_secs(30)).await?;
@@ -92,7 +93,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let mut versions = Vec::new();
     for checkpoint in [&arguments.checkpoint, &arguments.other] {
-        versions.push(publisher::register(&store, &setup.checkpoints, checkpoint).await?.version);
+        versions.push(service::register(&store, &setup.checkpoints, checkpoint).await?.version);
     }
     ensure!(versions[0] != versions[1], "--checkpoint and --other are the same");
     let mut run = Run::start(&setup, &store, &topic)?;
@@ -165,7 +166,7 @@ async fn change_again_and_again(
 /// Promotes a version and waits until the consumer says that it serves.
 async fn change(store: &Store, version: Version) -> anyhow::Result<Change> {
     let from = Utc::now();
-    publisher::promote_over_the_champion(store, version, "bench").await?;
+    service::promote_over_the_champion(store, version, "bench").await?;
     loop {
         for report in store.load_reports().await?.into_iter().filter(|report| report.version == version) {
             match report.status {

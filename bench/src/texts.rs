@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use publisher::kafka::Record;
 use serde_json::json;
+use service::broker::Record;
 
 /// The texts of a CSV: its column `text` or `review`.
 pub fn read(path: &Path) -> anyhow::Result<Vec<String>> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use classifier::{DeviceChoice, Instructions};
 use serde_json::{Value, json};
-use trainer::{Base, Columns, Dataset, Head, ProductPrecision, Progress, Settings};
+use trainer::{Base, Dataset, Head, Hyperparameters, ProductPrecision, Progress, RunOptions, Settings};
 
 use crate::measure::{memory, percentile, processor_seconds};
 
@@ -87,18 +87,23 @@ pub fn run(arguments: Arguments) -> Result<Value> {
 
 /// As long a run as the steps need, without evaluations.
 fn settings(arguments: &Arguments, texts: usize) -> Settings {
-    let usual = Settings::for_base(&arguments.base);
+    let Settings { hyperparameters, options } = Settings::for_base(&arguments.base);
     let steps = WARM_UP + arguments.steps as usize;
     Settings {
-        epochs: 1 + (steps + 1) * arguments.batch_size / texts.max(1),
-        batch_size: arguments.batch_size,
-        max_length: arguments.max_length,
-        threads: arguments.threads.unwrap_or(usual.threads),
-        eval_steps: Some(steps + 1),
-        save_limit: 0,
-        device: arguments.device,
-        precision: arguments.precision,
-        ..usual
+        hyperparameters: Hyperparameters {
+            epochs: 1 + (steps + 1) * arguments.batch_size / texts.max(1),
+            batch_size: arguments.batch_size,
+            max_length: arguments.max_length,
+            eval_steps: Some(steps + 1),
+            precision: arguments.precision,
+            ..hyperparameters
+        },
+        options: RunOptions {
+            threads: arguments.threads.unwrap_or(options.threads),
+            save_limit: 0,
+            device: arguments.device,
+            ..options
+        },
     }
 }
 
@@ -157,8 +162,11 @@ impl Steps {
         self.seconds.sort_by(f64::total_cmp);
         let milliseconds = |share| percentile(&self.seconds, share) * 1e3;
         let device = arguments.device.open()?;
-        let precision =
-            if settings.precision.is_bf16(&device) { ProductPrecision::Bf16 } else { ProductPrecision::F32 };
+        let precision = if settings.hyperparameters.precision.is_bf16(&device) {
+            ProductPrecision::Bf16
+        } else {
+            ProductPrecision::F32
+        };
         let head = self.head.as_ref();
         Ok(json!({
             "steps": self.seconds.len(), "texts": self.texts, "tokens": self.tokens, "seconds": seconds,
@@ -169,7 +177,7 @@ impl Steps {
             "tokens_per_processor_second": processor.map(|processor| self.tokens as f64 / processor),
             "step_milliseconds": {"p50": milliseconds(0.5), "p95": milliseconds(0.95), "p99": milliseconds(0.99)},
             "mean_loss": self.losses / self.seconds.len() as f64,
-            "batch_size": settings.batch_size, "threads": settings.threads,
+            "batch_size": settings.hyperparameters.batch_size, "threads": settings.options.threads,
             "precision": precision.to_string(), "device": arguments.device.to_string(),
             "instructions": Instructions::in_use().to_string(),
             "peak_memory_mib": memory().map(|(_, peak)| peak),

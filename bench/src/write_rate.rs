@@ -123,9 +123,9 @@ async fn with_unnest(url: &str, partition: i32, batch: i64, count: i64) -> Resul
         let rows = rows(partition, from..from + batch);
         let mut transaction = connection.begin().await?;
         sqlx::query(
-            "update positions set next_offset = $1, updated_at = now(), predictions = predictions + $2
-            where pipeline = $3 and cluster_id = $4 and topic = $5 and partition = $6 and owner_epoch = $7
-                and next_offset = $8",
+            "update position_rows set next_offset = $1, updated_at = now(), predictions = predictions + $2
+            where stream_id = (select id from streams where pipeline = $3 and cluster_id = $4 and topic = $5)
+                and partition = $6 and owner_epoch = $7 and next_offset = $8",
         )
         .bind(from + batch)
         .bind(batch)
@@ -138,14 +138,15 @@ async fn with_unnest(url: &str, partition: i32, batch: i64, count: i64) -> Resul
         .execute(&mut *transaction)
         .await?;
         sqlx::query(
-            "insert into predictions (pipeline, cluster_id, topic, partition, kafka_offset, record_time, review_id,
-                text, created_at, attributes, label, score, scores, version)
-            select $1, $2, $3, $4, kafka_offset, record_time, review_id,
-                text, created_at, attributes::jsonb, label, score, array[first, second], version
-            from unnest($5::bigint[], $6::timestamptz[], $7::text[], $8::text[], $9::timestamptz[], $10::text[],
+            "insert into prediction_rows (stream_id, partition, kafka_offset, record_time, review_id,
+                text, created_at, attributes, label, score, scores, version, precision)
+            select id, $4, kafka_offset, record_time, review_id,
+                text, created_at, attributes::jsonb, label, score, array[first, second], version, 'f32'
+            from streams, unnest($5::bigint[], $6::timestamptz[], $7::text[], $8::text[], $9::timestamptz[], $10::text[],
                 $11::text[], $12::real[], $13::real[], $14::real[], $15::bigint[])
                 as row (kafka_offset, record_time, review_id, text, created_at, attributes, label, score,
-                    first, second, version)",
+                    first, second, version)
+            where pipeline = $1 and cluster_id = $2 and topic = $3",
         )
         .bind(stream().pipeline)
         .bind(stream().cluster_id)

@@ -1,3 +1,5 @@
+//! Where a model runs.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -6,7 +8,8 @@ use candle_core::Device;
 /// Where a model runs, as a person writes it: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The first GPU if the program was built with the feature `cuda` and one answers, else the CPU.
+    /// The first GPU if the program was built with the feature `cuda` and one answers, else the
+    /// CPU.
     #[default]
     Auto,
     /// The CPU, with one worker thread a core.
@@ -24,7 +27,8 @@ impl DeviceChoice {
         self.open_for(0)
     }
 
-    /// Opens the device for one of several processes on this machine: `Auto` takes the GPU of this number.
+    /// Opens the device for one of several processes on this machine: `Auto` takes the GPU of this
+    /// number.
     ///
     /// # Errors
     /// As [`open`](Self::open).

@@ -1,39 +1,32 @@
-//! BERT on the CPU, for serving: the network of [`model`](crate::model) without candle, its weights packed when it is made.
+//! BERT on the CPU, for serving: its weights are packed when a model is opened.
 //!
-//! The tokens of a batch lie in the lanes of the vector registers (see [`lanes`](crate::kernels)), without padding between the
-//! texts. Attention goes text by text, and where only `[CLS]` is read of the last layer, only `[CLS]` is computed there after
-//! the keys and values.
+//! The tokens of a batch lie in the lanes of the vector registers (see [`lanes`](kernels)), without
+//! padding between the texts. Attention goes text by text, and where only `[CLS]` is read of the
+//! last layer, only `[CLS]` is computed there after the keys and values.
 
 mod arena;
 mod attention;
-mod bert;
 mod embeddings;
 mod layer;
 mod linear;
+mod packed;
 mod pooling;
 mod team;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
+use bert::{ModelConfig, Parameters, TokenBatch};
 use candle_core::Result;
+use kernels::{Machine, Portable};
 
-use crate::Precision;
-use crate::kernels::{Machine, Portable};
-use crate::model::{ModelConfig, Parameters, TokenBatch};
-use bert::Bert;
+use crate::precision::Precision;
+use packed::{Forward, PackedBert};
 
 /// A BERT ready to run on this machine; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Engine(Arc<dyn Forward>);
-
-/// What an engine does, whatever the kind of machine it was made for.
-trait Forward: Debug + Send + Sync {
-    /// See [`Engine::forward`].
-    fn forward(&self, batch: &TokenBatch, workers: usize) -> Result<Vec<Vec<f32>>>;
-}
 
 impl Engine {
     /// An engine for the best that this machine has.
@@ -43,7 +36,7 @@ impl Engine {
     pub fn new(config: &ModelConfig, parameters: &Parameters, precision: Precision) -> Result<Self> {
         #[cfg(target_arch = "x86_64")]
         {
-            use crate::kernels::{Avx2, Avx512, Vnni};
+            use kernels::{Avx2, Avx512, Vnni};
             if let Some(machine) = Vnni::detect() {
                 return Self::on(machine, config, parameters, precision);
             }
@@ -64,11 +57,11 @@ impl Engine {
         parameters: &Parameters,
         precision: Precision,
     ) -> Result<Self> {
-        Ok(Self(Arc::new(Bert::<M, L, H>::new(machine, config, parameters, precision)?)))
+        Ok(Self(Arc::new(PackedBert::<M, L, H>::new(machine, config, parameters, precision)?)))
     }
 
-    /// The logits, one row a text, on the calling thread and as many others as make so many workers. They share every step, so a
-    /// caller with many texts does better to split the batch.
+    /// The logits, one row a text, on the calling thread and as many others as make so many
+    /// workers. They share every step, so a caller with many texts does better to split the batch.
     ///
     /// # Errors
     /// A token that the embedding has no row for, a text longer than the model has positions.

@@ -1,33 +1,30 @@
-//! What a model is: text in, labels out; checkpoints on disk.
+//! Text in, labels out.
 //!
-//! A [`Classifier`] opens a HuggingFace BERT directory, or one of the [`linear`] kind, and labels texts on all cores. The [`model`] module holds the same
-//! network as a differentiable function of its [`Parameters`](model::Parameters), for training; [`checkpoint`] reads and
-//! writes the directories that both share with transformers.
+//! A [`Classifier`] opens a HuggingFace BERT directory, or one of the [`linear`] kind, and labels
+//! texts on all cores. Behind it stand the implementations that serve: `engine`, a BERT on the CPU,
+//! in f32 or int8; `cuda`, a BERT on a GPU, in bf16 (in f32 the crate `bert`'s reference does it);
+//! and [`linear`], a linear model over n-grams. What a BERT is, on disk and by definition, stands
+//! in the crate `bert`; what trains one, in `trainer`.
 //!
 //! Nothing here knows of Kafka, SQL, time or the environment.
 
-mod classify;
+mod classifier;
 #[cfg(any(test, feature = "cuda"))]
 mod cuda;
 mod device;
 mod engine;
-mod kernels;
-mod labels;
-mod parallel;
+mod network;
 mod precision;
+mod prediction;
+mod text_encoder;
 
-pub mod checkpoint;
 pub mod linear;
-pub mod model;
-mod ops;
-pub mod tokenizer;
 
+pub use bert::{CheckpointError, Classes, ModelConfig, Pooling, Tokenizer, checkpoint, initialise, tokenizer};
 pub use candle_core::Device;
-pub use checkpoint::CheckpointError;
-pub use classify::{Classifier, ModelKind, Prediction, TextEncoder};
+pub use classifier::{Classifier, ModelKind};
 pub use device::{DeviceChoice, UnknownDevice};
-pub use kernels::{Instructions, UnknownInstructions};
-pub use labels::Labels;
-pub use parallel::peak_operations;
+pub use kernels::{Instructions, UnknownInstructions, peak_operations};
 pub use precision::{Precision, UnknownPrecision};
-pub use tokenizer::Tokenizer;
+pub use prediction::Prediction;
+pub use text_encoder::TextEncoder;

@@ -1,36 +1,42 @@
-//! The other kind of model: a linear classifier over n-grams, fitted and run in a fraction of a network's time.
+//! The other kind of model: a linear classifier over n-grams, fitted and run in a fraction of a
+//! network's time.
 //!
-//! A text is a vector of its n-grams' `(1 + ln count) · idf`, scaled to length 1; a class has a weight for each n-gram and a
-//! bias; the probabilities are the softmax of the classes' sums. As scikit-learn's `TfidfVectorizer(sublinear_tf=True)` has
-//! it, n-grams that the model does not know count for nothing.
+//! A text is a vector of its n-grams' `(1 + ln count) · idf`, scaled to length 1; a class has a
+//! weight for each n-gram and a bias; the probabilities are the softmax of the classes' sums. As
+//! scikit-learn's `TfidfVectorizer(sublinear_tf=True)` has it, n-grams that the model does not know
+//! count for nothing.
 //!
-//! The directory holds `config.json` (`"model_type": "labelstream-linear"`), `model.safetensors` and our `manifest.json`.
-//! transformers does not know this kind.
+//! The directory holds `config.json` (`"model_type": "labelstream-linear"`), `model.safetensors`
+//! and our `manifest.json`. transformers does not know this kind.
 
 mod files;
 mod ngrams;
 
-use crate::classify::Prediction;
-use crate::{Labels, parallel};
+use bert::{Classes, parallel};
+
+use crate::prediction::Prediction;
 
 pub use ngrams::{NgramRange, Ngrams};
 
 /// What `config.json` calls this kind of model.
-pub const MODEL_TYPE: &str = "labelstream-linear";
+pub const MODEL_TYPE: &str = bert::LINEAR_MODEL;
 
-/// Units of a text that are read at most, by default: more than any review has, and a bound to what one text may cost.
+/// Units of a text that are read at most, by default: more than any review has, and a bound to what
+/// one text may cost.
 pub const MAX_UNITS: usize = 65_536;
 
-/// Texts a thread takes at once: long enough not to fight over the counter, short enough to share a small batch.
+/// Texts a thread takes at once: long enough not to fight over the counter, short enough to share a
+/// small batch.
 const TEXTS_AT_ONCE: usize = 128;
 
 /// A linear classifier, ready to label.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinearModel {
-    labels: Labels,
+    classes: Classes,
     range: NgramRange,
     weights: LinearWeights,
-    /// For each value of a hash's upper bits, where the features with it begin; one more at the end.
+    /// For each value of a hash's upper bits, where the features with it begin; one more at the
+    /// end.
     starts: Vec<u32>,
     /// How many bits of a hash those are not.
     shift: u32,
@@ -60,12 +66,13 @@ pub struct Misfit {
 }
 
 impl LinearModel {
-    /// A model of these numbers, checked: sizes that fit each other, features in order, everything finite.
+    /// A model of these numbers, checked: sizes that fit each other, features in order, everything
+    /// finite.
     ///
     /// # Errors
     /// The first tensor that is not so.
-    pub fn new(labels: Labels, range: NgramRange, weights: LinearWeights) -> Result<Self, Misfit> {
-        weights.check(labels.len())?;
+    pub fn new(classes: Classes, range: NgramRange, weights: LinearWeights) -> Result<Self, Misfit> {
+        weights.check(classes.len())?;
         let features = &weights.features;
         // About one feature for each value of the upper bits.
         let bits = features.len().next_power_of_two().ilog2().max(1);
@@ -77,12 +84,12 @@ impl LinearModel {
         for index in 1..starts.len() {
             starts[index] += starts[index - 1];
         }
-        Ok(Self { labels, range, weights, starts, shift })
+        Ok(Self { classes, range, weights, starts, shift })
     }
 
     /// The class names, in the order of the scores.
-    pub fn labels(&self) -> &Labels {
-        &self.labels
+    pub fn classes(&self) -> &Classes {
+        &self.classes
     }
 
     /// The lengths of the n-grams.
@@ -114,7 +121,7 @@ impl LinearModel {
 
     /// The prediction for a text's n-grams, sorted.
     fn predict(&self, ngrams: &[u64]) -> Prediction {
-        let classes = self.labels.len();
+        let classes = self.classes.len();
         let mut sums = vec![0.0; classes];
         let mut squares = 0.0;
         for repeats in ngrams.chunk_by(u64::eq) {

@@ -1,3 +1,5 @@
+//! How exactly a model computes.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -6,9 +8,11 @@ use std::str::FromStr;
 pub enum Precision {
     /// As it was trained.
     F32,
-    /// Weights and vectors rounded to the upper half of an f32, on a GPU; sums, softmax, LayerNorm and logits as in `f32`.
+    /// Weights and vectors rounded to the upper half of an f32, on a GPU; sums, softmax, LayerNorm
+    /// and logits as in `f32`.
     Bf16,
-    /// Weights and what they are multiplied with rounded to 8 bits, on the CPU; everything else as in `f32`.
+    /// Weights and what they are multiplied with rounded to 8 bits, on the CPU; everything else as
+    /// in `f32`.
     Int8,
 }
 

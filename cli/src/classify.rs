@@ -1,12 +1,15 @@
 //! `labelstream classify`: texts in, one JSON line a text out.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use classifier::{Classifier, DeviceChoice, Precision, Prediction};
+use anyhow::{Context, Result};
+use classifier::{Classifier, Prediction};
+use rows::{Column, Format, Input, Row};
 use serde_json::{Map, Value, json};
+
+use crate::dataset_flags::FileFlags;
+use crate::model_flags::ModelFlags;
 
 /// Texts classified at once: enough to keep all cores busy with texts of similar length, and answers still come soon.
 const CHUNK: usize = 1024;
@@ -14,75 +17,54 @@ const CHUNK: usize = 1024;
 /// Flags of `labelstream classify`.
 ///
 /// Writes `{"text": ..., "label": ..., "score": ...}` for each text, in the order of the input. A line without a text (empty,
-/// or of white space alone) gives `{"text": "", "error": "no text"}` in its place, so output line N always answers input line N.
+/// or only white space) gives `{"text": "", "error": "no text"}` in its place, so output line N always answers input line N.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// Checkpoint directory in the HuggingFace layout.
-    #[arg(long, env = "LABELSTREAM_CHECKPOINT")]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    model: ModelFlags,
 
-    /// File of texts, one a line, or of JSON lines; `-` is standard input.
+    /// File with a text or a JSON object a line, or a .csv; `-` is standard input
     #[arg(value_name = "FILE", default_value = "-", conflicts_with = "text")]
     input: PathBuf,
 
-    /// A text; may be given more than once, in place of a file.
+    #[command(flatten)]
+    file: FileFlags,
+
+    /// Column or JSON field of the texts [default: text or review]
+    #[arg(long)]
+    text_column: Option<String>,
+
+    /// A text to classify, in place of a file; may be given several times
     #[arg(long)]
     text: Vec<String>,
 
-    /// Every line is a JSON object with a field `text`, whose other fields are kept; found out by itself where the first line is such an
-    /// object.
-    #[arg(long, env = "LABELSTREAM_JSON_LINES")]
+    /// The same as --format jsonl; without either, a first line that is a JSON object with a text tells
+    #[arg(long)]
     json_lines: bool,
 
-    /// Add the score of every class, as `scores`.
-    #[arg(long, env = "LABELSTREAM_SCORES")]
+    /// Print the score of every class, as `scores`
+    #[arg(long)]
     scores: bool,
-
-    /// Tokens a text is truncated to; by default what the model takes.
-    #[arg(long, env = "LABELSTREAM_MAX_LENGTH")]
-    max_length: Option<usize>,
-
-    /// Where the model runs: auto, cpu, cuda or cuda:N.
-    #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
-    device: DeviceChoice,
-
-    /// How exactly the model computes: f32, int8 on the CPU, or bf16 on a GPU; by default f32 on the CPU and bf16 on a GPU.
-    #[arg(long, env = "LABELSTREAM_PRECISION")]
-    precision: Option<Precision>,
 }
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let mut classifier = Classifier::open_with(&arguments.checkpoint, &arguments.device.open()?, arguments.precision)?;
-    if let Some(tokens) = arguments.max_length {
-        classifier = classifier.with_max_length(tokens);
-    }
-    let answers = Answers { classifier, with_scores: arguments.scores };
+    let answers = Answers { classifier: arguments.model.open()?, with_scores: arguments.scores };
     let output = BufWriter::new(io::stdout().lock());
     let result = if arguments.text.is_empty() {
-        let name = if arguments.input == Path::new("-") {
-            "standard input".into()
-        } else {
-            arguments.input.display().to_string()
-        };
-        answer_lines(&answers, open(&arguments.input)?, output, arguments.json_lines).with_context(|| name)
+        let mut options = arguments.file.options();
+        options.format = options.format.or(arguments.json_lines.then_some(Format::JsonLines));
+        let is_told = options.format.is_some();
+        let input = Input::open(&arguments.input, options, Some(Format::Lines))?;
+        answers.write_all(texts(input, Column::text(arguments.text_column.as_deref()), is_told)?, output)
     } else {
-        let inputs = arguments.text.into_iter().map(Input::plain).collect();
-        answers.write(inputs, output)
+        answers.write(arguments.text.into_iter().map(Text::plain).collect(), output)
     };
     match result {
         Err(error) if is_broken_pipe(&error) => Ok(()),
         result => result,
     }
-}
-
-fn open(path: &Path) -> Result<Box<dyn BufRead>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    let file = File::open(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    Ok(Box::new(BufReader::new(file)))
 }
 
 /// Whoever read the answers has enough of them (`| head`): no failure of ours.
@@ -92,46 +74,37 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// A text and the fields that its answer keeps.
-struct Input {
+#[derive(Debug, PartialEq)]
+struct Text {
     text: String,
     fields: Map<String, Value>,
 }
 
-impl Input {
+impl Text {
     fn plain(text: String) -> Self {
         Self { text, fields: Map::new() }
     }
 
-    fn of_json(line: &str) -> Result<Self> {
-        let Value::Object(mut fields) = serde_json::from_str(line).context("not JSON")? else {
-            bail!("not a JSON object");
-        };
-        let Some(Value::String(text)) = fields.shift_remove("text") else {
-            bail!("no field `text` that is a string");
-        };
-        Ok(Self { text, fields })
+    fn of_row(mut row: Row, column: &Column) -> Result<Self> {
+        Ok(Self { text: row.take_required(column)?, fields: row.fields })
     }
 }
 
-fn answer_lines(answers: &Answers, input: impl BufRead, mut output: impl Write, json_lines: bool) -> Result<()> {
-    let mut inputs = Vec::with_capacity(CHUNK);
-    let mut json_lines = json_lines.then_some(true);
-    for (number, line) in input.lines().enumerate() {
-        let place = || format!("line {}", number + 1);
-        let line = line.with_context(place)?;
-        let line = if number == 0 { line.trim_start_matches('\u{feff}') } else { &line };
-        let is_json = *json_lines.get_or_insert_with(|| Input::of_json(line).is_ok());
-        inputs.push(if is_json && !line.trim().is_empty() {
-            Input::of_json(line).with_context(place)?
-        } else {
-            Input::plain(line.to_owned())
-        });
-        if inputs.len() == CHUNK {
-            answers.write(std::mem::take(&mut inputs), &mut output)?;
-        }
+/// The texts of a table, or of each line. Where nobody said what the lines are, the first one tells.
+fn texts(input: Input, column: Column, is_told: bool) -> Result<Box<dyn Iterator<Item = Result<Text>>>> {
+    let format = input.format();
+    if format == Format::Csv {
+        let rows = input.rows()?;
+        rows.require(&column)?;
+        return Ok(Box::new(rows.map(move |row| Text::of_row(row?, &column))));
     }
-    answers.write(inputs, &mut output)?;
-    Ok(())
+    let mut is_json = (is_told || format == Format::JsonLines).then_some(format == Format::JsonLines);
+    Ok(Box::new(input.lines().map(move |line| {
+        let line = line?;
+        let of_json = || Text::of_row(Row::of_json(&line)?, &column);
+        let is_json = *is_json.get_or_insert_with(|| of_json().is_ok());
+        if is_json && !line.is_blank() { of_json() } else { Ok(Text::plain(line.text()?.to_owned())) }
+    })))
 }
 
 struct Answers {
@@ -140,11 +113,23 @@ struct Answers {
 }
 
 impl Answers {
+    /// Classifies the texts as they come, some at a time.
+    fn write_all(&self, texts: impl Iterator<Item = Result<Text>>, mut output: impl Write) -> Result<()> {
+        let mut waiting = Vec::with_capacity(CHUNK);
+        for text in texts {
+            waiting.push(text?);
+            if waiting.len() == CHUNK {
+                self.write(std::mem::take(&mut waiting), &mut output)?;
+            }
+        }
+        self.write(waiting, output)
+    }
+
     /// Classifies the texts and writes a line for each, in order.
-    fn write(&self, inputs: Vec<Input>, mut output: impl Write) -> Result<()> {
+    fn write(&self, inputs: Vec<Text>, mut output: impl Write) -> Result<()> {
         let texts: Vec<&str> = inputs.iter().map(|input| input.text.as_str()).filter(|text| has_text(text)).collect();
         let mut predictions = self.classifier.classify(&texts)?.into_iter();
-        for Input { text, mut fields } in inputs {
+        for Text { text, mut fields } in inputs {
             if has_text(&text) {
                 let prediction = predictions.next().context("a prediction for each text: anything else is a bug")?;
                 fields.insert("text".to_owned(), text.into());
@@ -160,7 +145,7 @@ impl Answers {
     }
 
     fn insert(&self, prediction: &Prediction, fields: &mut Map<String, Value>) {
-        let labels = self.classifier.labels();
+        let labels = self.classifier.classes();
         let (best, score) = prediction.best();
         fields.insert("label".to_owned(), labels.name(best).into());
         fields.insert("score".to_owned(), json!(score));
@@ -180,19 +165,29 @@ fn has_text(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_json_line_keeps_its_other_fields_in_order() {
-        let input = Input::of_json(r#"{"id": 7, "text": "好吃", "stars": 5}"#).unwrap();
-        assert_eq!(input.text, "好吃");
-        assert_eq!(serde_json::to_string(&input.fields).unwrap(), r#"{"id":7,"stars":5}"#);
+    fn read(content: &'static str, format: Format, is_told: bool) -> Result<Vec<Text>> {
+        let input = Input::new(content.as_bytes(), "x", format, None)?;
+        texts(input, Column::text(None), is_told)?.collect()
     }
 
     #[test]
-    fn a_json_line_without_a_text_says_what_is_missing() {
-        for (line, message) in [("[1]", "not a JSON object"), (r#"{"text": 5}"#, "field `text`"), ("{", "not JSON")] {
-            let error = Input::of_json(line).map(|_| ()).unwrap_err().to_string();
-            assert!(error.contains(message), "{error}");
-        }
+    fn a_json_line_and_a_row_of_a_table_keep_their_other_fields_in_order() {
+        let json = read(r#"{"id": 7, "text": "好吃", "stars": 5}"#, Format::Lines, false).unwrap();
+        assert_eq!(json[0].text, "好吃");
+        assert_eq!(serde_json::to_string(&json[0].fields).unwrap(), r#"{"id":7,"stars":5}"#);
+        let table = read("id,review,stars\n7,好吃,5\n", Format::Csv, false).unwrap();
+        assert_eq!(table[0].text, "好吃");
+        assert_eq!(serde_json::to_string(&table[0].fields).unwrap(), r#"{"id":"7","stars":"5"}"#);
+    }
+
+    #[test]
+    fn lines_are_json_where_the_first_one_is_or_where_somebody_says_so() {
+        assert_eq!(read("{\n", Format::Lines, false).unwrap(), [Text::plain("{".to_owned())]);
+        assert_eq!(read("{\"text\":\"a\"}\n", Format::Lines, true).unwrap()[0].text, "{\"text\":\"a\"}");
+        let blank = read("{\"text\":\"a\"}\n\n", Format::Lines, false).unwrap();
+        assert_eq!(blank.iter().map(|text| text.text.as_str()).collect::<Vec<_>>(), ["a", ""]);
+        let error = read("{\"text\":\"a\"}\n{\n", Format::Lines, false).unwrap_err().to_string();
+        assert!(error.starts_with("x: line 2: not JSON"), "{error}");
     }
 
     #[test]

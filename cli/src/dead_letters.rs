@@ -4,10 +4,9 @@ mod replay;
 
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
+use service::{DatabaseArguments, KafkaArguments};
 use store::{DeadLetter, DeadLetterFilter};
 
-use crate::database::DatabaseArguments;
-use crate::kafka::KafkaArguments;
 use crate::print;
 
 /// What to do with dead letters.
@@ -19,8 +18,8 @@ pub enum Command {
         filter: Filter,
         #[command(flatten)]
         database: DatabaseArguments,
-        /// Show so many at most.
-        #[arg(long, env = "LABELSTREAM_LIMIT", default_value_t = 50)]
+        /// Show at most this many.
+        #[arg(long, default_value_t = 50)]
         limit: u32,
         /// Print one JSON object a line.
         #[arg(long)]
@@ -34,17 +33,17 @@ pub enum Command {
         database: DatabaseArguments,
         #[command(flatten)]
         kafka: KafkaArguments,
-        /// Publish to this topic instead of the one that each came from.
-        #[arg(long, env = "LABELSTREAM_TO_TOPIC")]
+        /// Publish to this topic instead of the one that each record came from.
+        #[arg(long)]
         to_topic: Option<String>,
-        /// Publish so many at most, the oldest of them first.
-        #[arg(long, env = "LABELSTREAM_LIMIT")]
+        /// Publish at most this many, the oldest first.
+        #[arg(long)]
         limit: Option<u32>,
-        /// Also those that were replayed before.
-        #[arg(long, env = "LABELSTREAM_AGAIN")]
+        /// Also those that were already replayed.
+        #[arg(long)]
         again: bool,
         /// Only say what would be published.
-        #[arg(long, env = "LABELSTREAM_DRY_RUN")]
+        #[arg(long)]
         dry_run: bool,
     },
 }
@@ -59,10 +58,10 @@ pub struct Filter {
     #[arg(long, env = "LABELSTREAM_TOPIC")]
     topic: Option<String>,
     /// Only with this reason, such as not_json.
-    #[arg(long, env = "LABELSTREAM_REASON")]
+    #[arg(long)]
     reason: Option<String>,
-    /// Only since a time (2026-11-22T10:00:00Z) or for so long (90m, 24h, 7d).
-    #[arg(long, env = "LABELSTREAM_SINCE", value_parser = since)]
+    /// Only since this time (2026-11-22T10:00:00Z), or within this age (90m, 24h, 7d).
+    #[arg(long, value_parser = since)]
     since: Option<DateTime<Utc>>,
 }
 

@@ -1,10 +1,10 @@
 //! `labelstream demo`: the whole loop on this machine, with nothing to install.
 
-mod people;
-mod place;
+mod narration;
 mod reviews;
+mod servers;
 mod services;
-mod story;
+mod simulated_people;
 mod watch;
 
 use std::path::PathBuf;
@@ -12,16 +12,17 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use consumer::ModelSource;
+use service::{KafkaSettings, Secret};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
-use self::place::Place;
 use self::reviews::Reviews;
+use self::servers::Servers;
 use self::services::Addresses;
 use self::watch::Watch;
-use crate::kafka::{KafkaSettings, Publisher};
 use crate::publish::Pace;
 use crate::reviews::message;
+use service::broker::Publisher;
 
 /// The pipeline's name in the database.
 const PIPELINE: &str = "demo";
@@ -32,35 +33,35 @@ const CONNECTIONS: u32 = 4;
 /// Flags of `labelstream demo`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// How many reviews to publish, or a CSV of your own to take them from: columns `text` (or `review`) and, to learn from,
-    /// `label`. Without it, all reviews of the project's own that nobody has labeled before.
-    #[arg(long, env = "LABELSTREAM_REVIEWS", value_name = "N|FILE.csv")]
+    /// How many reviews to publish, or a file of your own reviews: a CSV or JSON lines with `text` (or `review`) and, to learn
+    /// from, `label` [default: all of the project's own reviews that nobody has labeled before]
+    #[arg(long, value_name = "N|FILE")]
     reviews: Option<Take>,
 
-    /// A Kafka of your own; without it, a broker runs inside the demo.
+    /// Kafka brokers of your own [default: a broker inside the demo]
     #[arg(long, env = "LABELSTREAM_BROKERS", value_name = "HOST:PORT,...")]
     brokers: Option<String>,
 
     #[command(flatten)]
     kafka: KafkaSettings,
 
-    /// An empty Postgres database of your own; without it, the demo starts a private server.
+    /// An empty Postgres database of your own [default: a private server]
     #[arg(long, env = "LABELSTREAM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: Option<String>,
+    database_url: Option<Secret>,
 
-    /// The topic to publish to; it is made if there is none.
+    /// Topic to publish to; it is created if there is none
     #[arg(long, env = "LABELSTREAM_TOPIC", default_value = "demo-reviews")]
     topic: String,
 
-    /// Publish so many reviews a second.
-    #[arg(long, env = "LABELSTREAM_RATE", default_value = "40", value_parser = crate::publish::positive)]
+    /// Reviews to publish each second
+    #[arg(long, default_value = "40", value_parser = crate::publish::positive)]
     rate: f64,
 
-    /// End with a summary when all reviews have been labeled, instead of going on until Ctrl-C.
-    #[arg(long, env = "LABELSTREAM_EXIT")]
+    /// End with a summary when all reviews are classified, instead of going on until Ctrl-C
+    #[arg(long)]
     exit: bool,
 
-    /// Print labels and summary as JSON lines.
+    /// Print predictions and summary as JSON lines
     #[arg(long)]
     json: bool,
 }
@@ -86,21 +87,21 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
     let Some(ready) = unless(&shutdown, prepare(&arguments, &reviews)).await? else {
         return Ok(());
     };
-    let (place, store) = ready;
+    let (servers, store) = ready;
 
     let stop = shutdown.child_token();
     let addresses = Addresses::free()?;
-    let trainer = services::trainer(&place, &addresses, reviews.labeled.len())?;
+    let trainer = services::trainer(&servers, &addresses, reviews.labeled.len());
     // Not a task of its own: what it does for longer than a moment it does on threads.
     let trainer = trainer::service::run(trainer, stop.clone());
     tokio::pin!(trainer);
-    let consumer = services::consumer(&arguments, &place, &addresses)?;
+    let consumer = services::consumer(&arguments, &servers, &addresses);
     let mut consumer = tokio::spawn(consumer::run(consumer, ModelSource::Registry, stop.clone()));
-    tell_where(&arguments, &place, &addresses);
+    tell_where(&arguments, &servers, &addresses);
 
     let truth = reviews.truth();
     let mut watch = Watch::new(store.clone(), PIPELINE, &truth, arguments.json);
-    let publisher = Publisher::open(&place.kafka)?;
+    let publisher = Publisher::open(&servers.kafka)?;
     let published = publish(&publisher, &arguments, &reviews.stream);
     let enough = arguments.exit.then_some(reviews.stream.len());
     let shown = async {
@@ -113,8 +114,8 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
         biased;
         () = shutdown.cancelled() => Ok(()),
         result = shown => result.map(|_| ()),
-        result = people::label(&store, &truth, a_second) => result.context("the simulated reviewers"),
-        result = story::tell(&store) => result,
+        result = simulated_people::label(&store, &truth, a_second) => result.context("the simulated reviewers"),
+        result = narration::narrate(&store) => result,
         result = &mut trainer => Err(stopped_early("trainer", result)),
         result = &mut consumer => Err(stopped_early("consumer", result.map_err(Into::into).flatten())),
     };
@@ -127,21 +128,21 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
     watch.summary().await?;
     store.close().await;
     // The servers end here, and everything that they held.
-    drop(place);
+    drop(servers);
     Ok(())
 }
 
 /// Servers, schema, and what people have labeled before.
-async fn prepare(arguments: &Arguments, reviews: &Reviews) -> anyhow::Result<(Place, Store)> {
-    let place = Place::start(arguments).await?;
-    let store = Store::connect(&place.database_url, CONNECTIONS).await.context("the database cannot be used")?;
+async fn prepare(arguments: &Arguments, reviews: &Reviews) -> anyhow::Result<(Servers, Store)> {
+    let servers = Servers::start(arguments).await?;
+    let store = Store::connect(&servers.database_url, CONNECTIONS).await.context("the database cannot be used")?;
     store.migrate().await?;
     if let Some(champion) = store.champion().await? {
         bail!("version {} serves in this database already: the demo wants one of its own", champion.version);
     }
-    let labels = people::labeled_before(&store, reviews).await?;
+    let labels = simulated_people::labeled_before(&store, reviews).await?;
     eprintln!("people have labeled {labels} reviews; the trainer makes a first model of them ...");
-    Ok((place, store))
+    Ok((servers, store))
 }
 
 /// The future's result, or none if `shutdown` comes first.
@@ -155,13 +156,13 @@ async fn unless<T>(
     }
 }
 
-fn tell_where(arguments: &Arguments, place: &Place, addresses: &Addresses) {
-    let brokers = &place.kafka.brokers;
+fn tell_where(arguments: &Arguments, servers: &Servers, addresses: &Addresses) {
+    let brokers = &servers.kafka.brokers;
     eprintln!();
     eprintln!("Kafka     {brokers}, topic {}", arguments.topic);
     eprintln!("          echo '很快，好吃' | labelstream publish - --brokers {brokers} --topic {}", arguments.topic);
-    if place.database_is_private() {
-        eprintln!("Postgres  psql {}", place.database_url);
+    if servers.database_is_private() {
+        eprintln!("Postgres  psql {}", servers.database_url);
     } else {
         eprintln!("Postgres  the database at --database-url");
     }

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use store::Deployment;
 
-use crate::database::DatabaseArguments;
 use crate::print;
+use service::DatabaseArguments;
 
 /// Flags of `labelstream deployments`.
 #[derive(clap::Args)]
@@ -13,8 +13,8 @@ pub struct Arguments {
     #[command(flatten)]
     database: DatabaseArguments,
 
-    /// Show so many at most, the newest first.
-    #[arg(long, env = "LABELSTREAM_LIMIT", default_value_t = 50)]
+    /// Show at most this many, the newest first.
+    #[arg(long, default_value_t = 50)]
     limit: usize,
 
     /// Print one JSON array.

@@ -1,4 +1,5 @@
-//! `labelstream doctor`: everything the stream stands on, checked, with what to do about what fails.
+//! `labelstream doctor`: everything the stream stands on, checked, with what to do about what
+//! fails.
 
 mod checks;
 mod training;
@@ -7,9 +8,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use classifier::DeviceChoice;
+use service::{KafkaSettings, Secret};
 use trainer::Base;
 
-use crate::kafka::KafkaSettings;
 use crate::print;
 
 /// Flags of `labelstream doctor`.
@@ -28,7 +29,7 @@ pub struct Arguments {
 
     /// Postgres, as postgres://user:password@host:port/database.
     #[arg(long, env = "LABELSTREAM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: Option<String>,
+    database_url: Option<Secret>,
 
     /// Where checkpoints are kept: file:///directory, or a URL of an object store.
     #[arg(long, env = "LABELSTREAM_CHECKPOINTS", value_name = "URL")]

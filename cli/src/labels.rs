@@ -1,10 +1,11 @@
 //! `labelstream labels`: what people say of reviews, and which reviews to ask them about.
 
+mod file;
 mod import;
 mod next;
 mod pick;
 
-use crate::database::DatabaseArguments;
+use service::DatabaseArguments;
 
 pub use next::most_worth_labeling;
 use pick::pick;
@@ -12,13 +13,13 @@ use pick::pick;
 /// What to do with labels.
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Take labels in from a file: all of its rows, or none.
+    /// Import labels from a file: all of its rows, or none.
     Import(import::Arguments),
     /// Print the reviews most worth labeling, ready to be filled in and imported.
     Next(next::Arguments),
-    /// Make a class known, so that labels may name it.
+    /// Add a class, so that labels may name it.
     AddClass {
-        /// The class.
+        /// Name of the class
         name: String,
         #[command(flatten)]
         database: DatabaseArguments,

@@ -21,25 +21,21 @@ mod migrate;
 mod publish;
 mod status;
 
-mod champion;
 mod configuration;
-mod database;
 mod dataset_flags;
+mod model_flags;
 mod print;
 mod reviews;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use bench::measure;
-use clap::Parser;
-use publisher::kafka;
-use tokio::signal::unix::{SignalKind, signal};
+use service::Kind;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
-/// What a shell reports of a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
+fn main() -> ExitCode {
+    service::main(Kind::Command, run)
+}
 
 /// Labels a stream of reviews: Kafka in, labels in Postgres out.
 #[derive(clap::Parser)]
@@ -57,13 +53,13 @@ enum Command {
     Publish(publish::Arguments),
     /// Classify texts with a checkpoint: one JSON line a text.
     Classify(classify::Arguments),
-    /// Clean a CSV of labeled reviews and split it for training.
+    /// Clean a file of labeled reviews and split it for training.
     Prepare(prepare::Arguments),
-    /// Fine-tune a checkpoint from files.
+    /// Train a checkpoint from files.
     Train(Box<train::Arguments>),
     /// Measure a checkpoint on labeled texts.
     Evaluate(evaluate::Arguments),
-    /// Take people's labels in, and find the reviews most worth labeling.
+    /// Import people's labels, and find the reviews most worth labeling.
     #[command(subcommand)]
     Labels(labels::Command),
     /// Ask the trainer for a round.
@@ -76,9 +72,9 @@ enum Command {
     Models(models::Command),
     /// Show which version was live, from when until when, and why.
     Deployments(deployments::Arguments),
-    /// Label stored reviews again with the champion.
+    /// Classify stored reviews again with the champion.
     Rescore(rescore::Arguments),
-    /// Look at records that could not become reviews, and publish them again.
+    /// List the records that could not become reviews, and publish them again.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
     /// Show how far the stream is: lag, rates, champion, errors.
@@ -99,57 +95,16 @@ enum Command {
     },
 }
 
-fn main() -> ExitCode {
-    keep_candle_on_its_thread();
+/// Some commands watch the token and end in order; the others are dropped when it is cancelled, and
+/// with them the servers that they started.
+async fn run(program: Program, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
     print::end_quietly_on_a_broken_pipe();
-    let program = Program::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    match run(program.command) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+    let ends_in_order = matches!(program.command, Command::Demo(_) | Command::Publish(_));
+    let ended = dispatch(program.command, shutdown.clone());
+    if ends_in_order {
+        return ended.await;
     }
-}
-
-/// candle spreads additions over a pool of its own, whose threads spin for work and take turns behind one lock. We have a
-/// thread on every core already, each with its share of the texts: in training the pool cost a fifth of the processor.
-#[expect(unsafe_code, reason = "the environment is the only way to tell candle, which reads it once")]
-fn keep_candle_on_its_thread() {
-    if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
-        // SAFETY: main calls this first, while the program has one thread.
-        unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
-    }
-}
-
-fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Runtime::new()?;
-    let result = runtime.block_on(run_until_interrupted(command));
-    // An interrupted training step is not waited for.
-    runtime.shutdown_background();
-    result
-}
-
-/// Ctrl-C and SIGTERM cancel the token. Some commands watch it and end in order; the others are dropped, and with them
-/// the servers that they started.
-async fn run_until_interrupted(command: Command) -> anyhow::Result<ExitCode> {
-    let shutdown = CancellationToken::new();
-    let watches_shutdown = matches!(command, Command::Demo(_) | Command::Publish(_));
-    let mut terminate = signal(SignalKind::terminate())?;
-    let result = dispatch(command, shutdown.clone());
-    tokio::pin!(result);
-    tokio::select! {
-        result = &mut result => return result,
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-    shutdown.cancel();
-    if watches_shutdown { result.await } else { Ok(ExitCode::from(INTERRUPTED)) }
+    shutdown.run_until_cancelled(ended).await.unwrap_or_else(|| Ok(service::interrupted()))
 }
 
 async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
@@ -182,31 +137,8 @@ async fn blocking(command: impl FnOnce() -> anyhow::Result<()> + Send + 'static)
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn every_command_has_flags_that_clap_accepts() {
-        super::Program::command().debug_assert();
-    }
-
-    #[test]
-    fn every_flag_can_be_set_in_the_environment() {
-        fn check(command: &clap::Command) {
-            // What torchrun tells its processes.
-            let torchrun =
-                ["RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"];
-            for flag in command.get_arguments().filter(|flag| flag.get_long().is_some()) {
-                let set_by_clap = ["help", "version"].contains(&flag.get_id().as_str());
-                // What to classify, and how a result is printed, is for the call to say.
-                let of_the_call = ["json", "text"].contains(&flag.get_id().as_str());
-                let name = flag.get_env().map(|name| name.to_string_lossy().into_owned());
-                let named =
-                    name.is_some_and(|name| name.starts_with("LABELSTREAM_") || torchrun.contains(&name.as_str()));
-                assert!(set_by_clap || of_the_call || named, "{} --{}", command.get_name(), flag.get_id());
-            }
-            // What is measured is for the call to say.
-            command.get_subcommands().filter(|command| command.get_name() != "bench").for_each(check);
-        }
-        check(&super::Program::command());
+        service::command::<super::Program>().debug_assert();
     }
 }

@@ -1,8 +1,8 @@
 //! `labelstream migrate`: the schema, brought to this program's.
 
+use anyhow::Context;
+use service::DatabaseArguments;
 use store::Schema;
-
-use crate::database::{self, DatabaseArguments};
 
 /// Flags of `labelstream migrate`.
 #[derive(clap::Args)]
@@ -13,7 +13,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let store = database::connect(&arguments.database.database_url).await?;
+    let store = arguments.database.open().await.context("the database cannot be used")?;
     store.migrate().await?;
     match store.check_schema().await? {
         Schema::Current => println!("the database has this program's schema"),

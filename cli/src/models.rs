@@ -2,11 +2,10 @@
 
 mod collect;
 
-use publisher::{promote_over_the_champion, register};
 use serde_json::json;
+use service::{CheckpointArguments, DatabaseArguments, promote_over_the_champion, register};
 use store::{Model, ModelStatus, Store, Version};
 
-use crate::database::{CheckpointArguments, DatabaseArguments};
 use crate::print;
 
 /// What to do with the registry.
@@ -21,7 +20,7 @@ pub enum Command {
         #[command(flatten)]
         database: DatabaseArguments,
         /// Make it the champion at once.
-        #[arg(long, env = "LABELSTREAM_PROMOTE")]
+        #[arg(long)]
         promote: bool,
         /// Print one JSON object.
         #[arg(long)]
@@ -52,7 +51,7 @@ pub enum Command {
         #[command(flatten)]
         database: DatabaseArguments,
         /// Why, for the record.
-        #[arg(long, env = "LABELSTREAM_WHY", default_value = "promoted by hand")]
+        #[arg(long, default_value = "promoted by hand")]
         why: String,
     },
     /// Make the champion before this one champion again.
@@ -60,10 +59,10 @@ pub enum Command {
         #[command(flatten)]
         database: DatabaseArguments,
         /// Why, for the record.
-        #[arg(long, env = "LABELSTREAM_WHY", default_value = "rolled back by hand")]
+        #[arg(long, default_value = "rolled back by hand")]
         why: String,
     },
-    /// Delete the files of versions that neither serve, nor are in use, nor are near enough to roll back to.
+    /// Delete the files of old versions that nothing uses and nobody will roll back to.
     Collect {
         #[command(flatten)]
         collect: collect::Arguments,
@@ -79,7 +78,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Register { directory, checkpoints, database, promote, json } => {
             let store = database.connect().await?;
-            let model = register(&store, &checkpoints.checkpoints, &directory).await?;
+            let model = register(&store, &checkpoints.url, &directory).await?;
             if promote {
                 promote_over_the_champion(&store, model.version, "promoted when registered").await?;
             }
@@ -100,7 +99,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
             println!("version {version} is the champion again");
         }
         Command::Collect { collect, checkpoints, database } => {
-            collect::collect(&database.connect().await?, &checkpoints.checkpoints, &collect).await?;
+            collect::collect(&database.connect().await?, &checkpoints.url, &collect).await?;
         }
     }
     Ok(())

@@ -4,52 +4,52 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use trainer::dataset::{self, Classes};
 use trainer::prepare::{self, Options, Report};
+use trainer::{LabelMap, Row, labeled_rows};
 
 use crate::dataset_flags::ColumnFlags;
 
 /// Flags of `labelstream prepare`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// CSV file with a header: UTF-8, with or without a byte-order mark.
-    #[arg(value_name = "FILE.csv", env = "LABELSTREAM_INPUT")]
+    /// File of labeled texts: a CSV with a header, or JSON lines
+    #[arg(value_name = "FILE")]
     input: PathBuf,
 
-    /// Directory for train_data.csv, valid_data.csv and test_data.csv.
-    #[arg(long, env = "LABELSTREAM_OUT")]
+    /// Directory for train_data.csv, valid_data.csv and test_data.csv
+    #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
     #[command(flatten)]
     columns: ColumnFlags,
 
-    /// Names for the classes, in order (`--labels bad,good` for 0 and 1); by default labels stay as they are.
-    #[arg(long, env = "LABELSTREAM_LABELS", value_delimiter = ',')]
-    labels: Option<Vec<String>>,
+    /// Names of the classes, in order: `--classes bad,good` for the labels 0 and 1 [default: labels stay as they are]
+    #[arg(long, alias = "labels", value_delimiter = ',')]
+    classes: Option<Vec<String>>,
 
-    /// Share of the texts that choose the best checkpoint.
-    #[arg(long, env = "LABELSTREAM_VALID", default_value_t = 0.1)]
+    /// Share of the texts for validation, which chooses the best checkpoint
+    #[arg(long, default_value_t = 0.1)]
     valid: f64,
 
-    /// Share of the texts that measure the result.
-    #[arg(long, env = "LABELSTREAM_TEST", default_value_t = 0.1)]
+    /// Share of the texts for the test, which measures the result
+    #[arg(long, default_value_t = 0.1)]
     test: f64,
 
-    /// Decides which text falls where.
-    #[arg(long, env = "LABELSTREAM_SEED", default_value_t = 0)]
+    /// Seed of the split
+    #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Also remove HTML, web and mail addresses and @mentions, and fold full-width characters (NFKC). For texts scraped from
-    /// the web: the stream's own texts reach the model as they were written.
-    #[arg(long, env = "LABELSTREAM_CLEAN")]
+    /// Remove HTML, web and mail addresses and @mentions too, and fold full-width characters (NFKC): for texts scraped from
+    /// the web; the texts of a stream reach the model as they were written
+    #[arg(long)]
     clean: bool,
 
-    /// Write into a directory that is not empty, replacing the files of an earlier `prepare`.
-    #[arg(long, env = "LABELSTREAM_OVERWRITE")]
+    /// Replace the files of an earlier `prepare`
+    #[arg(long)]
     overwrite: bool,
 
-    /// Print the report as JSON.
-    #[arg(long, env = "LABELSTREAM_JSON")]
+    /// Print the report as JSON
+    #[arg(long)]
     json: bool,
 }
 
@@ -57,8 +57,8 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     let out = &arguments.out;
     ensure!(arguments.overwrite || is_empty(out)?, "{}: not empty; give another --out, or --overwrite", out.display());
-    let mut rows = dataset::read_csv(&arguments.input, &arguments.columns.columns())?;
-    if let Some(names) = &arguments.labels {
+    let mut rows = labeled_rows::read(&arguments.input, &arguments.columns.columns())?;
+    if let Some(names) = &arguments.classes {
         name_classes(&mut rows, names).with_context(|| arguments.input.display().to_string())?;
     }
     let options =
@@ -82,9 +82,9 @@ fn is_empty(directory: &Path) -> Result<bool> {
 }
 
 /// Puts the names in the place of what stands in the file; rows without a label are left for `prepare` to drop.
-fn name_classes(rows: &mut [dataset::Row], names: &[String]) -> Result<()> {
-    let labeled: Vec<dataset::Row> = rows.iter().filter(|row| !row.label.trim().is_empty()).cloned().collect();
-    let classes = Classes::learn(&labeled, Some(names))?;
+fn name_classes(rows: &mut [Row], names: &[String]) -> Result<()> {
+    let labeled: Vec<Row> = rows.iter().filter(|row| !row.label.trim().is_empty()).cloned().collect();
+    let classes = LabelMap::learn(&labeled, Some(names))?;
     for row in rows.iter_mut().filter(|row| !row.label.trim().is_empty()) {
         let class = classes.examples(std::slice::from_ref(row))?[0].label;
         row.label.clone_from(&names[class]);

@@ -5,47 +5,53 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use indicatif::ProgressBar;
+use service::KafkaArguments;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::kafka::{Cluster, KafkaArguments, Publisher, Record};
+use crate::dataset_flags::FileFlags;
 use crate::{print, reviews};
+use service::broker::{Cluster, Publisher, Record};
 
 /// Flags of `labelstream publish`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A .csv with a column `text` or `review`, a .jsonl with one message a line, a .txt with one review a line, or - for
-    /// standard input (messages where a line begins with `{`, else texts).
+    /// File of reviews: a .csv, a .jsonl with a message a line, a .txt with a review a line, or - for standard input (a line
+    /// that begins with `{` is a message, any other a review)
+    #[arg(value_name = "FILE")]
     file: PathBuf,
+
+    #[command(flatten)]
+    format: FileFlags,
 
     #[command(flatten)]
     kafka: KafkaArguments,
 
-    /// The topic to publish to.
+    /// Topic to publish to
     #[arg(long, env = "LABELSTREAM_TOPIC", default_value = "reviews")]
     topic: String,
 
-    /// The CSV column that holds the text.
-    #[arg(long, env = "LABELSTREAM_TEXT_COLUMN")]
+    /// Column of the texts in a CSV [default: text or review]
+    #[arg(long)]
     text_column: Option<String>,
 
-    /// Publish so many reviews a second; without it, as fast as the brokers take them.
-    #[arg(long, env = "LABELSTREAM_RATE", value_parser = positive)]
+    /// Reviews to publish each second [default: as many as the brokers take]
+    #[arg(long, value_parser = positive)]
     rate: Option<f64>,
 
-    /// Stop after so many reviews.
-    #[arg(long, env = "LABELSTREAM_COUNT")]
+    /// Stop after this many reviews
+    #[arg(long)]
     count: Option<usize>,
 
-    /// Make the topic, with so many partitions, if there is none.
-    #[arg(long, env = "LABELSTREAM_CREATE_TOPIC", value_name = "PARTITIONS", value_parser = clap::value_parser!(i32).range(1..))]
+    /// Create the topic with this many partitions if there is none
+    #[arg(long, value_name = "PARTITIONS", value_parser = clap::value_parser!(i32).range(1..))]
     create_topic: Option<i32>,
 
-    /// Wait so many seconds for a broker.
-    #[arg(long, env = "LABELSTREAM_PATIENCE", default_value_t = 30, value_name = "SECONDS")]
+    /// Seconds to wait for a broker
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     patience: u64,
 
-    /// Print the summary as one JSON object.
+    /// Print the summary as a JSON object
     #[arg(long)]
     json: bool,
 }
@@ -60,7 +66,7 @@ pub fn positive(text: &str) -> Result<f64, String> {
 
 /// Runs the command.
 pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let records = reviews::open(&arguments.file, arguments.text_column.as_deref())?;
+    let records = reviews::open(&arguments.file, arguments.text_column.as_deref(), arguments.format.options())?;
     let cluster = Cluster::connect(&arguments.kafka, Duration::from_secs(arguments.patience)).await?;
     if let Some(partitions) = arguments.create_topic {
         cluster.create_topic(&arguments.topic, partitions).await?;

@@ -1,9 +1,9 @@
 //! `labelstream rescore`: what an older version said of stored reviews, said again by the champion.
 //!
-//! Each page is one transaction and takes only rows that are still older, so an interrupted run is gone on with by running
-//! it again, and the live stream is never in the way.
+//! Each page is one transaction and takes only rows that are still older, so an interrupted run is
+//! gone on with by running it again, and the live stream is never in the way.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,11 +11,9 @@ use anyhow::{Context, Result, ensure};
 use classifier::{Classifier, DeviceChoice};
 use indicatif::ProgressBar;
 use serde_json::json;
-use store::checkpoints::CheckpointStore;
+use service::{CacheArguments, CheckpointArguments, DatabaseArguments, checkpoint};
 use store::{Model, PredictionKey, Rescored, Store, Version};
 
-use crate::champion;
-use crate::database::{CheckpointArguments, DatabaseArguments};
 use crate::print;
 use crate::publish::{Pace, positive};
 
@@ -28,25 +26,24 @@ pub struct Arguments {
     #[command(flatten)]
     checkpoints: CheckpointArguments,
 
-    /// Only what versions before this one have labeled; without it, all before the champion.
-    #[arg(long, env = "LABELSTREAM_OLDER_THAN_VERSION", value_name = "V")]
+    /// Only what versions before this one have classified [default: all before the champion].
+    #[arg(long, value_name = "V")]
     older_than_version: Option<i64>,
 
-    /// Label so many reviews a second at most: the rest of the machine is the live stream's.
-    #[arg(long, env = "LABELSTREAM_RATE", default_value = "100", value_parser = positive)]
+    /// Classify at most this many reviews a second, to leave the machine to the live stream.
+    #[arg(long, default_value = "100", value_parser = positive)]
     rate: f64,
 
-    /// Stop after so many reviews.
-    #[arg(long, env = "LABELSTREAM_LIMIT")]
+    /// Stop after this many reviews.
+    #[arg(long)]
     limit: Option<u64>,
 
     /// Where the model runs: auto, cpu, cuda or cuda:N.
     #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
 
-    /// Directory for checkpoints fetched from the store; without it, the consumer's usual one.
-    #[arg(long, env = "LABELSTREAM_CACHE", value_name = "DIRECTORY")]
-    cache: Option<PathBuf>,
+    #[command(flatten)]
+    cache: CacheArguments,
 
     /// Print the summary as one JSON object.
     #[arg(long)]
@@ -89,11 +86,17 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 }
 
 async fn open(arguments: &Arguments, model: &Model) -> Result<Classifier> {
-    let checkpoints = CheckpointStore::open(&arguments.checkpoints.checkpoints)?;
-    let usual = || std::env::temp_dir().join("labelstream-checkpoints");
-    let directory = champion::fetch(&checkpoints, model, &arguments.cache.clone().unwrap_or_else(usual)).await?;
-    let (model, device) = (model.clone(), arguments.device);
-    tokio::task::spawn_blocking(move || champion::open(&directory, &model, device)).await?
+    let directory = checkpoint::fetch(&arguments.checkpoints.open()?, model, &arguments.cache.path()).await?;
+    let (labels, device) = (model.labels.clone(), arguments.device);
+    tokio::task::spawn_blocking(move || open_and_try(&directory, &labels, device)).await?
+}
+
+fn open_and_try(directory: &Path, registered: &[String], device: DeviceChoice) -> Result<Classifier> {
+    let classifier = Classifier::open(directory, &device.open()?)?;
+    let labels = classifier.classes().names();
+    ensure!(labels == registered, "the checkpoint has the labels {labels:?}, the registry says {registered:?}");
+    classifier.canary()?;
+    Ok(classifier)
 }
 
 struct Rescore {
@@ -142,7 +145,7 @@ impl Rescore {
             let answers = classifier.classify(&texts)?;
             let rescored = keys.into_iter().zip(answers).map(|(key, answer)| {
                 let (best, score) = answer.best();
-                let label = classifier.labels().name(best).into();
+                let label = classifier.classes().name(best).into();
                 Rescored { key, label, score, scores: answer.scores, version, precision: classifier.precision().name() }
             });
             Ok(rescored.collect())

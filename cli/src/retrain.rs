@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde_json::{Map, Value, json};
 use store::{Round, Store, Verdict};
+use trainer::service::From;
 
-use crate::database::DatabaseArguments;
 use crate::{print, rounds};
+use service::DatabaseArguments;
 
 /// Flags of `labelstream retrain`.
 #[derive(clap::Args)]
@@ -16,29 +17,20 @@ pub struct Arguments {
     database: DatabaseArguments,
 
     /// What the round starts from; without it, what the trainer's settings say.
-    #[arg(long, env = "LABELSTREAM_FROM", value_enum)]
+    #[arg(long, value_enum)]
     from: Option<From>,
 
     /// Who asks, for the record.
-    #[arg(long, env = "LABELSTREAM_REQUESTED_BY", value_name = "NAME", default_value = "labelstream retrain")]
+    #[arg(long, value_name = "NAME", default_value = "labelstream retrain")]
     requested_by: String,
 
     /// Follow the round to its verdict.
-    #[arg(long, env = "LABELSTREAM_WAIT")]
+    #[arg(long)]
     wait: bool,
 
     /// Print one JSON object: the request, or with --wait the round.
     #[arg(long)]
     json: bool,
-}
-
-/// What a round starts from.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum From {
-    /// The version that serves.
-    Champion,
-    /// The trainer's base.
-    Base,
 }
 
 /// How often the database is asked for news of the round.
@@ -69,11 +61,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 fn parameters(arguments: &Arguments) -> Value {
-    let from = arguments.from.map(|from| match from {
-        From::Champion => "champion",
-        From::Base => "base",
-    });
-    let given = [("from", from.map(Value::from))];
+    let given = [("from", arguments.from.map(|from| json!(from)))];
     Value::Object(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>())
 }
 

@@ -3,11 +3,11 @@
 mod show;
 
 use serde_json::Value;
+use service::DatabaseArguments;
 use store::{Round, Store};
 
 pub use show::show;
 
-use crate::database::DatabaseArguments;
 use crate::print;
 
 /// What to look at.
@@ -17,8 +17,8 @@ pub enum Command {
     List {
         #[command(flatten)]
         database: DatabaseArguments,
-        /// Show so many at most.
-        #[arg(long, env = "LABELSTREAM_LIMIT", default_value_t = 20)]
+        /// Show at most this many.
+        #[arg(long, default_value_t = 20)]
         limit: u32,
         /// Print one JSON array.
         #[arg(long)]

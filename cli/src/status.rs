@@ -6,12 +6,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use serde_json::json;
+use service::{DatabaseArguments, KafkaArguments, KafkaSettings};
 use store::{PartitionStatus, Status};
 
 use self::learning::Learning;
-use crate::database::DatabaseArguments;
-use crate::kafka::{Cluster, KafkaArguments, KafkaSettings};
 use crate::print::{self, ago, grouped};
+use service::broker::Cluster;
 
 /// Flags of `labelstream status`.
 #[derive(clap::Args)]

@@ -35,7 +35,7 @@ impl Trained {
             &out,
             "--base",
             "new-bert",
-            "--labels",
+            "--classes",
             "差评,好评",
             "--epochs",
             "5",
@@ -120,7 +120,7 @@ fn prepare_reports_what_it_dropped() {
 #[test]
 fn prepare_can_name_the_classes() {
     let out = TRAINED.path("named");
-    succeed(labelstream(&["prepare", &TRAINED.path("reviews.csv"), "--out", &out, "--labels", "bad,good"]));
+    succeed(labelstream(&["prepare", &TRAINED.path("reviews.csv"), "--out", &out, "--classes", "bad,good"]));
     let test = fs::read_to_string(Path::new(&out).join("test_data.csv")).unwrap();
     assert!(test.starts_with("label,text\n"), "{test}");
     assert!(test.lines().skip(1).all(|line| line.starts_with("bad,差") || line.starts_with("good,好")), "{test}");
@@ -287,7 +287,7 @@ fn classify_knows_json_lines_and_keeps_their_fields() {
     let broken = classify(&["--json-lines"], "{\"text\": \"好\"}\n{\"txt\": \"好\"}\n");
     let error = String::from_utf8(broken.stderr).unwrap();
     assert_eq!(broken.status.code(), Some(1));
-    assert!(error.contains("line 2") && error.contains("`text`"), "{error}");
+    assert!(error.contains("standard input: line 2: no column text or review; there are: txt"), "{error}");
 }
 
 #[test]
@@ -373,4 +373,36 @@ fn without_a_base_a_linear_model_learns_the_reviews_of_the_demo() {
 
     let error = fail(labelstream(&["train", "--data", &data, "--base", &out, "--out", &path("next")]));
     assert!(error.contains("labelstream-linear") && error.contains("new-bert"), "{error}");
+}
+
+#[test]
+fn a_table_from_excel_trains_the_model_that_its_utf8_copy_does() {
+    let table = reviews().trim_start_matches('\u{feff}').to_owned();
+    let utf_16: Vec<u8> = format!("\u{feff}{table}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let file = TRAINED.path("utf-16.csv");
+    fs::write(&file, utf_16).unwrap();
+    let out = TRAINED.path("from-utf-16");
+    succeed(labelstream(&["prepare", &file, "--out", &out]));
+    let prepared = |directory: &str| fs::read(Path::new(directory).join("train_data.csv")).unwrap();
+    assert!(prepared(&out) == prepared(&TRAINED.path("data")), "another encoding gave other rows");
+}
+
+#[test]
+fn an_open_quote_prepares_nothing() {
+    let (file, out) = (TRAINED.path("open-quote.csv"), TRAINED.path("from-open-quote"));
+    fs::write(&file, "label,text\n0,a\n1,\"b\n0,c\n1,d\n").unwrap();
+    let error = fail(labelstream(&["prepare", &file, "--out", &out]));
+    assert!(error.contains("open-quote.csv: line 3: a quote opens here"), "{error}");
+    assert!(!Path::new(&out).exists(), "something was written");
+}
+
+#[test]
+fn classify_answers_the_rows_of_a_table_and_keeps_their_columns() {
+    let file = TRAINED.path("rows.csv");
+    fs::write(&file, "id,review\n7,\"好,\n送餐\"\n8,差送餐\n").unwrap();
+    let output = succeed(labelstream(&["classify", "--checkpoint", &TRAINED.path("out"), &file]));
+    let answers = json_lines(&output);
+    let answers: Vec<_> =
+        answers.iter().map(|line| (line["id"].as_str().unwrap(), line["label"].as_str().unwrap())).collect();
+    assert_eq!(answers, [("7", "好评"), ("8", "差评")]);
 }

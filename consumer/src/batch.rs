@@ -1,7 +1,8 @@
 //! Records gathered until a batch is worth a forward pass: pure, the clock is the caller's.
 //!
-//! A batch holds sections, one for each claim it has records of. Within a section records keep their order, and the section says
-//! which position it starts from and which it leaves: offsets have holes, so a count would not do.
+//! A batch holds sections, one for each claim it has records of. Within a section records keep
+//! their order, and the section says which position it starts from and which it leaves: offsets
+//! have holes, so a count would not do.
 
 use std::time::{Duration, Instant};
 
@@ -66,7 +67,7 @@ impl Batcher {
         Self { limits, max_length, batch: Batch::default(), opened: None }
     }
 
-    /// Follows the pace of the model; see [`crate::pace::Pace`].
+    /// The most tokens from now on; see [`crate::batch_size::BatchSize`].
     pub fn set_tokens(&mut self, tokens: usize) {
         self.limits.tokens = tokens;
     }
@@ -76,7 +77,8 @@ impl Batcher {
         self.max_length = tokens;
     }
 
-    /// Adds a record. `origin.from` counts where this is the first record of a section: later ones continue it.
+    /// Adds a record. `origin.from` counts where this is the first record of a section: later ones
+    /// continue it.
     pub fn push(&mut self, origin: Origin, record: Record, decoded: Decoded, now: Instant) {
         self.opened.get_or_insert(now);
         self.batch.records += 1;
@@ -112,7 +114,8 @@ impl Batch {
         reviews.map(|(_, review)| review.text.as_str()).collect()
     }
 
-    /// The section of this claim. Records come in runs of a partition, so it is mostly the last one.
+    /// The section of this claim. Records come in runs of a partition, so it is mostly the last
+    /// one.
     fn section(&mut self, origin: Origin) -> &mut Section {
         let same = |section: &Section| (section.partition, section.epoch) == (origin.partition, origin.epoch);
         let index = self.sections.iter().rposition(same).unwrap_or_else(|| {
@@ -142,7 +145,8 @@ impl Section {
     }
 }
 
-/// Tokens of a text: a Chinese character is one token; letters are mostly fewer, so this errs on the side of smaller batches.
+/// Tokens of a text: a Chinese character is one token; letters are mostly fewer, so this errs on
+/// the side of smaller batches.
 fn estimate_tokens(text: &str, max_length: usize) -> usize {
     const SPECIAL: usize = 2; // [CLS] and [SEP]
     (text.chars().count() + SPECIAL).min(max_length)

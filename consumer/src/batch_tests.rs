@@ -1,3 +1,5 @@
+//! What fills a batch, what closes it, and the sections in it.
+
 use proptest::prelude::*;
 
 use super::*;

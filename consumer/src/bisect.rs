@@ -1,5 +1,6 @@
-//! Texts to predictions, whatever the model does: a batch that fails is bisected until the text is found that the model cannot
-//! label. When the model fails on a fixed text too, it is broken, and no text is to blame.
+//! Texts to predictions, whatever the model does: a batch that fails is bisected until the text is
+//! found that the model cannot label. When the model fails on a fixed text too, it is broken, and
+//! no text is to blame.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,7 +15,8 @@ use crate::tokenize::Tokens;
 #[derive(Debug)]
 pub(crate) struct Broken(pub anyhow::Error);
 
-/// A result for each text, in order: at once where all goes well, from the token ids if they are this model's.
+/// A result for each text, in order: at once where all goes well, from the token ids if they are
+/// this model's.
 pub(crate) fn label(
     model: &mut dyn Model,
     texts: &[&str],
@@ -70,7 +72,7 @@ fn believed(
 ) -> Result<Vec<Prediction>> {
     let predictions = caught(|| pass(model))?;
     ensure!(predictions.len() == texts, "{} predictions for {texts} texts", predictions.len());
-    let classes = model.labels().len();
+    let classes = model.classes().len();
     for Prediction { scores } in &predictions {
         ensure!(scores.len() == classes, "{} scores for {classes} classes", scores.len());
         ensure!(scores.iter().all(|score| score.is_finite()), "a score that is no number");

@@ -1,6 +1,7 @@
 //! Golden texts: what a checkpoint must say of a few fixed texts, by its own manifest.
 //!
-//! They find what hashes and shapes cannot: a tokenizer of another model, with a vocabulary of the same size.
+//! They find what hashes and shapes cannot: a tokenizer of another model, with a vocabulary of the
+//! same size.
 
 use anyhow::{Context as _, Result, ensure};
 use classifier::checkpoint::Manifest;
@@ -15,7 +16,8 @@ struct Golden {
     label: String,
 }
 
-/// Whether the model says of the manifest's golden texts what it must; of none, if the manifest has none.
+/// Whether the model says of the manifest's golden texts what it must; of none, if the manifest has
+/// none.
 ///
 /// # Errors
 /// The first text with another label, or a list that cannot be read.
@@ -26,7 +28,7 @@ pub(crate) fn check(model: &mut dyn Model, manifest: &Manifest) -> Result<()> {
     let predictions = model.classify(&texts)?;
     for (Golden { text, label }, prediction) in golden.iter().zip(predictions) {
         let (best, score) = prediction.best();
-        let said = model.labels().name(best);
+        let said = model.classes().name(best);
         ensure!(said == label, "the golden text {text:?} must be {label}, the model says {said} ({score:.2})");
     }
     Ok(())

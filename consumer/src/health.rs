@@ -3,13 +3,14 @@
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// The three things that must work, each with the time of its last sign of life and what is wrong otherwise.
+/// The three things that must work, each with the time of its last sign of life and what is wrong
+/// otherwise.
 pub(crate) struct Health {
     pub kafka: Part,
     pub database: Part,
     pub model: Part,
-    /// Why the model runs on the CPU, if the device that it was to run on has died. That is not given another try: whoever
-    /// mends the device starts the consumer again.
+    /// Why the model runs on the CPU, if the device that it was to run on has died. That is not
+    /// given another try: whoever mends the device starts the consumer again.
     pub fallback: OnceLock<String>,
 }
 

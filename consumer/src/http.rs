@@ -1,15 +1,16 @@
-//! Health, metrics, and predictions for people who wait.
+//! Predictions for people who wait, beside health and metrics.
 
 use std::sync::Arc;
 
+use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use axum::{Json, Router};
-use classifier::{Labels, Prediction};
+use classifier::{Classes, Prediction};
 use serde::{Deserialize, Serialize};
+use service::http::{MAX_BODY_BYTES, Monitored, refusal};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 
@@ -21,8 +22,6 @@ use crate::metrics::{Code, Metrics};
 pub(crate) const PREDICT_QUEUE: usize = 32;
 /// Texts of one request.
 const MAX_TEXTS: usize = 64;
-/// Bytes of one request.
-const MAX_BODY_BYTES: usize = 1 << 20;
 
 #[derive(Clone)]
 pub(crate) struct Service {
@@ -33,39 +32,31 @@ pub(crate) struct Service {
 
 /// The routes.
 pub(crate) fn router(service: Service) -> Router {
-    Router::new()
-        .route("/health/live", get(|| async { "live\n" }))
-        .route("/health/ready", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/predict", post(predict))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(service)
+    service::http::router(Router::new().route("/predict", post(predict)), service)
 }
 
-async fn ready(State(service): State<Service>) -> Response {
-    let problems = service.health.problems();
-    let ready = problems.iter().all(|(_, problem)| problem.is_none());
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let parts = problems.into_iter().map(|(part, problem)| (part, problem.unwrap_or_else(|| "ok".to_owned())));
-    let mut parts: serde_json::Map<_, _> = parts.map(|(part, state)| (part.to_owned(), state.into())).collect();
-    if let Some(reason) = service.health.fallback.get() {
-        parts.insert("device".to_owned(), format!("the model runs on the CPU: {reason}").into());
+impl Monitored for Service {
+    fn problems(&self) -> Vec<(&'static str, Option<String>)> {
+        self.health.problems().into()
     }
-    (status, Json(parts)).into_response()
-}
 
-async fn metrics(State(service): State<Service>) -> Response {
-    let Service { metrics, health, .. } = &service;
-    for (part, gauge) in [
-        (&health.kafka, &metrics.kafka_up),
-        (&health.database, &metrics.database_up),
-        (&health.model, &metrics.model_up),
-    ] {
-        gauge.set(part.problem().is_none().into());
+    fn remarks(&self) -> Vec<(&'static str, String)> {
+        let fallback = self.health.fallback.get();
+        fallback.map(|reason| ("device", format!("the model runs on the CPU: {reason}"))).into_iter().collect()
     }
-    metrics.device_fallback.set(health.fallback.get().is_some().into());
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], metrics.encode()).into_response()
+
+    fn metrics(&self) -> String {
+        let Self { metrics, health, .. } = self;
+        for (part, gauge) in [
+            (&health.kafka, &metrics.kafka_up),
+            (&health.database, &metrics.database_up),
+            (&health.model, &metrics.model_up),
+        ] {
+            gauge.set(part.problem().is_none().into());
+        }
+        metrics.device_fallback.set(health.fallback.get().is_some().into());
+        metrics.encode()
+    }
 }
 
 /// One text or several, as text-embeddings-inference has it.
@@ -132,7 +123,7 @@ async fn answer(service: &Service, inputs: Inputs) -> Result<Scores, Refusal> {
     Ok(if several { Scores::Several(scores) } else { Scores::One(scores.remove(0)) })
 }
 
-fn sorted(labels: &Labels, prediction: &Prediction) -> Vec<Scored> {
+fn sorted(labels: &Classes, prediction: &Prediction) -> Vec<Scored> {
     let scored = prediction.scores.iter().zip(labels.names());
     let mut scored: Vec<_> = scored.map(|(&score, label)| Scored { label: label.clone(), score }).collect();
     scored.sort_by(|one, other| other.score.total_cmp(&one.score));
@@ -163,6 +154,6 @@ impl IntoResponse for Refusal {
             Self::Unhealthy(error) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", error),
             Self::Backend(error) => (StatusCode::FAILED_DEPENDENCY, "backend", error),
         };
-        (status, Json(serde_json::json!({ "error": error, "error_type": error_type }))).into_response()
+        refusal(status, error_type, error)
     }
 }

@@ -1,27 +1,28 @@
-//! One named OS thread owns the model and labels batches, and the texts of `/predict` before them. It takes another model
-//! between two batches only, so that none is labeled by two.
+//! One named OS thread owns the model and labels batches, and the texts of `/predict` before them.
+//! It takes another model between two batches only, so that none is labeled by two.
 //!
-//! A record that the model cannot label becomes a dead letter (see [`crate::bisect`]). When the model is broken, not the record,
-//! the batch waits; where the device has died, the model moves to the CPU.
+//! A record that the model cannot label becomes a dead letter (see [`crate::bisect`]). When the
+//! model is broken, not the record, the batch waits; where the device has died, the model moves to
+//! the CPU.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use classifier::Prediction;
+use service::Backoff;
 use store::PredictionRow;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
 use crate::batch::Section;
+use crate::batch_size::BatchSize;
 use crate::bisect::{Broken, attempt, canary, label};
 use crate::health::Health;
 use crate::message::Reason;
 use crate::metrics::Metrics;
 use crate::model::{Encoder, Model};
-use crate::pace::Pace;
 use crate::persist::Labeled;
 use crate::tokenize::Tokenized;
 
@@ -33,7 +34,7 @@ pub(crate) struct PredictJob {
 
 /// The class names, and a prediction for each text.
 pub(crate) struct Answer {
-    pub labels: classifier::Labels,
+    pub labels: classifier::Classes,
     pub predictions: Vec<Prediction>,
 }
 
@@ -58,8 +59,8 @@ pub(crate) struct Channels {
 pub(crate) struct Signs {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
-    pub pace: Arc<Pace>,
-    /// Whose ids the next batches should have.
+    pub batch_size: Arc<BatchSize>,
+    /// The encoder of the model that serves, for the thread that tokenizes the next batches.
     pub serves: watch::Sender<Option<Encoder>>,
 }
 
@@ -115,7 +116,7 @@ impl Inference {
     fn swap(&mut self, Handover { model, replaced }: Handover) {
         let (version, former) = (model.version().0, self.model.version().0);
         self.labels = names(model.as_ref());
-        self.signs.pace.set_max_length(model.max_length());
+        self.signs.batch_size.set_max_length(model.max_length());
         self.signs.serves.send_replace(model.encoder());
         let old = std::mem::replace(&mut self.model, model);
         // It has labeled texts already, on the way here.
@@ -128,7 +129,7 @@ impl Inference {
     fn predict(&mut self, job: PredictJob) {
         let texts: Vec<&str> = job.texts.iter().map(String::as_str).collect();
         let predictions = attempt(self.model.as_mut(), &texts);
-        let labels = self.model.labels().clone();
+        let labels = self.model.classes().clone();
         // Nobody may be waiting any more.
         let _ = job.reply.send(predictions.map(|predictions| Answer { labels, predictions }));
     }
@@ -181,8 +182,8 @@ impl Inference {
         true
     }
 
-    /// Labels a batch, however long a broken model takes to work again or to be replaced; `None` if the consumer ends before
-    /// that.
+    /// Labels a batch, however long a broken model takes to work again or to be replaced; `None` if
+    /// the consumer ends before that.
     fn label(&mut self, Tokenized { batch, tokens }: Tokenized, runtime: &Handle) -> Option<Vec<Labeled>> {
         let texts = batch.texts();
         let mut backoff = Backoff::new(Duration::from_secs(10));
@@ -194,7 +195,7 @@ impl Inference {
                     if self.fails(&error) {
                         continue;
                     }
-                    match runtime.block_on(self.channels.refuse_for(backoff.next())) {
+                    match runtime.block_on(self.channels.refuse_for(backoff.next_delay())) {
                         Waited::Ended => return None,
                         Waited::Enough => {}
                         Waited::Swap(handover) => self.swap(handover),
@@ -219,7 +220,7 @@ impl Inference {
     }
 
     fn measure(&self, took: Duration, reviews: usize, tokens: usize) {
-        self.signs.pace.learn(tokens, took);
+        self.signs.batch_size.learn(tokens, took);
         let metrics = &self.signs.metrics;
         metrics.batches.inc();
         metrics.batch_reviews.observe(reviews as f64);
@@ -229,8 +230,8 @@ impl Inference {
 }
 
 impl Channels {
-    /// What to do next: a new model, then people who wait. A batch is taken only when there is room for what comes of it, so that a
-    /// slow database keeps nobody from an answer.
+    /// What to do next: a new model, then people who wait. A batch is taken only when there is room
+    /// for what comes of it, so that a slow database keeps nobody from an answer.
     async fn next(&mut self, canary: Instant) -> Work {
         let Self { batches, predict, models, labeled, abort } = self;
         let batch = async {
@@ -275,7 +276,7 @@ enum Waited {
 
 /// The class names, shared by all rows that they are written to.
 fn names(model: &dyn Model) -> Vec<Arc<str>> {
-    model.labels().names().iter().map(|name| name.as_str().into()).collect()
+    model.classes().names().iter().map(|name| name.as_str().into()).collect()
 }
 
 impl Section {

@@ -1,4 +1,6 @@
-use classifier::Labels;
+//! The inference thread with models that fail, panic, die and are replaced.
+
+use classifier::Classes;
 use proptest::prelude::*;
 use store::{Epoch, NextOffset, Version};
 
@@ -11,7 +13,7 @@ use crate::tokenize::Tokens;
 
 /// Labels a text by its length; fails, panics or talks nonsense at texts that say so.
 struct Faulty {
-    labels: Labels,
+    labels: Classes,
     broken: bool,
     breaks_after: usize,
     calls: usize,
@@ -19,12 +21,12 @@ struct Faulty {
 
 impl Faulty {
     fn new() -> Self {
-        Self { labels: Labels::new(["short", "long"]), broken: false, breaks_after: usize::MAX, calls: 0 }
+        Self { labels: Classes::new(["short", "long"]), broken: false, breaks_after: usize::MAX, calls: 0 }
     }
 }
 
 impl Model for Faulty {
-    fn labels(&self) -> &Labels {
+    fn classes(&self) -> &Classes {
         &self.labels
     }
 
@@ -87,8 +89,8 @@ fn one_bad_record_of_a_thousand_costs_few_forward_passes() {
 struct Reader(Faulty);
 
 impl Model for Reader {
-    fn labels(&self) -> &Labels {
-        self.0.labels()
+    fn classes(&self) -> &Classes {
+        self.0.classes()
     }
 
     fn max_length(&self) -> usize {
@@ -129,8 +131,8 @@ struct OnDevice {
 }
 
 impl Model for OnDevice {
-    fn labels(&self) -> &Labels {
-        self.model.labels()
+    fn classes(&self) -> &Classes {
+        self.model.classes()
     }
 
     fn max_length(&self) -> usize {
@@ -175,7 +177,8 @@ async fn a_model_that_fails_on_the_cpu_too_waits_where_it_is() {
     assert_eq!(health.fallback.get(), None);
 }
 
-/// Says of every text that it is by this version; counts how many of its kind are in memory; broken, if it says so.
+/// Says of every text that it is by this version; counts how many of its kind are in memory;
+/// broken, if it says so.
 struct Numbered {
     model: Faulty,
     version: Version,
@@ -189,8 +192,8 @@ impl Numbered {
 }
 
 impl Model for Numbered {
-    fn labels(&self) -> &Labels {
-        self.model.labels()
+    fn classes(&self) -> &Classes {
+        self.model.classes()
     }
 
     fn max_length(&self) -> usize {
@@ -211,7 +214,7 @@ struct Running {
     batches: mpsc::Sender<Tokenized>,
     models: mpsc::Sender<Handover>,
     labeled: mpsc::Receiver<Vec<Labeled>>,
-    pace: Arc<Pace>,
+    batch_size: Arc<BatchSize>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     _predict: mpsc::Sender<PredictJob>,
@@ -229,13 +232,17 @@ fn run(model: impl Model + 'static) -> Running {
         labeled: to_write,
         abort: CancellationToken::new(),
     };
-    let pace = Arc::new(Pace::new(1_000, model.max_length()));
+    let batch_size = Arc::new(BatchSize::new(1_000, model.max_length()));
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
-    let signs =
-        Signs { metrics: metrics.clone(), health: health.clone(), pace: pace.clone(), serves: watch::channel(None).0 };
+    let signs = Signs {
+        metrics: metrics.clone(),
+        health: health.clone(),
+        batch_size: batch_size.clone(),
+        serves: watch::channel(None).0,
+    };
     let runtime = Handle::current();
     std::thread::spawn(move || Inference::new(Box::new(model), channels, signs).unwrap().run(&runtime));
-    Running { batches, models, labeled, pace, health, metrics, _predict: predict }
+    Running { batches, models, labeled, batch_size, health, metrics, _predict: predict }
 }
 
 /// A batch with a review in each of three partitions.
@@ -269,7 +276,7 @@ fn version(labeled: &[Labeled]) -> Version {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_takes_over_between_two_batches_and_the_old_one_is_given_back() {
     let alive = Arc::new(());
-    let Running { batches, models, mut labeled, pace, .. } = run(Numbered::new(0, &alive));
+    let Running { batches, models, mut labeled, batch_size, .. } = run(Numbered::new(0, &alive));
     let feed = tokio::spawn(async move {
         for offset in 0..2_000 {
             batches.send(batch(offset)).await.unwrap();
@@ -296,7 +303,7 @@ async fn a_model_takes_over_between_two_batches_and_the_old_one_is_given_back() 
     assert!(versions.is_sorted() && versions.len() == 2_000, "{versions:?}");
     feed.await.unwrap();
     swaps.await.unwrap();
-    assert_eq!(pace.max_length(), 120);
+    assert_eq!(batch_size.max_length(), 120);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,9 @@
-//! Kafka: the only module that names rdkafka. A thread of its own polls, decodes and batches, and never blocks for long.
+//! Kafka: the only module that names rdkafka. A thread of its own polls, decodes and batches, and
+//! never blocks for long.
 //!
-//! A membership in the group is one librdkafka consumer. What cannot be mended within it (a fenced partition, a position that
-//! Kafka no longer has, a claim that Postgres did not answer) ends it, and the thread joins the group again.
+//! A membership in the group is one librdkafka consumer. What cannot be mended within it (a fenced
+//! partition, a position that Kafka no longer has, a claim that Postgres did not answer) ends it,
+//! and the thread joins the group again.
 
 mod claim;
 mod connect;
@@ -15,14 +17,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use service::Backoff;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
 use crate::batch::Limits;
+use crate::batch_sender::BatchSender;
+use crate::batch_size::BatchSize;
 use crate::message::Format;
-use crate::outlet::Outlet;
-use crate::pace::Pace;
 use crate::persist::Fenced;
 
 pub(crate) use claim::Claims;
@@ -36,7 +38,7 @@ pub(crate) struct Kafka {
     pub settings: Settings,
     pub claims: Arc<Claims>,
     pub reading: Reading,
-    pub outlet: Outlet,
+    pub output: BatchSender,
     pub fenced: mpsc::Receiver<Fenced>,
     pub stop: Stop,
 }
@@ -45,7 +47,7 @@ pub(crate) struct Kafka {
 pub(crate) struct Reading {
     pub format: Format,
     pub limits: Limits,
-    pub pace: Arc<Pace>,
+    pub batch_size: Arc<BatchSize>,
 }
 
 /// The three steps of an end.
@@ -59,8 +61,8 @@ pub(crate) struct Stop {
     pub abort: CancellationToken,
 }
 
-/// A membership that lasted so long was a good one.
-const GOOD: Duration = Duration::from_secs(60);
+/// After a membership of this length, the delays before joining again start over.
+const STABLE: Duration = Duration::from_secs(60);
 
 impl Kafka {
     /// Reads until it is told to stop and everything that was read is written.
@@ -74,10 +76,10 @@ impl Kafka {
             let End::Rejoin(why) = self.join(runtime)? else {
                 return Ok(());
             };
-            if joined.elapsed() > GOOD {
+            if joined.elapsed() > STABLE {
                 backoff.reset();
             }
-            let delay = backoff.next();
+            let delay = backoff.next_delay();
             tracing::warn!(why, ?delay, "left the group, joining again");
             self.claims.metrics.rejoins.inc();
             let ending = self.stop.shutdown.cancelled();

@@ -1,9 +1,9 @@
 //! Kafka to predictions in Postgres.
 //!
-//! The files are the way of a review: `kafka` polls and claims, `message` decodes, `batch` gathers, `tokenize` makes ids,
-//! `inference` classifies, `persist` writes. Stages are joined by channels of one batch, so a slow database is felt by Kafka as
-//! paused partitions and never as memory. Around them: `reload` brings the champion, `http` answers, `metrics` counts,
-//! `health` knows what works.
+//! The files are the way of a review: `kafka` polls and claims, `message` decodes, `batch` gathers,
+//! `tokenize` makes ids, `inference` classifies, `persist` writes. Stages are joined by channels of
+//! one batch, so a slow database is felt by Kafka as paused partitions and never as memory. Around
+//! them: `reload` brings the champion, `http` answers, `metrics` counts, `health` knows what works.
 
 mod config;
 
@@ -11,31 +11,28 @@ mod kafka;
 mod message;
 
 mod batch;
-mod outlet;
+mod batch_sender;
+mod batch_size;
 
 mod tokenize;
 
+mod answer_cache;
 mod bisect;
 mod inference;
 mod model;
-mod pace;
-
-mod reload;
-mod remember;
-mod source;
 
 mod golden;
+mod load;
+mod reload;
 
 mod persist;
 
-mod backoff;
 mod health;
 mod http;
 mod metrics;
 mod run;
-mod thread;
 
-pub use config::{Config, KafkaProperty, OnGap, Start};
+pub use config::{Config, OnGap, Start};
 pub use message::Reason;
 pub use model::{Constant, Encode, Encoder, Model, ModelSource};
 pub use run::run;

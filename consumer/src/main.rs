@@ -1,51 +1,10 @@
-//! The consumer service: parse, trace, build, run.
+//! The consumer service.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use consumer::{Config, ModelSource};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use service::Kind;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let mut config = Config::parse();
-    config.take_kafka_secrets(std::env::vars());
-    let filter = EnvFilter::try_from_env("LABELSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
-
-    let shutdown = CancellationToken::new();
-    let ended = match cancel_on_signal(shutdown.clone()) {
-        Ok(()) => consumer::run(config, ModelSource::Registry, shutdown).await,
-        Err(error) => Err(error.into()),
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn cancel_on_signal(shutdown: CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        shutdown.cancel();
-        // A second signal does not wait for the drain.
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::process::exit(130);
-    });
-    Ok(())
+fn main() -> ExitCode {
+    service::main(Kind::Service, |config: Config, shutdown| consumer::run(config, ModelSource::Registry, shutdown))
 }

@@ -1,8 +1,9 @@
 //! Bytes to a review: total (every record has an end) and pure.
 //!
-//! A value is UTF-8 JSON, an object whose fields are read under configurable names. The text is required; the id is a string or
-//! an integer and falls back to the record's key, then to topic/partition/offset; the time is RFC 3339 or milliseconds since
-//! 1970. Every other field is kept, unread, in `attributes`, and so is a time that cannot be understood: a review is not lost
+//! A value is UTF-8 JSON, an object whose fields are read under configurable names. The text is
+//! required; the id is a string or an integer and falls back to the record's key, then to
+//! topic/partition/offset; the time is RFC 3339 or milliseconds since 1970. Every other field is
+//! kept, unread, in `attributes`, and so is a time that cannot be understood: a review is not lost
 //! for its date. Where a field stands twice, the last one counts.
 
 mod jsonb;
@@ -219,7 +220,8 @@ impl Fields {
     }
 }
 
-/// Reads an object in one pass. serde_json's error cannot carry a [`Reason`], so a refusal takes its own way out.
+/// Reads an object in one pass. serde_json's error cannot carry a [`Reason`], so a refusal takes
+/// its own way out.
 struct Reader<'a> {
     format: &'a Format,
     refusal: &'a mut Option<Refusal>,
@@ -235,7 +237,8 @@ impl<'de> Visitor<'de> for Reader<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
         let mut fields = Fields::default();
         while let Some(name) = map.next_key::<Name<'de>>()? {
-            // After a refusal the rest is only checked to be JSON: what is not JSON at all is refused for that.
+            // After a refusal the rest is only checked to be JSON: what is not JSON at all is
+            // refused for that.
             if self.refusal.is_some() {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -328,7 +331,8 @@ fn id_of_key(key: &[u8]) -> Option<String> {
     fits.then(|| key.to_owned())
 }
 
-/// RFC 3339; the same without a zone, or a date alone, as UTC; an integer as milliseconds since 1970.
+/// RFC 3339; the same without a zone, or a date alone, as UTC; an integer as milliseconds since
+/// 1970.
 fn time(json: &str) -> Option<DateTime<Utc>> {
     let time = if is_integer(json) {
         return json.parse().ok().and_then(time_of_milliseconds);

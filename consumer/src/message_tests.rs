@@ -1,3 +1,5 @@
+//! Bytes to reviews, dead letters and tombstones.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,4 +1,5 @@
-//! What the consumer counts, for Prometheus. Counted by batch and by write, not by record, so that counting costs nothing.
+//! What the consumer counts, for Prometheus. Counted by batch and by write, not by record, so that
+//! counting costs nothing.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
@@ -177,7 +178,7 @@ impl Metrics {
         to.register("model_swaps", "Times that another model took over", self.model_swaps.clone());
         to.register("model_refused", "New champions that were not fit to take over", self.model_refused.clone());
         to.register("recent_texts", "Texts looked for among the recent ones", self.recent_texts.clone());
-        to.register("recent_text_hits", "Texts of these whose answer was remembered", self.recent_text_hits.clone());
+        to.register("recent_text_hits", "Texts of these whose answer was found there", self.recent_text_hits.clone());
         to.register(
             "dead_letter_share",
             "Share of dead letters in the records of the last minute",
@@ -222,10 +223,7 @@ impl Metrics {
     /// Everything in the text format of OpenMetrics.
     pub fn encode(&self) -> String {
         self.alarm();
-        let mut text = String::new();
-        let registry = self.registry.lock().expect("no holder panics");
-        prometheus_client::encoding::text::encode(&mut text, &registry).expect("a string takes any text");
-        text
+        service::http::encode(&self.registry.lock().expect("no holder panics"))
     }
 }
 

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use classifier::{CheckpointError, Classifier, Device, Labels, Precision, Prediction};
+use classifier::{CheckpointError, Classes, Classifier, Device, Precision, Prediction};
 use store::Version;
 
-/// Something that labels texts. The consumer serves a [`Classifier`]; benchmarks serve a [`Constant`].
+/// Something that labels texts. The consumer serves a [`Classifier`]; benchmarks serve a
+/// [`Constant`].
 pub trait Model: Send {
     /// The class names, in the order of the scores.
-    fn labels(&self) -> &Labels;
+    fn classes(&self) -> &Classes;
 
     /// The number of tokens a text is truncated to.
     fn max_length(&self) -> usize;
@@ -23,13 +24,15 @@ pub trait Model: Send {
         "f32"
     }
 
-    /// One prediction a text, in order. May fail or panic: the inference thread bisects what it cannot label.
+    /// One prediction a text, in order. May fail or panic: the inference thread bisects what it
+    /// cannot label.
     ///
     /// # Errors
     /// Whatever kept the model from an answer.
     fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>>;
 
-    /// What makes token ids of texts ahead of the forward pass, on another thread; `None`: the model takes texts only.
+    /// What makes token ids of texts ahead of the forward pass, on another thread; `None`: the
+    /// model takes texts only.
     fn encoder(&self) -> Option<Encoder> {
         None
     }
@@ -105,8 +108,8 @@ impl Champion {
 }
 
 impl Model for Champion {
-    fn labels(&self) -> &Labels {
-        self.classifier.labels()
+    fn classes(&self) -> &Classes {
+        self.classifier.classes()
     }
 
     fn max_length(&self) -> usize {
@@ -147,20 +150,21 @@ impl Model for Champion {
 
 /// A model that says the same of every text, for measuring everything around the model.
 pub struct Constant {
-    labels: Labels,
+    labels: Classes,
     version: Version,
 }
 
 impl Constant {
-    /// A model over the classes `negative` and `positive` that finds every text positive with probability 0.75.
+    /// A model over the classes `negative` and `positive` that finds every text positive with
+    /// probability 0.75.
     pub fn new(version: Version) -> Self {
-        let labels = Labels::new(["negative", "positive"]);
+        let labels = Classes::new(["negative", "positive"]);
         Self { labels, version }
     }
 }
 
 impl Model for Constant {
-    fn labels(&self) -> &Labels {
+    fn classes(&self) -> &Classes {
         &self.labels
     }
 

@@ -1,4 +1,5 @@
-//! Labeled records into Postgres: a lane for each partition, in which one transaction follows the other.
+//! Labeled records into Postgres: a lane for each partition, in which one transaction follows the
+//! other.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -6,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use chrono::Utc;
+use service::Backoff;
 use store::{Epoch, NextOffset, Outcome, Store, StoreError, Stream, Write};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::backoff::Backoff;
 use crate::health::Health;
 use crate::message::{Reason, Record};
 use crate::metrics::{self, Metrics};
@@ -18,7 +19,8 @@ use crate::metrics::{self, Metrics};
 /// The records of a partition from one position to the next, ready to write.
 pub(crate) struct Labeled {
     pub write: Write,
-    /// The raw records of `write.predictions`, one for one: a row that Postgres cannot hold becomes a dead letter.
+    /// The raw records of `write.predictions`, one for one: a row that Postgres cannot hold becomes
+    /// a dead letter.
     pub records: Vec<Record>,
 }
 
@@ -55,8 +57,8 @@ impl Labeled {
     }
 }
 
-/// The positions that Postgres has committed, by partition, with the claim under which they were: what Kafka and the lag are
-/// told.
+/// The positions that Postgres has committed, by partition, with the claim under which they were:
+/// what Kafka and the lag are told.
 #[derive(Default)]
 pub(crate) struct Positions(Mutex<BTreeMap<i32, (Epoch, NextOffset)>>);
 
@@ -67,7 +69,8 @@ impl Positions {
         positions.insert(partition, (epoch, position));
     }
 
-    /// A write is committed. One that was still on its way when its partition went to others is not noted.
+    /// A write is committed. One that was still on its way when its partition went to others is not
+    /// noted.
     fn written(&self, partition: i32, epoch: Epoch, position: NextOffset) {
         let mut positions = self.0.lock().expect("no holder panics");
         if let Some(noted) = positions.get_mut(&partition).filter(|noted| noted.0 == epoch) {
@@ -107,7 +110,8 @@ pub(crate) struct Writer {
 
 /// Waiting for a lane: what a partition has in one or two batches.
 const LANE_CAPACITY: usize = 2;
-/// Rows of one transaction, when several batches have waited: more makes a write longer, not faster.
+/// Rows of one transaction, when several batches have waited: more makes a write longer, not
+/// faster.
 const MAX_ROWS: usize = 4_096;
 
 /// Writes until the input ends and everything is written.
@@ -135,7 +139,8 @@ pub(crate) async fn persist(mut input: mpsc::Receiver<Vec<Labeled>>, writer: Wri
     Ok(())
 }
 
-/// The lanes by partition: a new claim opens a new lane, and the older one ends when it has written or been fenced.
+/// The lanes by partition: a new claim opens a new lane, and the older one ends when it has written
+/// or been fenced.
 struct Lanes {
     open: BTreeMap<i32, (Epoch, mpsc::Sender<Labeled>)>,
     running: JoinSet<Result<()>>,
@@ -151,7 +156,8 @@ impl Lanes {
             self.running.spawn(lane(receiver, self.writer.clone()));
             self.open.insert(partition, (epoch, sender));
         } else if known > Some(epoch) {
-            // Read under a claim that this consumer itself has followed by a newer one: read again under that one.
+            // Read under a claim that this consumer itself has followed by a newer one: read again
+            // under that one.
             return;
         }
         // A lane that was fenced takes nothing more.
@@ -205,7 +211,7 @@ impl Writer {
                         tracing::warn!(%error, "waiting for Postgres to write");
                     }
                     self.metrics.write_retries.inc();
-                    tokio::time::sleep(backoff.next()).await;
+                    tokio::time::sleep(backoff.next_delay()).await;
                 }
                 Err(error @ StoreError::BadRow { kafka_offset, .. }) => {
                     if !labeled.isolate(kafka_offset, &error.to_string()) {

@@ -1,37 +1,39 @@
-//! Hears of a new champion (by notification, and by looking as the net), loads it beside the one that serves, and hands it
-//! over by one send. A bad one changes nothing: the reason is in `model_load_status`.
+//! Hears of a new champion (by notification, and by looking as the net), loads it beside the one
+//! that serves, and hands it over by one send. A bad one changes nothing: the reason is in
+//! `model_load_status`.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use service::Backoff;
 use store::{Listener, LoadStatus, Store, StoreError, Version};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::backoff::Backoff;
+use crate::answer_cache::AnswerCache;
 use crate::inference::Handover;
+use crate::load::{Loader, Refusal};
 use crate::metrics::Metrics;
 use crate::model::{Champion, Model};
-use crate::remember::Remembering;
-use crate::source::{Refusal, Source};
 
 /// How often an empty registry is asked again.
 const POLL: Duration = Duration::from_secs(2);
 /// How long to wait before listening again: what broke the connection may still be there.
 const RELISTEN: Duration = Duration::from_secs(1);
-/// Attempts to load the first champion while the causes are transient: about a minute, then a person should know.
+/// Attempts to load the first champion while the causes are transient: about a minute, then a
+/// person should know.
 const FIRST_ATTEMPTS: u32 = 12;
 
 /// The registry, as this consumer follows it.
 pub(crate) struct Registry {
     pub store: Store,
-    pub source: Source,
+    pub loader: Loader,
     /// Who reports: host and process.
     pub consumer: String,
     pub pipeline: String,
     pub metrics: Arc<Metrics>,
-    /// Texts whose answers are remembered.
+    /// Texts whose answers are cached.
     pub recent_texts: usize,
 }
 
@@ -48,12 +50,12 @@ impl Registry {
         let mut backoff = Backoff::new(Duration::from_secs(10));
         let mut attempts = 1;
         loop {
-            match self.source.load(&registered).await {
+            match self.loader.load(&registered).await {
                 Ok(champion) => return Ok((champion, registered)),
                 Err(refusal) if refusal.is_transient && attempts < FIRST_ATTEMPTS => {
                     tracing::warn!(error = format!("{:#}", refusal.reason), "waiting for the checkpoint store");
                     attempts += 1;
-                    tokio::time::sleep(backoff.next()).await;
+                    tokio::time::sleep(backoff.next_delay()).await;
                 }
                 Err(refusal) => {
                     self.report(version, LoadStatus::Refused, Some(&refusal.reason)).await;
@@ -67,7 +69,7 @@ impl Registry {
     /// A loaded champion as it serves.
     pub fn serving(&self, champion: Champion) -> Box<dyn Model> {
         match NonZeroUsize::new(self.recent_texts) {
-            Some(texts) => Box::new(Remembering::new(Box::new(champion), texts, self.metrics.clone())),
+            Some(texts) => Box::new(AnswerCache::new(Box::new(champion), texts, self.metrics.clone())),
             None => Box::new(champion),
         }
     }
@@ -86,14 +88,15 @@ impl Registry {
                 }
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "waiting for Postgres to name the champion");
-                    tokio::time::sleep(backoff.next()).await;
+                    tokio::time::sleep(backoff.next_delay()).await;
                 }
                 Err(error) => return Err(error).context("cannot read the champion from the registry"),
             }
         }
     }
 
-    /// Tells people how far this consumer is with a version. It is for people only: serving does not wait for it.
+    /// Tells people how far this consumer is with a version. It is for people only: serving does
+    /// not wait for it.
     async fn report(&self, version: Version, status: LoadStatus, reason: Option<&anyhow::Error>) {
         let reason = reason.map(|reason| format!("{reason:#}"));
         let reported = self.store.report_load(&self.consumer, &self.pipeline, version, status, reason.as_deref());
@@ -151,7 +154,7 @@ impl Follower {
             }
             tracing::info!(version = champion.version.0, uri = champion.uri, "loading the new champion");
             self.registry.report(champion.version, LoadStatus::Loading, None).await;
-            match self.registry.source.load(&champion).await {
+            match self.registry.loader.load(&champion).await {
                 // Loading takes its time: somebody may have promoted another meanwhile.
                 Ok(model) if self.is_champion(champion.version).await? => {
                     self.hand_over(champion, model).await;
@@ -174,13 +177,14 @@ impl Follower {
     /// Gives the model to the inference thread, which swaps between two batches.
     async fn hand_over(&mut self, champion: store::Model, model: Champion) {
         let (replaced, old) = oneshot::channel();
-        // Where nobody takes the model, or gives the old one back, the inference thread has ended, and the consumer ends.
+        // Where nobody takes the model, or gives the old one back, the inference thread has ended,
+        // and the consumer ends.
         if self.handover.send(Handover { model: self.registry.serving(model), replaced }).await.is_err() {
             return;
         }
         let Ok(old) = old.await else { return };
         free(old).await;
-        self.registry.metrics.swapped(champion.version, &self.registry.source.device().to_string());
+        self.registry.metrics.swapped(champion.version, &self.registry.loader.device().to_string());
         self.registry.report(champion.version, LoadStatus::Serving, None).await;
         self.served(champion).await;
     }
@@ -190,7 +194,7 @@ impl Follower {
         let former = std::mem::replace(&mut self.serving, champion);
         let Some(oldest) = self.former.replace(former) else { return };
         if oldest.uri != self.serving.uri
-            && let Err(error) = self.registry.source.forget(&oldest.uri).await
+            && let Err(error) = self.registry.loader.forget(&oldest.uri).await
         {
             tracing::warn!(%error, "an old checkpoint stays in the cache");
         }

@@ -1,59 +1,62 @@
 //! The order in which things start, and in which they end.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use service::http::Server;
+use service::{owner, retry, thread};
 use store::checkpoints::CheckpointStore;
-use store::{Store, Stream};
-use tokio::net::TcpListener;
+use store::{Store, StoreError, Stream};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
 use crate::batch::Limits;
+use crate::batch_sender::{self, BatchSender};
+use crate::batch_size::BatchSize;
 use crate::config::Config;
 use crate::health::Health;
 use crate::http::{self, Service};
 use crate::inference::{Channels, Handover, Inference, PredictJob, Signs};
 use crate::kafka::{self, Claims, Kafka, Reading, Settings, Stop};
+use crate::load::Loader;
 use crate::message::Format;
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelSource};
-use crate::outlet::{self, Outlet};
-use crate::pace::Pace;
 use crate::persist::{self, Positions, Writer};
 use crate::reload::{Follower, Registry};
-use crate::source::Source;
-use crate::thread::thread;
 use crate::tokenize::tokenize;
 
-/// Bytes of records in one batch: with a handful of batches in flight this is what bounds memory where texts are long.
+/// Bytes of records in one batch: with a handful of batches in flight this is what bounds memory
+/// where texts are long.
 const MAX_BATCH_BYTES: usize = 4 << 20;
-/// Batches between the thread that tokenizes and the one that classifies: one is ready when the model is.
+/// Batches between the thread that tokenizes and the one that classifies: one is ready when the
+/// model is.
 const TOKENIZED_CAPACITY: usize = 1;
 /// Labeled batches between inference and the lanes: one is enough to keep both busy.
 const LABELED_CAPACITY: usize = 1;
-/// Models on their way to the inference thread: the next one is loaded only when this one has taken over.
+/// Models on their way to the inference thread: the next one is loaded only when this one has taken
+/// over.
 const HANDOVER_CAPACITY: usize = 1;
 /// How often the database is asked for a sign of life.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// How long leaving the group may take at the end.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Serves until `shutdown` is cancelled and everything in flight is written, or until something fails for good.
+/// Serves until `shutdown` is cancelled and everything in flight is written, or until something
+/// fails for good.
 ///
 /// # Errors
-/// What cannot be mended by waiting: a refused database login, a schema that is not migrated, a checkpoint that is missing or
-/// damaged, an impossible setting; and a drain that took longer than `--grace`.
+/// What cannot be mended by waiting: a refused database login, a schema that is not migrated, a
+/// checkpoint that is missing or damaged, an impossible setting; and a drain that took longer than
+/// `--grace`.
 pub async fn run(config: Config, source: ModelSource, shutdown: CancellationToken) -> Result<()> {
     // What is wrong with the settings is said before anything is waited for.
     let settings = Settings::new(&config)?;
-    let checkpoints = CheckpointStore::open(&config.checkpoints)?;
-    let listener = TcpListener::bind(config.http).await.with_context(|| format!("cannot listen on {}", config.http))?;
-    tracing::info!(address = %listener.local_addr()?, "http: /health/live, /health/ready, /metrics, /predict");
+    let checkpoints = config.checkpoints.open()?;
+    let server = Server::bind(config.http).await?;
+    tracing::info!(address = %server.address()?, "http: /health/live, /health/ready, /metrics, /predict");
 
     let (predict, predict_jobs) = mpsc::channel(http::PREDICT_QUEUE);
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
@@ -62,10 +65,7 @@ pub async fn run(config: Config, source: ModelSource, shutdown: CancellationToke
     let _abort_at_the_end = abort.clone().drop_guard();
     let stop = Stop { shutdown, drained: CancellationToken::new(), abort };
     let consumer = Consumer { config, settings, checkpoints, metrics, health, stop };
-    tokio::select! {
-        ended = axum::serve(listener, http::router(service)).into_future() => ended.context("http ended"),
-        ended = consumer.serve(source, predict_jobs) => ended,
-    }
+    server.serve_during(http::router(service), consumer.serve(source, predict_jobs)).await
 }
 
 struct Consumer {
@@ -95,7 +95,7 @@ impl Consumer {
         let (model, models) = self.model(source, &store).await?;
         self.metrics.serves(model.version(), &self.config.device.to_string());
         let version = model.version().0;
-        tracing::info!(version, labels = ?model.labels().names(), device = %self.config.device, "the model is ready");
+        tracing::info!(version, labels = ?model.classes().names(), device = %self.config.device, "the model is ready");
         let Some(stream) = self.find_stream().await? else {
             return Ok(None);
         };
@@ -110,30 +110,15 @@ impl Consumer {
     }
 
     async fn connect(&self) -> Result<Store> {
-        let Config { database_url, database_connections, .. } = &self.config;
-        let mut backoff = Backoff::new(Duration::from_secs(5));
-        let store = loop {
-            match Store::connect(database_url, *database_connections).await {
-                Ok(store) => break store,
-                Err(error) if error.is_transient() => {
-                    self.health.database.fails(error.to_string());
-                    tracing::warn!(%error, "waiting for Postgres");
-                    tokio::time::sleep(backoff.next()).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
+        let Self { config, health, stop, .. } = self;
+        let fails = |error: &StoreError| {
+            health.database.fails(error.to_string());
         };
-        loop {
-            match store.check_schema().await {
-                Ok(_) => break,
-                Err(error) if error.is_transient() => {
-                    tracing::warn!(%error, "waiting for Postgres");
-                    tokio::time::sleep(backoff.next()).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.health.database.works();
+        let open = || async { config.database.open().await.inspect_err(fails) };
+        let store = retry("Postgres answers", &stop.abort, open).await?;
+        let check = || async { store.check_schema().await.inspect_err(fails) };
+        retry("Postgres answers", &stop.abort, check).await?;
+        health.database.works();
         tracing::info!("connected to Postgres");
         Ok(store)
     }
@@ -156,9 +141,9 @@ impl Consumer {
     }
 
     fn registry(&self, store: Store) -> Registry {
-        let source = Source {
+        let loader = Loader {
             checkpoints: self.checkpoints.clone(),
-            cache: self.config.cache.clone().unwrap_or_else(default_cache),
+            cache: self.config.cache.path(),
             device: self.config.device,
             precision: self.config.precision,
             health: self.health.clone(),
@@ -166,7 +151,7 @@ impl Consumer {
         let pipeline = self.config.pipeline().to_owned();
         Registry {
             store,
-            source,
+            loader,
             consumer: owner(),
             pipeline,
             metrics: self.metrics.clone(),
@@ -186,15 +171,16 @@ impl Consumer {
             .context("looking for the topic panicked")?
     }
 
-    /// Starts the stages, sink first, and ends with the first of them, or in order when it is told to.
+    /// Starts the stages, sink first, and ends with the first of them, or in order when it is told
+    /// to.
     async fn flow(self, ready: Ready, predict: mpsc::Receiver<PredictJob>) -> Result<()> {
         let Self { config, settings, metrics, health, stop, .. } = self;
         let Ready { store, model, models, stream } = ready;
         let (to_write, labeled) = mpsc::channel(LABELED_CAPACITY);
-        let (sender, batches) = mpsc::channel(outlet::CAPACITY);
+        let (sender, batches) = mpsc::channel(batch_sender::CAPACITY);
         let (fences, fenced) = std::sync::mpsc::channel();
         let positions = Arc::new(Positions::default());
-        let pace = Arc::new(Pace::new(config.max_batch_tokens, model.max_length()));
+        let batch_size = Arc::new(BatchSize::new(config.max_batch_tokens, model.max_length()));
 
         let writer = Writer {
             store: store.clone(),
@@ -204,12 +190,12 @@ impl Consumer {
             metrics: metrics.clone(),
             health: health.clone(),
         };
-        let reading = Reading { format: format(&config), limits: limits(&config), pace: pace.clone() };
+        let reading = Reading { format: format(&config), limits: limits(&config), batch_size: batch_size.clone() };
         let (tokenized, batches_to_label) = mpsc::channel(TOKENIZED_CAPACITY);
         let (serves, serving) = watch::channel(model.encoder());
         let channels =
             Channels { batches: batches_to_label, predict, models, labeled: to_write, abort: stop.abort.clone() };
-        let signs = Signs { metrics: metrics.clone(), health: health.clone(), pace, serves };
+        let signs = Signs { metrics: metrics.clone(), health: health.clone(), batch_size, serves };
         let claims = Arc::new(Claims {
             store,
             stream,
@@ -222,35 +208,26 @@ impl Consumer {
             metrics,
             health,
         });
-        let kafka = Kafka { settings, claims, reading, outlet: Outlet::new(sender), fenced, stop: stop.clone() };
+        let kafka = Kafka { settings, claims, reading, output: BatchSender::new(sender), fenced, stop: stop.clone() };
 
         let left = CancellationToken::new();
         let leaving = left.clone().drop_guard();
         let runtime = Handle::current();
-        let kafka = thread(
-            "kafka",
-            Box::new(move || {
-                let ended = kafka.run(&runtime);
-                drop(leaving);
-                ended
-            }),
-        )?;
+        let kafka = thread("kafka", None, move || {
+            let ended = kafka.run(&runtime);
+            drop(leaving);
+            ended
+        })?;
         let runtime = Handle::current();
-        let tokenizing = thread(
-            "tokenize",
-            Box::new(move || {
-                tokenize(batches, serving, &tokenized, &runtime);
-                Ok(())
-            }),
-        )?;
+        let tokenizing = thread("tokenize", None, move || {
+            tokenize(batches, serving, &tokenized, &runtime);
+            Ok(())
+        })?;
         let runtime = Handle::current();
-        let inference = thread(
-            "inference",
-            Box::new(move || {
-                Inference::new(model, channels, signs)?.run(&runtime);
-                Ok(())
-            }),
-        )?;
+        let inference = thread("inference", None, move || {
+            Inference::new(model, channels, signs)?.run(&runtime);
+            Ok(())
+        })?;
         // Ends with its future, unlike a task.
         let persist = persist::persist(labeled, writer);
 
@@ -271,8 +248,8 @@ struct Ready {
     stream: Stream,
 }
 
-/// Each stage ends after the one before it has nothing more to give; the first to fail ends all; none takes longer than the
-/// grace.
+/// Each stage ends after the one before it has nothing more to give; the first to fail ends all;
+/// none takes longer than the grace.
 async fn end_in_order(
     kafka: impl Future<Output = Result<()>>,
     inference: impl Future<Output = Result<()>>,
@@ -334,15 +311,4 @@ fn limits(config: &Config) -> Limits {
         bytes: MAX_BATCH_BYTES,
         delay: Duration::from_millis(config.max_batch_delay_ms),
     }
-}
-
-/// Who holds a claim, for people.
-fn owner() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    format!("{}/{}", host.as_deref().unwrap_or("unknown").trim(), std::process::id())
-}
-
-/// Fetched checkpoints can be fetched again, so any directory that outlives the process is good.
-fn default_cache() -> PathBuf {
-    std::env::temp_dir().join("labelstream-checkpoints")
 }

@@ -1,6 +1,7 @@
 //! Texts to token ids, while the batch before is being classified.
 //!
-//! The ids are a help, no more: where they are another version's, or could not be made, the model takes the texts.
+//! The ids are a help, no more: where they are another version's, or could not be made, the model
+//! takes the texts.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -45,7 +46,8 @@ pub(crate) fn tokenize(
     });
 }
 
-/// `None` where a text cannot be encoded: which one it is the inference thread finds out, with the texts.
+/// `None` where a text cannot be encoded: which one it is the inference thread finds out, with the
+/// texts.
 fn encode(encoder: &Encoder, batch: &Batch) -> Option<Tokens> {
     let texts = batch.texts();
     // An encoder holds nothing that a panic could leave half done: its vocabulary does not change.

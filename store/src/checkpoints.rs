@@ -52,6 +52,8 @@ impl CheckpointStore {
             let path = std::path::absolute(url).map_err(|why| unusable(why.to_string()))?;
             Url::from_directory_path(path).map_err(|()| unusable("it is not a path".to_owned()))?
         };
+        // Once a process; whoever was first has chosen the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let (objects, prefix) =
             object_store::parse_url_opts(&parsed, options).map_err(|why| unusable(why.to_string()))?;
         let directory = if parsed.scheme() == "file" {

@@ -19,7 +19,8 @@ impl Store {
                 "with champions as (
                     select version, max(id) as last from deployments where alias = 'champion' group by version
                 )
-                select * from models
+                select version, status, uri, manifest_sha256, labels, metrics, parent, round, created_at, collected_at
+                from models
                 where collected_at is null
                     and created_at < now() - make_interval(secs => $2)
                     and (round is not null or version in (select version from champions))

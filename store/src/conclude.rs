@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection};
 use crate::models::{ModelStatus, NewModel, Version, register};
 use crate::promote::{champion, deploy, lock_deployments};
 use crate::round_lease::RoundLease;
-use crate::rounds::{Round, Verdict};
+use crate::rounds::Verdict;
 use crate::{Store, StoreError};
 
 /// What a round came to.
@@ -60,11 +60,11 @@ impl Store {
     pub async fn conclude_round(&self, lease: &RoundLease, conclusion: &Conclusion) -> Result<Concluded, StoreError> {
         self.run(async |connection| {
             let mut transaction = connection.begin().await?;
-            let Some(round) = held(&mut transaction, lease).await? else {
+            let Some((verdict, candidate)) = held(&mut transaction, lease).await? else {
                 return Ok(Concluded::Fenced);
             };
-            if round.finished_at.is_some() {
-                return Ok(as_it_ended(&round));
+            if let Some(verdict) = verdict {
+                return Ok(as_it_ended(verdict, candidate));
             }
             if conclusion.accepted {
                 lock_deployments(&mut transaction).await?;
@@ -92,9 +92,13 @@ impl Store {
     }
 }
 
-/// The round, if this lease's epoch still owns it; nobody else can take it over until the transaction ends.
-async fn held(connection: &mut PgConnection, lease: &RoundLease) -> Result<Option<Round>, StoreError> {
-    let held = sqlx::query_as("select * from rounds where round = $1 and owner_epoch = $2 for update");
+/// The verdict, if there is one, and the candidate of the round that this lease's epoch still owns; nobody else can take it
+/// over until the transaction ends.
+async fn held(
+    connection: &mut PgConnection,
+    lease: &RoundLease,
+) -> Result<Option<(Option<Verdict>, Option<Version>)>, StoreError> {
+    let held = sqlx::query_as("select verdict, candidate from rounds where round = $1 and owner_epoch = $2 for update");
     Ok(held.bind(lease.round).bind(lease.epoch).fetch_optional(connection).await?)
 }
 
@@ -113,10 +117,10 @@ async fn refuse_other_labels(
 }
 
 /// A commit whose answer was lost is recognised by what it left.
-fn as_it_ended(round: &Round) -> Concluded {
-    match (round.verdict, round.candidate) {
-        (Some(Verdict::Accepted), Some(version)) => Concluded::Promoted(version),
-        (Some(Verdict::Rejected), Some(version)) => Concluded::Rejected(version),
+fn as_it_ended(verdict: Verdict, candidate: Option<Version>) -> Concluded {
+    match (verdict, candidate) {
+        (Verdict::Accepted, Some(version)) => Concluded::Promoted(version),
+        (Verdict::Rejected, Some(version)) => Concluded::Rejected(version),
         _ => Concluded::Fenced,
     }
 }

@@ -2,15 +2,15 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::columns::from_row;
 use crate::stream::Stream;
 use crate::{Store, StoreError};
 
 /// Which record a dead letter was.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct DeadLetterId {
     /// The stream that it came in.
     #[serde(flatten)]
-    #[sqlx(flatten)]
     pub stream: Stream,
     /// Its partition.
     pub partition: i32,
@@ -18,12 +18,13 @@ pub struct DeadLetterId {
     pub kafka_offset: i64,
 }
 
+from_row!(DeadLetterId { partition, kafka_offset, ..stream });
+
 /// A dead letter without its bytes.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct DeadLetter {
     /// Which record.
     #[serde(flatten)]
-    #[sqlx(flatten)]
     pub id: DeadLetterId,
     /// The record's own timestamp.
     pub record_time: Option<DateTime<Utc>>,
@@ -38,6 +39,8 @@ pub struct DeadLetter {
     /// When it was last published again.
     pub replayed_at: Option<DateTime<Utc>>,
 }
+
+from_row!(DeadLetter { record_time, reason, detail, payload_bytes, failed_at, replayed_at, ..id });
 
 /// Which dead letters; a field that is `None` or false asks for nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,8 +103,9 @@ impl Store {
     pub async fn raw_record(&self, id: &DeadLetterId) -> Result<Option<RawRecord>, StoreError> {
         self.run(async |connection| {
             let row: Option<RawRow> = sqlx::query_as(
-                "select key, payload, header_names, header_values from dead_letters
-                where pipeline = $1 and cluster_id = $2 and topic = $3 and partition = $4 and kafka_offset = $5",
+                "select key, payload, header_names, header_values from dead_letter_rows
+                where stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
+                    and partition = $4 and kafka_offset = $5",
             )
             .bind(&id.stream.pipeline)
             .bind(&id.stream.cluster_id)
@@ -119,8 +123,9 @@ impl Store {
     pub async fn mark_replayed(&self, id: &DeadLetterId) -> Result<(), StoreError> {
         self.run(async |connection| {
             sqlx::query(
-                "update dead_letters set replayed_at = now()
-                where pipeline = $1 and cluster_id = $2 and topic = $3 and partition = $4 and kafka_offset = $5",
+                "update dead_letter_rows set replayed_at = now()
+                where stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
+                    and partition = $4 and kafka_offset = $5",
             )
             .bind(&id.stream.pipeline)
             .bind(&id.stream.cluster_id)
@@ -135,13 +140,14 @@ impl Store {
     }
 }
 
-#[derive(sqlx::FromRow)]
 struct RawRow {
     key: Option<Vec<u8>>,
     payload: Option<Vec<u8>>,
     header_names: Vec<String>,
     header_values: Vec<Option<Vec<u8>>>,
 }
+
+from_row!(RawRow { key, payload, header_names, header_values });
 
 impl RawRow {
     fn into_record(self) -> RawRecord {

@@ -23,7 +23,7 @@ pub enum StoreError {
     /// Postgres cannot hold this row; the others of its batch may be good.
     #[error("{table} cannot hold the record at offset {kafka_offset}: {detail}")]
     BadRow {
-        /// `predictions` or `dead_letters`.
+        /// `prediction_rows` or `dead_letter_rows`.
         table: &'static str,
         /// The record.
         kafka_offset: i64,

@@ -23,21 +23,22 @@ pub(crate) struct Counts {
 }
 
 impl Step {
-    /// Moves the position if this epoch still owns it and it stands where the step begins. Comes first in its
-    /// transaction, and holds the row until that ends.
+    /// Moves the position if this epoch still owns it and it stands where the step begins, and says which number the
+    /// stream's rows carry. Comes first in its transaction, and holds the row until that ends.
     pub async fn take(
         &self,
         connection: &mut PgConnection,
         stream: &Stream,
         counts: Counts,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<i32>, StoreError> {
         assert!(self.from < self.to, "a position that does not grow is a bug: {self:?}");
-        let moved = sqlx::query(
-            "update positions
+        let moved = sqlx::query_scalar(
+            "update position_rows
             set next_offset = $7, updated_at = now(),
                 predictions = predictions + $8, dead_letters = dead_letters + $9, tombstones = tombstones + $10
-            where pipeline = $1 and cluster_id = $2 and topic = $3 and partition = $4
-                and owner_epoch = $5 and next_offset = $6",
+            where stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
+                and partition = $4 and owner_epoch = $5 and next_offset = $6
+            returning stream_id",
         )
         .bind(&stream.pipeline)
         .bind(&stream.cluster_id)
@@ -49,17 +50,18 @@ impl Step {
         .bind(counts.predictions)
         .bind(counts.dead_letters)
         .bind(counts.tombstones)
-        .execute(connection)
+        .fetch_optional(connection)
         .await?;
-        Ok(moved.rows_affected() == 1)
+        Ok(moved)
     }
 
     /// What it means that the step could not be taken: it was taken before, by a commit whose answer was lost; or this
     /// epoch is fenced.
     pub async fn outcome(&self, connection: &mut PgConnection, stream: &Stream) -> Result<Outcome, StoreError> {
         let position: Option<(i64, i64)> = sqlx::query_as(
-            "select owner_epoch, next_offset from positions
-            where pipeline = $1 and cluster_id = $2 and topic = $3 and partition = $4",
+            "select owner_epoch, next_offset from position_rows
+            where stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
+                and partition = $4",
         )
         .bind(&stream.pipeline)
         .bind(&stream.cluster_id)

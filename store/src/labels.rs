@@ -3,10 +3,11 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 
+use crate::columns::from_row;
 use crate::{Store, StoreError};
 
 /// What a person said of a review. Of several that speak of one text the newest wins.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Label {
     /// Counts up.
     pub id: i64,
@@ -23,6 +24,8 @@ pub struct Label {
     /// Where it came from, such as a file or a tool.
     pub source: String,
 }
+
+from_row!(Label { id, review_id, text, label, labeled_by, labeled_at, source });
 
 /// A label to add: of a review by its id, of a text, or of both.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,10 +104,10 @@ impl Store {
     }
 
     /// Lets labels name a class that no model knows yet.
-    pub async fn add_class(&self, label: &str) -> Result<(), StoreError> {
+    pub async fn add_class(&self, name: &str) -> Result<(), StoreError> {
         self.run(async |connection| {
-            sqlx::query("insert into classes (label) values ($1) on conflict do nothing")
-                .bind(label)
+            sqlx::query("insert into classes (name) values ($1) on conflict do nothing")
+                .bind(name)
                 .execute(connection)
                 .await?;
             Ok(())
@@ -114,7 +117,7 @@ impl Store {
 }
 
 async fn classes(connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
-    Ok(sqlx::query_scalar("select label from classes order by label").fetch_all(connection).await?)
+    Ok(sqlx::query_scalar("select name from classes order by name").fetch_all(connection).await?)
 }
 
 /// The table refuses them too, in words; this says it in a type.
@@ -131,7 +134,7 @@ async fn refuse_unknown_reviews(connection: &mut PgConnection, labels: &[NewLabe
     let review_ids: Vec<&str> = without_text.filter_map(|label| label.review_id.as_deref()).collect();
     let unknown: Option<String> = sqlx::query_scalar(
         "select wanted.review_id from unnest($1::text[]) as wanted (review_id)
-        where not exists (select from predictions where predictions.review_id = wanted.review_id) limit 1",
+        where not exists (select from prediction_rows as row where row.review_id = wanted.review_id) limit 1",
     )
     .bind(review_ids)
     .fetch_optional(connection)

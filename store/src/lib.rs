@@ -4,6 +4,7 @@
 //! partition ([`Store::claim`]), a batch written behind the fence ([`Store::write`]), the registry of models, the
 //! labels of people and the rounds that learn from them, dead letters, the status for people; beside them [`checkpoints`], the directories that the registry points to.
 
+mod columns;
 mod connect;
 mod error;
 mod schema;

@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
+use crate::columns::{from_row, words};
 use crate::models::Version;
 use crate::{Store, StoreError};
 
 /// How far a consumer is with a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum LoadStatus {
     /// It fetches, verifies and warms it; another version serves meanwhile.
     Loading,
@@ -19,8 +19,10 @@ pub enum LoadStatus {
     Refused,
 }
 
+words!(LoadStatus { Loading = "loading", Serving = "serving", Refused = "refused" });
+
 /// A row of `model_load_status`.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct LoadReport {
     /// The consumer: host and process.
     pub consumer: String,
@@ -35,6 +37,8 @@ pub struct LoadReport {
     /// When it last said so.
     pub updated_at: DateTime<Utc>,
 }
+
+from_row!(LoadReport { consumer, pipeline, version, status, reason, updated_at });
 
 impl Store {
     /// Notes how far a consumer is with a version. `reason` belongs to a refusal, and to that alone.
@@ -83,7 +87,8 @@ impl Store {
     /// What the consumers last said, newest first.
     pub async fn load_reports(&self) -> Result<Vec<LoadReport>, StoreError> {
         self.run(async |connection| {
-            let reports = "select * from model_load_status order by updated_at desc, consumer, version desc";
+            let reports = "select consumer, pipeline, version, status, reason, updated_at
+                from model_load_status order by updated_at desc, consumer, version desc";
             Ok(sqlx::query_as(reports).fetch_all(connection).await?)
         })
         .await

@@ -3,15 +3,15 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use crate::columns::{bigint, from_row, words};
 use crate::{Store, StoreError};
 
 /// The number of a registered checkpoint.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, sqlx::Type,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
-#[sqlx(transparent)]
 pub struct Version(pub i64);
+
+bigint!(Version);
 
 impl std::fmt::Display for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -20,9 +20,8 @@ impl std::fmt::Display for Version {
 }
 
 /// What became of a version before anybody deployed it; which one serves is the deployments' to say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum ModelStatus {
     /// Fit to be promoted.
     Registered,
@@ -30,8 +29,10 @@ pub enum ModelStatus {
     Rejected,
 }
 
+words!(ModelStatus { Registered = "registered", Rejected = "rejected" });
+
 /// A registered checkpoint.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Model {
     /// Its number.
     pub version: Version,
@@ -54,6 +55,8 @@ pub struct Model {
     /// When its files were deleted from the checkpoint store.
     pub collected_at: Option<DateTime<Utc>>,
 }
+
+from_row!(Model { version, status, uri, manifest_sha256, labels, metrics, parent, round, created_at, collected_at });
 
 /// A checkpoint to register.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,10 +84,7 @@ impl Store {
 
     /// Every registered model, newest first.
     pub async fn models(&self) -> Result<Vec<Model>, StoreError> {
-        self.run(async |connection| {
-            Ok(sqlx::query_as("select * from models order by version desc").fetch_all(connection).await?)
-        })
-        .await
+        self.run(async |connection| models(connection, None).await).await
     }
 
     /// One model.
@@ -92,27 +92,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoSuchModel`].
     pub async fn model(&self, version: Version) -> Result<Model, StoreError> {
-        self.run(async |connection| {
-            sqlx::query_as("select * from models where version = $1")
-                .bind(version)
-                .fetch_optional(connection)
-                .await?
-                .ok_or(StoreError::NoSuchModel(version))
-        })
-        .await
+        let found = self.run(async |connection| models(connection, Some(version)).await).await?.pop();
+        found.ok_or(StoreError::NoSuchModel(version))
     }
+}
 
-    /// The model that serves, if any was ever promoted.
-    pub async fn champion(&self) -> Result<Option<Model>, StoreError> {
-        self.run(async |connection| {
-            let champion = sqlx::query_as(
-                "select * from models where version =
-                (select version from deployments where alias = 'champion' order by id desc limit 1)",
-            );
-            Ok(champion.fetch_optional(connection).await?)
-        })
-        .await
-    }
+/// One version, or all of them, newest first.
+pub(crate) async fn models(connection: &mut PgConnection, version: Option<Version>) -> Result<Vec<Model>, StoreError> {
+    let models = sqlx::query_as(
+        "select version, status, uri, manifest_sha256, labels, metrics, parent, round, created_at, collected_at
+        from models where $1::bigint is null or version = $1 order by version desc",
+    );
+    Ok(models.bind(version).fetch_all(connection).await?)
 }
 
 /// The row of a checkpoint, made if there is none yet.

@@ -50,16 +50,14 @@ impl Store {
         let step = Step { partition: claim.partition, epoch: claim.epoch, from: claim.next_offset, to };
         self.run(async |connection| {
             let mut transaction = connection.begin().await?;
-            if !step.take(&mut transaction, stream, Counts::default()).await? {
+            let Some(stream_id) = step.take(&mut transaction, stream, Counts::default()).await? else {
                 return step.outcome(&mut transaction, stream).await;
-            }
+            };
             sqlx::query(
-                "insert into gaps (pipeline, cluster_id, topic, partition, from_offset, to_offset, reason)
-                values ($1, $2, $3, $4, $5, $6, $7)",
+                "insert into gap_rows (stream_id, partition, from_offset, to_offset, reason)
+                values ($1, $2, $3, $4, $5)",
             )
-            .bind(&stream.pipeline)
-            .bind(&stream.cluster_id)
-            .bind(&stream.topic)
+            .bind(stream_id)
             .bind(claim.partition)
             .bind(claim.next_offset.0)
             .bind(to.0)
@@ -82,8 +80,9 @@ impl Store {
     ) -> Result<Option<String>, StoreError> {
         self.run(async |connection| {
             Ok(sqlx::query_scalar(
-                "update positions set topic_id = coalesce(topic_id, $6)
-                where pipeline = $1 and cluster_id = $2 and topic = $3 and partition = $4 and owner_epoch = $5
+                "update position_rows set topic_id = coalesce(topic_id, $6)
+                where stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
+                    and partition = $4 and owner_epoch = $5
                 returning topic_id",
             )
             .bind(&stream.pipeline)
@@ -108,8 +107,9 @@ impl Store {
     ) -> Result<Outcome, StoreError> {
         self.run(async |connection| {
             let updated = sqlx::query(
-                "update positions set last_error = $6, last_error_at = now()
-                where pipeline = $1 and cluster_id = $2 and topic = $3 and partition = $4 and owner_epoch = $5",
+                "update position_rows set last_error = $6, last_error_at = now()
+                where stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
+                    and partition = $4 and owner_epoch = $5",
             )
             .bind(&stream.pipeline)
             .bind(&stream.cluster_id)
@@ -149,10 +149,26 @@ async fn claim(
     owner: &str,
     if_new: NextOffset,
 ) -> Result<Claim, StoreError> {
-    let (epoch, next_offset) = sqlx::query_as(
-        "insert into positions as held (pipeline, cluster_id, topic, partition, next_offset, owner_epoch, owner)
-        values ($1, $2, $3, $4, $5, 1, $6)
-        on conflict (pipeline, cluster_id, topic, partition) do update
+    if let Some(claim) = claim_of_known(connection, stream, partition, owner, if_new).await? {
+        return Ok(claim);
+    }
+    number(connection, stream).await?;
+    let claim = claim_of_known(connection, stream, partition, owner, if_new).await?;
+    claim.ok_or_else(|| StoreError::Failed("the stream was deleted as it was claimed".to_owned()))
+}
+
+/// Nothing where the stream has no number yet.
+async fn claim_of_known(
+    connection: &mut PgConnection,
+    stream: &Stream,
+    partition: i32,
+    owner: &str,
+    if_new: NextOffset,
+) -> Result<Option<Claim>, StoreError> {
+    let claimed: Option<(Epoch, NextOffset)> = sqlx::query_as(
+        "insert into position_rows as held (stream_id, partition, next_offset, owner_epoch, owner)
+        select id, $4, $5, 1, $6 from streams where pipeline = $1 and cluster_id = $2 and topic = $3
+        on conflict (stream_id, partition) do update
         set owner_epoch = held.owner_epoch + 1, owner = excluded.owner, claimed_at = now()
         returning owner_epoch, next_offset",
     )
@@ -160,9 +176,21 @@ async fn claim(
     .bind(&stream.cluster_id)
     .bind(&stream.topic)
     .bind(partition)
-    .bind(if_new.0)
+    .bind(if_new)
     .bind(owner)
-    .fetch_one(connection)
+    .fetch_optional(connection)
     .await?;
-    Ok(Claim { partition, epoch: Epoch(epoch), next_offset: NextOffset(next_offset) })
+    Ok(claimed.map(|(epoch, next_offset)| Claim { partition, epoch, next_offset }))
+}
+
+/// Gives a stream its number, if nobody else does at the same time. A statement of its own, for the one that claims does not
+/// see what another transaction has added meanwhile.
+async fn number(connection: &mut PgConnection, stream: &Stream) -> Result<(), StoreError> {
+    sqlx::query("insert into streams (pipeline, cluster_id, topic) values ($1, $2, $3) on conflict do nothing")
+        .bind(&stream.pipeline)
+        .bind(&stream.cluster_id)
+        .bind(&stream.topic)
+        .execute(connection)
+        .await?;
+    Ok(())
 }

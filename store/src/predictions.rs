@@ -1,13 +1,15 @@
 //! What was written of a stream, read back: for whoever watches it land.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
+use crate::columns::from_row;
 use crate::models::Version;
 use crate::stream::{NextOffset, Stream};
 use crate::{Store, StoreError};
 
 /// A prediction, as people read it.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Predicted {
     /// The offset of the record.
     pub kafka_offset: i64,
@@ -27,6 +29,8 @@ pub struct Predicted {
     pub classified_at: DateTime<Utc>,
 }
 
+from_row!(Predicted { kafka_offset, record_time, review_id, text, label, score, version, classified_at });
+
 impl Store {
     /// The predictions of a partition from an offset on, in the order of the records, at most `limit`.
     pub async fn predictions(
@@ -39,8 +43,9 @@ impl Store {
         self.run(async |connection| {
             Ok(sqlx::query_as(
                 "select kafka_offset, record_time, review_id, text, label, score, version, classified_at
-                from predictions
-                where pipeline = $1 and cluster_id = $2 and topic = $3 and partition = $4 and kafka_offset >= $5
+                from prediction_rows
+                where stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
+                    and partition = $4 and kafka_offset >= $5
                 order by kafka_offset limit $6",
             )
             .bind(&stream.pipeline)
@@ -62,41 +67,12 @@ impl Store {
     /// the records of the highest offsets.
     pub async fn least_certain(&self, limit: u32) -> Result<Vec<Predicted>, StoreError> {
         self.run(async |connection| {
-            let uncertain: Vec<Predicted> = sqlx::query_as(
-                "select * from predictions as prediction
-                where score < 0.75
-                    and not exists (select from labels where labels.review_id = prediction.review_id)
-                    and not exists (select from labels where labels.text = prediction.text)
-                    and not exists (
-                        select from predictions as newer
-                        where newer.review_id = prediction.review_id
-                            and (newer.classified_at, newer.kafka_offset) > (prediction.classified_at, prediction.kafka_offset)
-                    )
-                order by score limit $1",
-            )
-            .bind(i64::from(limit))
-            .fetch_all(&mut *connection)
-            .await?;
-            let rest = i64::from(limit) - uncertain.len() as i64;
-            if rest == 0 {
-                return Ok(uncertain);
+            let mut reviews = uncertain(connection, i64::from(limit)).await?;
+            let rest = i64::from(limit) - reviews.len() as i64;
+            if rest > 0 {
+                reviews.extend(certain(connection, rest).await?);
             }
-            let certain: Vec<Predicted> = sqlx::query_as(
-                "select * from (select * from predictions order by kafka_offset desc limit 20000) as prediction
-                where score >= 0.75
-                    and not exists (select from labels where labels.review_id = prediction.review_id)
-                    and not exists (select from labels where labels.text = prediction.text)
-                    and not exists (
-                        select from predictions as newer
-                        where newer.review_id = prediction.review_id
-                            and (newer.classified_at, newer.kafka_offset) > (prediction.classified_at, prediction.kafka_offset)
-                    )
-                order by score limit $1",
-            )
-            .bind(rest)
-            .fetch_all(connection)
-            .await?;
-            Ok(uncertain.into_iter().chain(certain).collect())
+            Ok(reviews)
         })
         .await
     }
@@ -124,4 +100,41 @@ impl Store {
         })
         .await
     }
+}
+
+async fn uncertain(connection: &mut PgConnection, limit: i64) -> Result<Vec<Predicted>, StoreError> {
+    let uncertain = sqlx::query_as(
+        "select kafka_offset, record_time, review_id, text, label, score, version, classified_at
+        from prediction_rows as prediction
+        where score < 0.75
+            and not exists (select from labels where labels.review_id = prediction.review_id)
+            and not exists (select from labels where labels.text = prediction.text)
+            and not exists (
+                select from prediction_rows as newer
+                where newer.review_id = prediction.review_id
+                    and (newer.classified_at, newer.kafka_offset) > (prediction.classified_at, prediction.kafka_offset)
+            )
+        order by score limit $1",
+    );
+    Ok(uncertain.bind(limit).fetch_all(connection).await?)
+}
+
+async fn certain(connection: &mut PgConnection, limit: i64) -> Result<Vec<Predicted>, StoreError> {
+    let certain = sqlx::query_as(
+        "select kafka_offset, record_time, review_id, text, label, score, version, classified_at
+        from (
+            select kafka_offset, record_time, review_id, text, label, score, version, classified_at
+            from prediction_rows order by kafka_offset desc limit 20000
+        ) as prediction
+        where score >= 0.75
+            and not exists (select from labels where labels.review_id = prediction.review_id)
+            and not exists (select from labels where labels.text = prediction.text)
+            and not exists (
+                select from prediction_rows as newer
+                where newer.review_id = prediction.review_id
+                    and (newer.classified_at, newer.kafka_offset) > (prediction.classified_at, prediction.kafka_offset)
+            )
+        order by score limit $1",
+    );
+    Ok(certain.bind(limit).fetch_all(connection).await?)
 }

@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 
 use sqlx::{Connection, PgConnection};
 
-use crate::models::Version;
+use crate::columns::from_row;
+use crate::models::{Model, Version, models};
 use crate::{Store, StoreError};
 
 /// A row of `deployments`: from then on, until the next row, `version` was what `alias` names.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Deployment {
     /// Counts up.
     pub id: i64,
@@ -22,7 +23,18 @@ pub struct Deployment {
     pub deployed_at: DateTime<Utc>,
 }
 
+from_row!(Deployment { id, alias, version, why, deployed_at });
+
 impl Store {
+    /// The model that serves, if any was ever promoted.
+    pub async fn champion(&self) -> Result<Option<Model>, StoreError> {
+        self.run(async |connection| match champion(connection).await? {
+            Some(version) => Ok(models(connection, Some(version)).await?.pop()),
+            None => Ok(None),
+        })
+        .await
+    }
+
     /// Makes `version` the champion if `expected` still is (`None`: if there is none yet), and notifies the consumers.
     ///
     /// # Errors
@@ -70,7 +82,8 @@ impl Store {
     /// Every deployment, newest first.
     pub async fn deployments(&self) -> Result<Vec<Deployment>, StoreError> {
         self.run(async |connection| {
-            Ok(sqlx::query_as("select * from deployments order by id desc").fetch_all(connection).await?)
+            let newest_first = "select id, alias, version, why, deployed_at from deployments order by id desc";
+            Ok(sqlx::query_as(newest_first).fetch_all(connection).await?)
         })
         .await
     }

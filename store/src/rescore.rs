@@ -1,19 +1,17 @@
 //! Predictions of older versions, labeled anew by a newer one.
 
 use crate::models::Version;
-use crate::stream::Stream;
 use crate::{Store, StoreError};
 
-/// Which prediction.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, sqlx::FromRow)]
+/// Which prediction: the primary key of `prediction_rows`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PredictionKey {
-    /// The stream that its record came in.
-    #[sqlx(flatten)]
-    pub stream: Stream,
-    /// The record's partition.
-    pub partition: i32,
     /// The record's offset.
     pub kafka_offset: i64,
+    /// The record's partition.
+    pub partition: i32,
+    /// The number of the stream that it came in.
+    pub stream_id: i32,
 }
 
 /// What a newer version says of a review that an older one has labeled.
@@ -33,13 +31,6 @@ pub struct Rescored {
     pub precision: &'static str,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    #[sqlx(flatten)]
-    key: PredictionKey,
-    text: String,
-}
-
 impl Store {
     /// Predictions by versions older than `older_than`, with their texts, after a key, in the order of the keys.
     ///
@@ -51,23 +42,23 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<(PredictionKey, String)>, StoreError> {
         self.run(async |connection| {
-            let rows: Vec<Row> = sqlx::query_as(
-                "select pipeline, cluster_id, topic, partition, kafka_offset, text from predictions
-                where version < $1
-                    and (kafka_offset, partition, topic, cluster_id, pipeline) > ($2, $3, $4, $5, $6)
-                order by kafka_offset, partition, topic, cluster_id, pipeline
-                limit $7",
+            let rows: Vec<(i64, i32, i32, String)> = sqlx::query_as(
+                "select kafka_offset, partition, stream_id, text from prediction_rows
+                where version < $1 and (kafka_offset, partition, stream_id) > ($2, $3, $4)
+                order by kafka_offset, partition, stream_id
+                limit $5",
             )
             .bind(older_than)
             .bind(after.map_or(-1, |key| key.kafka_offset))
             .bind(after.map_or(-1, |key| key.partition))
-            .bind(after.map_or("", |key| &key.stream.topic))
-            .bind(after.map_or("", |key| &key.stream.cluster_id))
-            .bind(after.map_or("", |key| &key.stream.pipeline))
+            .bind(after.map_or(-1, |key| key.stream_id))
             .bind(i64::from(limit))
             .fetch_all(connection)
             .await?;
-            Ok(rows.into_iter().map(|row| (row.key, row.text)).collect())
+            let keyed = |(kafka_offset, partition, stream_id, text)| {
+                (PredictionKey { kafka_offset, partition, stream_id }, text)
+            };
+            Ok(rows.into_iter().map(keyed).collect())
         })
         .await
     }
@@ -76,7 +67,7 @@ impl Store {
     pub async fn count_to_rescore(&self, older_than: Version) -> Result<u64, StoreError> {
         self.run(async |connection| {
             let count: i64 = sqlx::query_scalar(
-                "select count(*) from (select from predictions where version < $1 limit 10000000) as older",
+                "select count(*) from (select from prediction_rows where version < $1 limit 10000000) as older",
             )
             .bind(older_than)
             .fetch_one(connection)
@@ -95,21 +86,18 @@ impl Store {
         let scores: Vec<String> = rescored.iter().map(|row| array(&row.scores)).collect();
         self.run(async |connection| {
             let updated = sqlx::query(
-                "update predictions as old
+                "update prediction_rows as old
                 set label = new.label, score = new.score, scores = new.scores::real[], version = new.version,
                     precision = new.precision
-                from unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::bigint[], $6::text[], $7::real[],
-                    $8::text[], $9::bigint[], $10::text[])
-                    as new (pipeline, cluster_id, topic, partition, kafka_offset, label, score, scores, version, precision)
-                where old.kafka_offset = new.kafka_offset and old.partition = new.partition and old.topic = new.topic
-                    and old.cluster_id = new.cluster_id and old.pipeline = new.pipeline
-                    and old.version < new.version",
+                from unnest($1::bigint[], $2::integer[], $3::integer[], $4::text[], $5::real[], $6::text[],
+                    $7::bigint[], $8::text[])
+                    as new (kafka_offset, partition, stream_id, label, score, scores, version, precision)
+                where old.kafka_offset = new.kafka_offset and old.partition = new.partition
+                    and old.stream_id = new.stream_id and old.version < new.version",
             )
-            .bind(column(|row| &row.key.stream.pipeline))
-            .bind(column(|row| &row.key.stream.cluster_id))
-            .bind(column(|row| &row.key.stream.topic))
-            .bind(rescored.iter().map(|row| row.key.partition).collect::<Vec<_>>())
             .bind(rescored.iter().map(|row| row.key.kafka_offset).collect::<Vec<_>>())
+            .bind(rescored.iter().map(|row| row.key.partition).collect::<Vec<_>>())
+            .bind(rescored.iter().map(|row| row.key.stream_id).collect::<Vec<_>>())
             .bind(column(|row| &row.label))
             .bind(rescored.iter().map(|row| row.score).collect::<Vec<_>>())
             .bind(scores)

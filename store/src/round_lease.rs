@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
 use crate::models::Version;
-use crate::rounds::{Round, Trigger};
+use crate::rounds::{Round, Trigger, numbered};
 use crate::stream::Outcome;
 use crate::{Store, StoreError};
 
@@ -56,10 +56,14 @@ impl Store {
                 .await?;
             let begun = match unfinished(&mut transaction).await? {
                 None => Begun::Started(start(&mut transaction, new).await?),
-                Some(round) => match take_over(&mut transaction, new).await? {
-                    Some(round) => Begun::Resumed(RoundLease { round: round.round, epoch: round.owner_epoch }, round),
-                    None => Begun::Busy(round),
-                },
+                Some(round) => {
+                    let taken = take_over(&mut transaction, new).await?;
+                    let round = numbered(&mut transaction, round).await?;
+                    match taken {
+                        Some(lease) => Begun::Resumed(lease, round),
+                        None => Begun::Busy(round),
+                    }
+                }
             };
             transaction.commit().await?;
             Ok(begun)
@@ -125,8 +129,9 @@ impl Store {
 }
 
 /// There is at most one: the schema sees to it.
-async fn unfinished(connection: &mut PgConnection) -> Result<Option<Round>, StoreError> {
-    Ok(sqlx::query_as("select * from rounds where finished_at is null").fetch_optional(connection).await?)
+async fn unfinished(connection: &mut PgConnection) -> Result<Option<i64>, StoreError> {
+    let unfinished = "select round from rounds where finished_at is null";
+    Ok(sqlx::query_scalar(unfinished).fetch_optional(connection).await?)
 }
 
 async fn start(connection: &mut PgConnection, new: &NewRound) -> Result<RoundLease, StoreError> {
@@ -153,14 +158,15 @@ async fn start(connection: &mut PgConnection, new: &NewRound) -> Result<RoundLea
 }
 
 /// The unfinished round, if its lease has run out: with a new owner, before whom all others are fenced.
-async fn take_over(connection: &mut PgConnection, new: &NewRound) -> Result<Option<Round>, StoreError> {
+async fn take_over(connection: &mut PgConnection, new: &NewRound) -> Result<Option<RoundLease>, StoreError> {
     let taken = sqlx::query_as(
         "update rounds
         set owner = $1, owner_epoch = owner_epoch + 1, lease_until = clock_timestamp() + make_interval(secs => $2)
         where finished_at is null and coalesce(lease_until, '-infinity') < clock_timestamp()
-        returning *",
+        returning round, owner_epoch",
     );
-    Ok(taken.bind(&new.owner).bind(new.lease.as_secs_f64()).fetch_optional(connection).await?)
+    let taken = taken.bind(&new.owner).bind(new.lease.as_secs_f64()).fetch_optional(connection).await?;
+    Ok(taken.map(|(round, epoch)| RoundLease { round, epoch }))
 }
 
 fn outcome(rows: u64) -> Outcome {

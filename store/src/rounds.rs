@@ -2,36 +2,34 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sqlx::PgConnection;
 
+use crate::columns::{from_row, words};
 use crate::models::Version;
 use crate::{Store, StoreError};
 
 /// What started a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, sqlx::Type)]
-#[sqlx(type_name = "text")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub enum Trigger {
     /// Enough labels had come.
     #[serde(rename = "new labels")]
-    #[sqlx(rename = "new labels")]
     NewLabels,
     /// The schedule.
     #[serde(rename = "schedule")]
-    #[sqlx(rename = "schedule")]
     Schedule,
     /// A person, with `labelstream retrain`.
     #[serde(rename = "command")]
-    #[sqlx(rename = "command")]
     Command,
     /// A trainer that was started for one round.
     #[serde(rename = "once")]
-    #[sqlx(rename = "once")]
     Once,
 }
 
+words!(Trigger { NewLabels = "new labels", Schedule = "schedule", Command = "command", Once = "once" });
+
 /// How a round ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum Verdict {
     /// Its candidate became the champion.
     Accepted,
@@ -41,8 +39,10 @@ pub enum Verdict {
     Abandoned,
 }
 
+words!(Verdict { Accepted = "accepted", Rejected = "rejected", Abandoned = "abandoned" });
+
 /// A row of `rounds`.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Round {
     /// Counts up.
     pub round: i64,
@@ -84,8 +84,30 @@ pub struct Round {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
+from_row!(Round {
+    round,
+    trigger,
+    parameters,
+    dataset_fingerprint,
+    labels_seen,
+    champion,
+    candidate,
+    champion_metrics,
+    candidate_metrics,
+    baseline_metrics,
+    evidence,
+    progress,
+    verdict,
+    reason,
+    owner,
+    owner_epoch,
+    lease_until,
+    started_at,
+    finished_at
+});
+
 /// A round that a person asked for.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct RoundRequest {
     /// Counts up.
     pub id: i64,
@@ -99,14 +121,12 @@ pub struct RoundRequest {
     pub round: Option<i64>,
 }
 
+from_row!(RoundRequest { id, parameters, requested_by, requested_at, round });
+
 impl Store {
     /// The rounds, newest first, at most `limit`.
     pub async fn rounds(&self, limit: u32) -> Result<Vec<Round>, StoreError> {
-        self.run(async |connection| {
-            let rounds = sqlx::query_as("select * from rounds order by round desc limit $1");
-            Ok(rounds.bind(i64::from(limit)).fetch_all(connection).await?)
-        })
-        .await
+        self.run(async |connection| rounds(connection, None, limit).await).await
     }
 
     /// One round.
@@ -114,14 +134,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoSuchRound`].
     pub async fn round(&self, round: i64) -> Result<Round, StoreError> {
-        self.run(async |connection| {
-            sqlx::query_as("select * from rounds where round = $1")
-                .bind(round)
-                .fetch_optional(connection)
-                .await?
-                .ok_or(StoreError::NoSuchRound(round))
-        })
-        .await
+        self.run(async |connection| numbered(connection, round).await).await
     }
 
     /// The newest round, if there ever was one.
@@ -144,7 +157,9 @@ impl Store {
     /// One request; none under a number that was never given out.
     pub async fn round_request(&self, id: i64) -> Result<Option<RoundRequest>, StoreError> {
         self.run(async |connection| {
-            let request = sqlx::query_as("select * from round_requests where id = $1");
+            let request = sqlx::query_as(
+                "select id, parameters, requested_by, requested_at, round from round_requests where id = $1",
+            );
             Ok(request.bind(id).fetch_optional(connection).await?)
         })
         .await
@@ -153,9 +168,26 @@ impl Store {
     /// The oldest request for which no round was begun yet.
     pub async fn open_request(&self) -> Result<Option<RoundRequest>, StoreError> {
         self.run(async |connection| {
-            let oldest = "select * from round_requests where round is null order by id limit 1";
+            let oldest = "select id, parameters, requested_by, requested_at, round
+                from round_requests where round is null order by id limit 1";
             Ok(sqlx::query_as(oldest).fetch_optional(connection).await?)
         })
         .await
     }
+}
+
+/// The round of a number.
+pub(crate) async fn numbered(connection: &mut PgConnection, round: i64) -> Result<Round, StoreError> {
+    rounds(connection, Some(round), 1).await?.pop().ok_or(StoreError::NoSuchRound(round))
+}
+
+/// The round of a number, or all of them, newest first.
+async fn rounds(connection: &mut PgConnection, round: Option<i64>, limit: u32) -> Result<Vec<Round>, StoreError> {
+    let rounds = sqlx::query_as(
+        "select round, trigger, parameters, dataset_fingerprint, labels_seen, champion, candidate, champion_metrics,
+            candidate_metrics, baseline_metrics, evidence, progress, verdict, reason, owner, owner_epoch, lease_until,
+            started_at, finished_at
+        from rounds where $1::bigint is null or round = $1 order by round desc limit $2",
+    );
+    Ok(rounds.bind(round).bind(i64::from(limit)).fetch_all(connection).await?)
 }

@@ -2,10 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::Connection;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{Connection, SqlSafeStr};
 
 use crate::{Store, StoreError};
+
+/// All of them, in their order, with the numbers and names of their files.
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "streams", include_str!("../../migrations/0001_streams.sql")),
+    (2, "learning", include_str!("../../migrations/0002_learning.sql")),
+];
 
 /// How the database's schema relates to this program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +84,10 @@ impl Store {
 }
 
 fn migrations() -> Migrator {
-    let mut migrations = sqlx::migrate!("../migrations");
+    let migrations = MIGRATIONS.map(|(version, description, sql)| {
+        Migration::new(version, description.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    let mut migrations = Migrator::with_migrations(migrations.into());
     // A newer release may have been here first, and this one is run again beside it.
     migrations.set_ignore_missing(true);
     migrations

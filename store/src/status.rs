@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use crate::columns::from_row;
 use crate::models::Version;
 use crate::promote::champion;
 use crate::stream::{Epoch, NextOffset, Stream};
@@ -24,11 +25,10 @@ pub struct Status {
 }
 
 /// One partition.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct PartitionStatus {
     /// The stream that it belongs to.
     #[serde(flatten)]
-    #[sqlx(flatten)]
     pub stream: Stream,
     /// Its number.
     pub partition: i32,
@@ -54,6 +54,21 @@ pub struct PartitionStatus {
     pub last_error_at: Option<DateTime<Utc>>,
 }
 
+from_row!(PartitionStatus {
+    partition,
+    next_offset,
+    epoch,
+    owner,
+    claimed_at,
+    updated_at,
+    predictions,
+    dead_letters,
+    tombstones,
+    last_error,
+    last_error_at,
+    ..stream
+});
+
 impl Store {
     /// How the pipeline is doing, for people to read.
     pub async fn status(&self, pipeline: &str) -> Result<Status, StoreError> {
@@ -72,7 +87,9 @@ impl Store {
 
 async fn partitions(connection: &mut PgConnection, pipeline: &str) -> Result<Vec<PartitionStatus>, StoreError> {
     let partitions = sqlx::query_as(
-        "select *, owner_epoch as epoch from positions where pipeline = $1 order by cluster_id, topic, partition",
+        "select pipeline, cluster_id, topic, partition, next_offset, owner_epoch as epoch, owner, claimed_at, updated_at,
+            predictions, dead_letters, tombstones, last_error, last_error_at
+        from positions where pipeline = $1 order by cluster_id, topic, partition",
     );
     Ok(partitions.bind(pipeline).fetch_all(connection).await?)
 }
@@ -81,8 +98,9 @@ async fn partitions(connection: &mut PgConnection, pipeline: &str) -> Result<Vec
 async fn predictions_within(connection: &mut PgConnection, pipeline: &str, seconds: f64) -> Result<i64, StoreError> {
     let count = sqlx::query_scalar(
         "select count(*) from (
-            select from predictions
-            where pipeline = $1 and classified_at >= now() - make_interval(secs => $2)
+            select from prediction_rows
+            where stream_id in (select id from streams where pipeline = $1)
+                and classified_at >= now() - make_interval(secs => $2)
             limit 10000000
         ) as recent",
     );

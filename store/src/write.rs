@@ -34,7 +34,7 @@ pub struct Write {
     pub tombstones: u64,
 }
 
-/// A row of `predictions`.
+/// A row of `prediction_rows`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PredictionRow {
     /// Offset of the record.
@@ -61,7 +61,7 @@ pub struct PredictionRow {
     pub precision: &'static str,
 }
 
-/// A row of `dead_letters`.
+/// A row of `dead_letter_rows`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeadLetterRow {
     /// Offset of the record.
@@ -93,14 +93,14 @@ impl Store {
         let step = Step { partition: write.partition, epoch: write.epoch, from: write.from, to: write.to };
         self.run(async |connection| {
             let mut transaction = connection.begin().await?;
-            if !step.take(&mut transaction, stream, write.counts()).await? {
+            let Some(stream_id) = step.take(&mut transaction, stream, write.counts()).await? else {
                 return step.outcome(&mut transaction, stream).await;
-            }
+            };
             if !write.predictions.is_empty() {
-                copy_predictions(&mut transaction, stream, write).await?;
+                copy_predictions(&mut transaction, stream_id, write).await?;
             }
             if !write.dead_letters.is_empty() {
-                copy_dead_letters(&mut transaction, stream, write).await?;
+                copy_dead_letters(&mut transaction, stream_id, write).await?;
             }
             transaction.commit().await?;
             Ok(Outcome::Written)
@@ -132,12 +132,13 @@ impl Write {
     }
 }
 
-async fn copy_predictions(transaction: &mut PgConnection, stream: &Stream, write: &Write) -> Result<(), StoreError> {
-    let statement = "copy predictions (pipeline, cluster_id, topic, partition, kafka_offset, record_time, review_id, \
-        text, created_at, attributes, label, score, scores, version, precision) from stdin (format binary)";
+async fn copy_predictions(transaction: &mut PgConnection, stream_id: i32, write: &Write) -> Result<(), StoreError> {
+    let statement =
+        "copy prediction_rows (stream_id, partition, kafka_offset, record_time, review_id, text, created_at,
+        attributes, label, score, scores, version, precision) from stdin (format binary)";
     copy_rows(transaction, statement, &write.predictions, |to, row| {
-        to.row(15);
-        put_record(to, stream, write.partition, row.kafka_offset, row.record_time);
+        to.row(13);
+        put_record(to, (stream_id, write.partition), row.kafka_offset, row.record_time);
         to.text(&row.review_id);
         to.text(&row.text);
         to.timestamptz(row.created_at);
@@ -149,15 +150,16 @@ async fn copy_predictions(transaction: &mut PgConnection, stream: &Stream, write
         to.text(row.precision);
     })
     .await
-    .map_err(|error| with_offset(error, "predictions", write.predictions.iter().map(|row| row.kafka_offset)))
+    .map_err(|error| with_offset(error, "prediction_rows", write.predictions.iter().map(|row| row.kafka_offset)))
 }
 
-async fn copy_dead_letters(transaction: &mut PgConnection, stream: &Stream, write: &Write) -> Result<(), StoreError> {
-    let statement = "copy dead_letters (pipeline, cluster_id, topic, partition, kafka_offset, record_time, reason, \
-        detail, key, payload, header_names, header_values) from stdin (format binary)";
+async fn copy_dead_letters(transaction: &mut PgConnection, stream_id: i32, write: &Write) -> Result<(), StoreError> {
+    let statement =
+        "copy dead_letter_rows (stream_id, partition, kafka_offset, record_time, reason, detail, key, payload,
+        header_names, header_values) from stdin (format binary)";
     copy_rows(transaction, statement, &write.dead_letters, |to, row| {
-        to.row(12);
-        put_record(to, stream, write.partition, row.kafka_offset, row.record_time);
+        to.row(10);
+        put_record(to, (stream_id, write.partition), row.kafka_offset, row.record_time);
         to.text(row.reason);
         to.text(&row.detail);
         to.bytea(row.key.as_deref());
@@ -166,20 +168,18 @@ async fn copy_dead_letters(transaction: &mut PgConnection, stream: &Stream, writ
         to.byteas(row.headers.iter().map(|(_, value)| value.as_deref()));
     })
     .await
-    .map_err(|error| with_offset(error, "dead_letters", write.dead_letters.iter().map(|row| row.kafka_offset)))
+    .map_err(|error| with_offset(error, "dead_letter_rows", write.dead_letters.iter().map(|row| row.kafka_offset)))
 }
 
 /// The columns that both tables begin with.
 fn put_record(
     to: &mut CopyRows,
-    stream: &Stream,
-    partition: i32,
+    stream_and_partition: (i32, i32),
     kafka_offset: i64,
     record_time: Option<DateTime<Utc>>,
 ) {
-    to.text(&stream.pipeline);
-    to.text(&stream.cluster_id);
-    to.text(&stream.topic);
+    let (stream_id, partition) = stream_and_partition;
+    to.integer(stream_id);
     to.integer(partition);
     to.bigint(kafka_offset);
     to.timestamptz(record_time);
@@ -229,7 +229,7 @@ fn is_the_rows_fault(code: &str) -> bool {
     (code.starts_with("22") || code.starts_with("54")) && !encoding
 }
 
-/// The number in `COPY predictions, line 3, column text`, whatever the language of the server's messages.
+/// The number in `COPY prediction_rows, line 3, column text`, whatever the language of the server's messages.
 fn line(context: &str, table: &str) -> Option<usize> {
     let (_, after) = context.split_once(&format!("COPY {table}"))?;
     let digits = after.trim_start_matches(|character: char| !character.is_ascii_digit());
@@ -242,11 +242,11 @@ mod tests {
 
     #[test]
     fn the_line_is_found_in_any_language() {
-        assert_eq!(line("COPY predictions, line 12, column text", "predictions"), Some(12));
-        let nested = "JSON data, line 1: ...\nCOPY predictions, Zeile 7, Spalte attributes";
-        assert_eq!(line(nested, "predictions"), Some(7));
-        assert_eq!(line("COPY dead_letters, line 3", "predictions"), None);
-        assert_eq!(line("SQL function \"f\"", "predictions"), None);
+        assert_eq!(line("COPY prediction_rows, line 12, column text", "prediction_rows"), Some(12));
+        let nested = "JSON data, line 1: ...\nCOPY prediction_rows, Zeile 7, Spalte attributes";
+        assert_eq!(line(nested, "prediction_rows"), Some(7));
+        assert_eq!(line("COPY dead_letter_rows, line 3", "prediction_rows"), None);
+        assert_eq!(line("SQL function \"f\"", "prediction_rows"), None);
     }
 
     #[test]

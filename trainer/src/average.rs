@@ -1,10 +1,10 @@
 //! The average of the weights over the steps.
 
 use anyhow::Result;
+use bert::Parameters;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
-use classifier::model::Parameters;
 
-use crate::gradient::{slice, slice_mut};
+use crate::backprop::tensors::{slice, slice_mut};
 use crate::parallel;
 
 /// An exponential moving average: each step takes it `1 - decay` of the way to the weights.
@@ -23,8 +23,8 @@ impl Average {
 
     /// Takes in the weights after step `step`, counted from 1.
     ///
-    /// The first steps weigh more, as in TensorFlow's `ExponentialMovingAverage` with `num_updates`: a short run would
-    /// otherwise average mostly what it started from.
+    /// The first steps weigh more, as in TensorFlow's `ExponentialMovingAverage` with
+    /// `num_updates`: a short run would otherwise average mostly what it started from.
     pub(crate) fn step(&mut self, parameters: &Parameters, step: usize, threads: usize) -> Result<()> {
         let share = 1.0 - self.decay.min((1.0 + step as f64) / (10.0 + step as f64));
         let pairs: Vec<_> = self.tensors.iter_mut().zip(parameters.iter()).collect();

@@ -1,9 +1,10 @@
 //! Tokenized examples to batches of similar length, in a seeded order.
 
+use crate::hyperparameters::Hyperparameters;
 use crate::random::{Purpose, Random};
-use crate::settings::Settings;
 
-/// Batches that are sorted by length together: enough that lengths are similar, few enough that the order stays random.
+/// Batches that are sorted by length together: enough that lengths are similar, few enough that the
+/// order stays random.
 const WINDOW: usize = 50;
 
 /// A tokenized example.
@@ -15,17 +16,18 @@ pub(crate) struct Sample {
     pub label: u32,
 }
 
-/// The texts of every step of a run: a function of the seed and the step, so that a run can go on at any.
+/// The texts of every step of a run: a function of the seed and the step, so that a run can go on
+/// at any.
 pub(crate) struct Order<'a> {
     samples: &'a [Sample],
-    settings: &'a Settings,
+    settings: &'a Hyperparameters,
     /// The epoch whose batches are at hand.
     epoch: Option<usize>,
     batches: Vec<Vec<usize>>,
 }
 
 impl<'a> Order<'a> {
-    pub(crate) fn new(samples: &'a [Sample], settings: &'a Settings) -> Self {
+    pub(crate) fn new(samples: &'a [Sample], settings: &'a Hyperparameters) -> Self {
         Self { samples, settings, epoch: None, batches: Vec::new() }
     }
 
@@ -36,7 +38,7 @@ impl<'a> Order<'a> {
 
     /// The batches of a step, as indices of samples.
     pub(crate) fn of_step(&mut self, step: usize) -> &[Vec<usize>] {
-        let Settings { batch_size, accumulation_steps, seed, .. } = *self.settings;
+        let Hyperparameters { batch_size, accumulation_steps, seed, .. } = *self.settings;
         let (number, step) = (step / self.steps(), step % self.steps());
         if self.epoch != Some(number) {
             self.batches = epoch(self.samples, batch_size, &mut Random::of(seed, Purpose::Order, number));
@@ -47,7 +49,8 @@ impl<'a> Order<'a> {
     }
 }
 
-/// One pass over the samples: every index once, in batches of similar length that come in random order.
+/// One pass over the samples: every index once, in batches of similar length that come in random
+/// order.
 pub(crate) fn epoch(samples: &[Sample], batch_size: usize, random: &mut Random) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..samples.len()).collect();
     random.shuffle(&mut order);
@@ -94,7 +97,11 @@ mod tests {
     #[test]
     fn the_steps_of_an_epoch_are_its_batches_and_any_of_them_can_be_the_first_to_be_asked_for() {
         let samples = samples(&[7; 100]);
-        let settings = Settings { batch_size: 8, accumulation_steps: 3, ..Settings::for_base(&"x".parse().unwrap()) };
+        let settings = Hyperparameters {
+            batch_size: 8,
+            accumulation_steps: 3,
+            ..Hyperparameters::for_base(&"x".parse().unwrap())
+        };
         let in_turn: Vec<Vec<Vec<usize>>> = {
             let mut order = Order::new(&samples, &settings);
             (0..2 * order.steps()).map(|step| order.of_step(step).to_vec()).collect()

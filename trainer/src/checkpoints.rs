@@ -111,8 +111,8 @@ impl Checkpoints {
     /// Saves a checkpoint and says whether it is the best so far; the earlier of equals stays the best.
     pub(crate) fn offer(&mut self, step: usize, evaluation: &Evaluation, checkpoint: Checkpoint) -> Result<bool> {
         let best = self.best.as_ref().and_then(|best| best.evaluation.as_ref());
-        let is_best = best.is_none_or(|best| self.settings.best_by.is_better(evaluation, best));
-        if self.settings.save_limit > 0 {
+        let is_best = best.is_none_or(|best| self.settings.hyperparameters.best_by.is_better(evaluation, best));
+        if self.settings.options.save_limit > 0 {
             fs::create_dir_all(&self.running).with_context(|| format!("{}: cannot be made", self.running.display()))?;
             checkpoint.save(&self.directory(step), self.manifest(step, Some(evaluation)))?;
             self.kept.saved.push(step);
@@ -151,7 +151,7 @@ impl Checkpoints {
 
     fn remove_old(&mut self) -> Result<()> {
         let best = self.kept.best_step;
-        let surplus = self.kept.saved.len().saturating_sub(self.settings.save_limit);
+        let surplus = self.kept.saved.len().saturating_sub(self.settings.options.save_limit);
         let (old, kept): (Vec<_>, Vec<_>) =
             self.kept.saved.iter().enumerate().partition(|(index, step)| *index < surplus && Some(**step) != best);
         for (_, step) in old {
@@ -168,7 +168,9 @@ impl Checkpoints {
 
     /// What the manifest says besides the files.
     fn manifest(&self, step: usize, evaluation: Option<&Evaluation>) -> Map<String, Value> {
-        let Value::Object(extra) = json!({ "step": step, "metrics": evaluation, "settings": self.settings }) else {
+        let Value::Object(extra) =
+            json!({ "step": step, "metrics": evaluation, "settings": self.settings.hyperparameters })
+        else {
             unreachable!("an object literal is an object: anything else is a bug")
         };
         extra

@@ -9,9 +9,29 @@ use crate::metrics::Evaluation;
 
 /// Classifies the texts of the examples, whose classes are indices into the classifier's labels.
 pub fn evaluate(classifier: &Classifier, examples: &[Example]) -> Result<Evaluation> {
+    let (truth, predictions) = classify(classifier, examples)?;
+    Ok(compare(classifier, &truth, &predictions))
+}
+
+/// How a classifier does, and which examples it labels right.
+pub(crate) struct Measured {
+    /// Absent where there are no examples.
+    pub evaluation: Option<Evaluation>,
+    pub right: Vec<bool>,
+}
+
+/// [`evaluate`], and each answer.
+pub(crate) fn measure(classifier: &Classifier, examples: &[Example]) -> Result<Measured> {
+    let (truth, predictions) = classify(classifier, examples)?;
+    Ok(Measured {
+        evaluation: (!examples.is_empty()).then(|| compare(classifier, &truth, &predictions)),
+        right: predictions.iter().zip(truth).map(|(prediction, truth)| prediction.best().0 == truth).collect(),
+    })
+}
+
+fn classify(classifier: &Classifier, examples: &[Example]) -> Result<(Vec<usize>, Vec<Prediction>)> {
     let texts: Vec<&str> = examples.iter().map(|example| example.text.as_str()).collect();
-    let truth: Vec<usize> = examples.iter().map(|example| example.label).collect();
-    Ok(compare(classifier, &truth, &classifier.classify(&texts)?))
+    Ok((examples.iter().map(|example| example.label).collect(), classifier.classify(&texts)?))
 }
 
 /// [`evaluate`] for examples that are tokenized already.
@@ -23,5 +43,5 @@ pub(crate) fn evaluate_samples(classifier: &Classifier, samples: &[Sample]) -> R
 
 fn compare(classifier: &Classifier, truth: &[usize], predictions: &[Prediction]) -> Evaluation {
     let scores: Vec<Vec<f32>> = predictions.iter().map(|prediction| prediction.scores.clone()).collect();
-    Evaluation::of_scores(classifier.labels().names(), truth, &scores)
+    Evaluation::of_scores(classifier.classes().names(), truth, &scores)
 }

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::settings::Settings;
+use crate::hyperparameters::Hyperparameters;
 use crate::start::Start;
 
 /// Two runs with equal fingerprints take the same steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
-    /// The settings, to say which differ.
-    settings: Value,
+    /// To say which differ.
+    hyperparameters: Value,
     /// SHA-256 of the tokenized texts and their classes.
     texts: String,
     /// SHA-256 of the model before its first step.
@@ -20,7 +20,7 @@ pub(crate) struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub(crate) fn new(settings: &Settings, start: &Start) -> Result<Self> {
+    pub(crate) fn new(hyperparameters: &Hyperparameters, start: &Start) -> Result<Self> {
         let mut texts = Sha256::new();
         for samples in [&start.train, &start.valid] {
             texts.update((samples.len() as u64).to_le_bytes());
@@ -40,7 +40,7 @@ impl Fingerprint {
         }
         Ok(Self {
             // Through text, so that numbers are rounded as those that are read again.
-            settings: serde_json::from_str(&serde_json::to_string(settings)?)?,
+            hyperparameters: serde_json::from_str(&serde_json::to_string(hyperparameters)?)?,
             texts: hex::encode(texts.finalize()),
             base: hex::encode(base.finalize()),
         })
@@ -48,7 +48,7 @@ impl Fingerprint {
 
     /// The fingerprint as one word.
     pub(crate) fn digest(&self) -> String {
-        hex::encode(Sha256::digest(format!("{} {} {}", self.settings, self.texts, self.base)))
+        hex::encode(Sha256::digest(format!("{} {} {}", self.hyperparameters, self.texts, self.base)))
     }
 
     /// In what another run differs, if it does.
@@ -58,7 +58,7 @@ impl Fingerprint {
         }
         let empty = serde_json::Map::new();
         let fields = |value: &Value| value.as_object().unwrap_or(&empty).clone();
-        let (ours, theirs) = (fields(&self.settings), fields(&other.settings));
+        let (ours, theirs) = (fields(&self.hyperparameters), fields(&other.hyperparameters));
         let differs = ours.iter().find(|(name, value)| theirs.get(*name) != Some(value));
         Some(match differs {
             Some((name, value)) => {

@@ -4,26 +4,28 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use bert::checkpoint::Checkpoint;
+use bert::{Dropout, Parameters};
 use candle_core::Device;
 use classifier::Classifier;
-use classifier::checkpoint::Checkpoint;
-use classifier::model::{Dropout, Parameters};
 use serde::Serialize;
 
+use crate::base::Base;
 use crate::batches::Order;
 use crate::checkpoints::Checkpoints;
 use crate::dataset::Dataset;
 use crate::evaluate::evaluate_samples;
 use crate::fingerprint::Fingerprint;
 use crate::gradient::{Gradients, Model, Pass};
-use crate::learner::Learner;
+use crate::hyperparameters::Hyperparameters;
 use crate::loss::Loss;
 use crate::metrics::Evaluation;
 use crate::replicas::Replicas;
+use crate::saved_state::{EpochLoss, Position, SavedState};
 use crate::schedule;
-use crate::settings::{Base, Settings};
+use crate::settings::Settings;
 use crate::start::Start;
-use crate::state::{EpochLoss, Position, State};
+use crate::training_state::TrainingState;
 
 /// The size of a run, known before its first step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,7 +54,8 @@ pub struct Head {
     pub intermediate_size: usize,
     /// Names of the classes, in the order of the model's outputs.
     pub labels: Vec<String>,
-    /// Parameters that the base did not have, made from the seed; empty where the whole model is new.
+    /// Parameters that the base did not have, made from the seed; empty where the whole model is
+    /// new.
     pub initialised: Vec<String>,
 }
 
@@ -117,21 +120,23 @@ pub struct Summary {
     pub texts_per_second: f64,
 }
 
-/// Fits a classifier and writes the best checkpoint of the run to `out`; the last few are kept in `out.checkpoints`.
+/// Fits a classifier and writes the best checkpoint of the run to `out`; the last few are kept in
+/// `out.checkpoints`.
 ///
-/// Where the settings name a directory for the state, a run that was killed goes on from there and ends with the same bits.
+/// Where the settings name a directory for the state, a run that was killed goes on from there and
+/// ends with the same bits.
 ///
 /// # Errors
-/// Settings, data or a base that do not fit; an `out` that exists; the state of another run; a loss that is no number any
-/// more; an error of `progress`.
+/// Settings, data or a base that do not fit; an `out` that exists; the state of another run; a loss
+/// that is no number any more; an error of `progress`.
 pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut Watch) -> Result<Summary> {
     settings.check()?;
     let started = Instant::now();
-    let goes_on = settings.state.as_deref().is_some_and(State::is_in);
+    let goes_on = settings.options.state.as_deref().is_some_and(SavedState::is_in);
     let mut checkpoints = Checkpoints::new(out, settings, goes_on)?;
-    let start = Start::new(settings, dataset, base)?;
+    let start = Start::new(&settings.hyperparameters, dataset, base)?;
     let mut run = Run::new(settings, dataset, &start)?;
-    let state = State::new(settings, &start)?;
+    let state = SavedState::new(settings, &start)?;
     let (first, mut losses) = run.resume(&state, &mut checkpoints)?;
     progress(&Progress::Started(&run.head))?;
     if goes_on {
@@ -154,20 +159,20 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
         let is_due = run.evaluates_after(step);
         if is_due {
             if !start.valid.is_empty() {
-                let learned = run.learner.learned();
+                let learned = run.training.learned();
                 let evaluation = evaluate(&start, &learned)?;
                 let best = checkpoints.offer(step, &evaluation, snapshot(&start, &learned)?)?;
                 progress(&Progress::Evaluated { step, evaluation: &evaluation, best })?;
             }
-            ends = settings.patience.is_some_and(|patience| checkpoints.kept().since_best >= patience);
+            ends = settings.hyperparameters.patience.is_some_and(|patience| checkpoints.kept().since_best >= patience);
             run.replicas.agree(&[ends.into()])?;
         }
-        if !ends && settings.save_steps.map_or(is_due, |steps| step.is_multiple_of(steps)) {
+        if !ends && settings.options.save_steps.map_or(is_due, |steps| step.is_multiple_of(steps)) {
             state.save(&run.position(step, losses, &checkpoints)?)?;
         }
     }
 
-    let best = checkpoints.finish(step, snapshot(&start, &run.learner.learned())?)?;
+    let best = checkpoints.finish(step, snapshot(&start, &run.training.learned())?)?;
     state.remove()?;
     Ok(Summary {
         checkpoint: out.to_owned(),
@@ -182,13 +187,14 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
     })
 }
 
-/// Takes the same steps as a [`fit`] elsewhere that is the first of several replicas; it alone evaluates and writes.
+/// Takes the same steps as a [`fit`] elsewhere that is the first of several replicas; it alone
+/// evaluates and writes.
 ///
 /// # Errors
 /// As [`fit`]; the first replica has other settings, texts or another base, or has left.
 pub fn follow(settings: &Settings, dataset: &Dataset, base: &Base) -> Result<()> {
     settings.check()?;
-    let start = Start::new(settings, dataset, base)?;
+    let start = Start::new(&settings.hyperparameters, dataset, base)?;
     let mut run = Run::new(settings, dataset, &start)?;
     let mut step = run.follow()?;
     let mut ends = false;
@@ -209,7 +215,7 @@ struct Run<'a> {
     head: Head,
     order: Order<'a>,
     loss: Loss,
-    learner: Learner,
+    training: TrainingState,
     model: Model,
     gradients: Gradients,
     replicas: Replicas,
@@ -225,27 +231,29 @@ struct Step {
 
 impl<'a> Run<'a> {
     fn new(settings: &'a Settings, dataset: &Dataset, start: &'a Start) -> Result<Self> {
-        let device = settings
+        let Settings { hyperparameters, options } = settings;
+        let device = options
             .device
-            .open_for(settings.replica.as_ref().map_or(0, |replica| replica.local_rank))
-            .with_context(|| format!("device {}", settings.device))?;
+            .open_for(options.replica.as_ref().map_or(0, |replica| replica.local_rank))
+            .with_context(|| format!("device {}", options.device))?;
         let Checkpoint { config, parameters, .. } = &start.checkpoint;
-        let best_by = &settings.best_by;
-        ensure!(best_by.is_for(config.labels.names()), "best-by: there is no {best_by} of these classes");
-        let learner = Learner::new(parameters, config, settings, &device)?;
-        let model = Model::new(config, &learner.parameters, settings.precision)?;
-        let order = Order::new(&start.train, settings);
+        let best_by = &hyperparameters.best_by;
+        ensure!(best_by.is_for(config.classes.names()), "best-by: there is no {best_by} of these classes");
+        let training = TrainingState::new(parameters, config, settings, &device)?;
+        let model = Model::new(config, &training.parameters, hyperparameters.precision, &device)?;
+        let order = Order::new(&start.train, hyperparameters);
         Ok(Self {
             settings,
             start,
-            head: Head::new(settings, start, &order, &learner),
+            head: Head::new(hyperparameters, start, &order, &training),
             order,
-            loss: Loss::new(settings, &dataset.labels, &config.labels, &start.train)?,
-            learner,
+            loss: Loss::new(hyperparameters, &dataset.labels, &config.classes, &start.train)?,
+            training,
             gradients: Gradients::new(&model),
             model,
-            replicas: Replicas::gather(settings.replica.as_ref(), &device, || {
-                Ok(Fingerprint::new(settings, start)?.digest())
+            replicas: Replicas::gather(options.replica.as_ref(), &device, || {
+                // Shards are cut by the number of threads: it must be the same everywhere.
+                Ok(format!("{} {}", Fingerprint::new(hyperparameters, start)?.digest(), options.threads))
             })?,
         })
     }
@@ -253,16 +261,17 @@ impl<'a> Run<'a> {
     /// Moves the weights; `step` counts from 0.
     fn step(&mut self, step: usize) -> Result<Step> {
         let loss = self.accumulate(step)?;
-        let norm = self.gradients.norm(self.settings.threads)?;
+        let norm = self.gradients.norm(self.settings.options.threads)?;
         ensure!(
             loss.is_finite() && norm.is_finite(),
             "at step {step} the loss is {loss} and the length of the gradient {norm}: the run has diverged, lower the learning rate"
         );
         let all = self.head.optimization_steps;
-        let warmup = (self.settings.warmup_ratio * all as f64).ceil() as usize;
-        let learning_rate = self.settings.learning_rate * schedule::linear(step, warmup, all);
-        let clip = (self.settings.max_grad_norm / (norm + 1e-6)).min(1.0);
-        self.learner.step(step + 1, &self.gradients, learning_rate, clip)?;
+        let Hyperparameters { warmup_ratio, learning_rate, max_grad_norm, .. } = self.settings.hyperparameters;
+        let warmup = (warmup_ratio * all as f64).ceil() as usize;
+        let learning_rate = learning_rate * schedule::linear(step, warmup, all);
+        let clip = (max_grad_norm / (norm + 1e-6)).min(1.0);
+        self.training.step(step + 1, &self.gradients, learning_rate, clip)?;
         let batches = self.order.of_step(step);
         let texts = || batches.iter().flatten();
         let tokens = texts().map(|index| self.start.train[*index].ids.len()).sum();
@@ -271,29 +280,30 @@ impl<'a> Run<'a> {
 
     /// The mean loss of a step's batches as if they were one; its gradients are then at hand.
     fn accumulate(&mut self, step: usize) -> Result<f64> {
-        let Settings { accumulation_steps, seed, threads, .. } = *self.settings;
+        let hyperparameters = &self.settings.hyperparameters;
         let batches = self.order.of_step(step);
         let weight = self.loss.weight(batches.iter().flatten().map(|index| &self.start.train[*index]));
         self.gradients.clear();
         let mut loss = 0.0;
         for (number, batch) in batches.iter().enumerate() {
-            let number = step * accumulation_steps + number;
+            let number = step * hyperparameters.accumulation_steps + number;
             let pass = Pass {
                 loss: &self.loss,
                 // Texts of classes without weight teach nothing.
                 scale: if weight > 0.0 { 1.0 / weight } else { 0.0 },
-                dropout: Dropout::new(seed, number as u64),
-                threads,
+                dropout: Dropout::new(hyperparameters.seed, number as u64),
+                threads: self.settings.options.threads,
                 share: self.replicas.share(),
             };
-            let samples = self.start.batch(batch, self.settings, number);
+            let samples = self.start.batch(batch, hyperparameters, number);
             loss += self.gradients.add_batch(&self.model, &samples, pass)?;
         }
         self.replicas.sum(loss, &mut self.gradients)
     }
 
     fn evaluates_after(&self, step: usize) -> bool {
-        let steps = self.settings.eval_steps.unwrap_or(self.settings.eval_epochs * self.order.steps());
+        let steps = self.settings.hyperparameters.eval_steps;
+        let steps = steps.unwrap_or(self.settings.hyperparameters.eval_epochs * self.order.steps());
         step.is_multiple_of(steps) || step == self.head.optimization_steps
     }
 
@@ -302,39 +312,42 @@ impl<'a> Run<'a> {
             step,
             losses,
             kept: checkpoints.kept().clone(),
-            learner: self.learner.tensors()?,
+            training: self.training.tensors()?,
             best: checkpoints.best().map(|best| best.parameters.clone()),
         })
     }
 
-    /// Goes on where the state says, and tells the other replicas; or writes the first state, so that a run that is killed
-    /// before its first evaluation finds it. Gives the steps taken and the loss of the epoch's texts so far.
-    fn resume(&mut self, state: &State, checkpoints: &mut Checkpoints) -> Result<(usize, EpochLoss)> {
+    /// Goes on where the state says, and tells the other replicas; or writes the first state, so
+    /// that a run that is killed before its first evaluation finds it. Gives the steps taken and
+    /// the loss of the epoch's texts so far.
+    fn resume(&mut self, state: &SavedState, checkpoints: &mut Checkpoints) -> Result<(usize, EpochLoss)> {
         let Some(position) = state.open()? else {
             state.save(&self.position(0, EpochLoss::default(), checkpoints)?)?;
             self.replicas.agree(&0u64.to_le_bytes())?;
             return Ok((0, EpochLoss::default()));
         };
-        self.learner.restore(position.step, &position.learner)?;
+        self.training.restore(position.step, &position.training)?;
         let best = position.best.map(|parameters| {
-            // The figures of the best are computed again: that is exact, and numbers in JSON are not.
+            // The figures of the best are computed again: that is exact, and numbers in JSON are
+            // not.
             let evaluation = evaluate(self.start, &parameters)?;
             anyhow::Ok((evaluation, Checkpoint { parameters, ..self.start.checkpoint.clone() }))
         });
         checkpoints.resume(position.kept, best.transpose()?)?;
         self.replicas.agree(&(position.step as u64).to_le_bytes())?;
         if position.step > 0 {
-            self.replicas.agree(&self.learner.to_bytes()?)?;
+            self.replicas.agree(&self.training.to_bytes()?)?;
         }
         Ok((position.step, position.losses))
     }
 
-    /// What [`resume`](Self::resume) tells the other replicas: the steps taken, and what the learner knows after them.
+    /// What [`resume`](Self::resume) tells the other replicas: the steps taken, and the training
+    /// state after them.
     fn follow(&mut self) -> Result<usize> {
         let step = self.replicas.agree(&[])?;
         let step = u64::from_le_bytes(step.try_into().ok().context("the first replica said no number")?) as usize;
         if step > 0 {
-            self.learner.restore_bytes(step, &self.replicas.agree(&[])?)?;
+            self.training.restore_bytes(step, &self.replicas.agree(&[])?)?;
         }
         Ok(step)
     }
@@ -353,7 +366,7 @@ fn snapshot(start: &Start, parameters: &Parameters) -> Result<Checkpoint> {
 }
 
 impl Head {
-    fn new(settings: &Settings, start: &Start, order: &Order, learner: &Learner) -> Self {
+    fn new(settings: &Hyperparameters, start: &Start, order: &Order, training: &TrainingState) -> Self {
         Self {
             examples: start.train.len(),
             valid_examples: start.valid.len(),
@@ -362,11 +375,11 @@ impl Head {
             total_batch_size: settings.batch_size * settings.accumulation_steps,
             accumulation_steps: settings.accumulation_steps,
             optimization_steps: order.steps() * settings.epochs,
-            trainable_parameters: learner.parameters.variables().map(|(_, tensor)| tensor.elem_count()).sum(),
+            trainable_parameters: training.parameters.variables().map(|(_, tensor)| tensor.elem_count()).sum(),
             layers: start.checkpoint.config.num_hidden_layers,
             hidden_size: start.checkpoint.config.hidden_size,
             intermediate_size: start.checkpoint.config.intermediate_size,
-            labels: start.checkpoint.config.labels.names().to_vec(),
+            labels: start.checkpoint.config.classes.names().to_vec(),
             initialised: start.initialised.clone(),
         }
     }

@@ -36,7 +36,8 @@ pub struct Case {
     pub champion: Option<Answers>,
     /// The names of the classes that the champion has; `None` where there is none.
     pub champion_classes: Option<Vec<String>>,
-    /// The answers of the linear model that was fitted on the same texts, where it is not the candidate itself.
+    /// The answers of the linear model that was fitted on the same texts, where it is not the candidate itself: for the
+    /// record, since the candidate was chosen before.
     pub baseline: Option<Answers>,
     /// Golden texts: what each must be labeled, and what the candidate says.
     pub golden: Vec<Golden>,
@@ -104,7 +105,6 @@ pub fn judge(case: &Case, policy: &Policy) -> Verdict {
     problems.extend(recall_floors(&evidence));
     problems.extend(golden(case, &evidence));
     problems.extend(latency(&evidence));
-    problems.extend(baseline(&evidence));
     let comparison = champion(&evidence);
     problems.extend(comparison.as_ref().err().cloned());
     let accepted = problems.is_empty();
@@ -131,12 +131,6 @@ impl Evidence {
             milliseconds_per_text: case.candidate.milliseconds_per_text,
             champion_milliseconds_per_text: case.champion.as_ref().map(|champion| champion.milliseconds_per_text),
         }
-    }
-
-    /// Whether the linear baseline has more texts right. A network costs a hundred times a linear model: where it is
-    /// not better, it has no reason to be.
-    pub fn beaten_by_baseline(&self) -> bool {
-        self.against_baseline.as_ref().is_some_and(|paired| paired.worse > paired.better)
     }
 }
 
@@ -219,13 +213,6 @@ fn golden(case: &Case, evidence: &Evidence) -> Option<String> {
 fn latency(evidence: &Evidence) -> Option<String> {
     let (took, limit) = (evidence.milliseconds_per_text, evidence.policy.max_milliseconds_per_text);
     (took > limit).then(|| format!("a text takes it {took:.2} ms, {limit} ms are allowed"))
-}
-
-fn baseline(evidence: &Evidence) -> Option<String> {
-    let (network, linear) = (evidence.candidate.accuracy, evidence.baseline.as_ref()?.accuracy);
-    evidence
-        .beaten_by_baseline()
-        .then(|| format!("the linear baseline beats it: accuracy {linear:.4} against {network:.4}"))
 }
 
 /// The comparison with the champion in words: `Ok` where the candidate may take its place.

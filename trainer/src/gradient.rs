@@ -1,37 +1,43 @@
 //! A batch to its loss and gradients, one thread a core.
 
-use anyhow::{Context, Result, bail};
-use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, Layout, Storage, Tensor, Var};
-use classifier::model::{
-    self, BertClassifier, Dropout, Encoder, ModelConfig, Parameters, TokenBatch, Trace, sum_of_squares,
-};
+use anyhow::{Context, Result, bail, ensure};
+use bert::{Dropout, ModelConfig, Parameters, Reference, TokenBatch};
+use candle_core::{Device, Tensor, Var};
+use kernels::sum_of_squares;
 
+use crate::backprop::{self, Network, Trace};
 use crate::batches::Sample;
 use crate::loss::Loss;
 use crate::parallel;
-use crate::replicas::Share;
-use crate::settings::ProductPrecision;
+use crate::precision::ProductPrecision;
+use crate::replica::Share;
 
-/// One gradient a variable, sorted by the parameters' names: on the CPU in memory that is used again at each step.
+/// One gradient a variable, sorted by the parameters' names: on the CPU in memory that is used
+/// again at each step.
 pub(crate) enum Gradients {
-    Cpu { sums: model::Gradients, traces: Vec<Trace> },
+    Cpu { sums: backprop::Gradients, traces: Vec<Trace> },
     Device(Vec<Tensor>),
 }
 
 /// A model as its gradients are computed.
 pub(crate) struct Model {
-    classifier: BertClassifier,
-    /// What is below its pooling, by hand: on the CPU in f32.
-    encoder: Option<Encoder>,
+    network: Differentiated,
     parameters: Parameters,
+}
+
+enum Differentiated {
+    /// By hand, on the CPU.
+    Backprop(Network),
+    /// By candle, on a GPU.
+    Reference(Reference),
 }
 
 /// How a batch is passed through the model.
 #[derive(Clone, Copy)]
 pub(crate) struct Pass<'a> {
     pub loss: &'a Loss,
-    /// What the sum of the losses is multiplied with: one over what the samples of the whole step count.
+    /// What the sum of the losses is multiplied with: one over what the samples of the whole step
+    /// count.
     pub scale: f64,
     /// The masks of this batch.
     pub dropout: Dropout,
@@ -42,24 +48,33 @@ pub(crate) struct Pass<'a> {
 }
 
 impl Model {
-    /// Over parameters that it shares.
-    pub(crate) fn new(config: &ModelConfig, parameters: &Parameters, precision: ProductPrecision) -> Result<Self> {
-        let classifier = BertClassifier::new(config, parameters)?;
-        let is_bf16 = precision.is_bf16(classifier.device());
-        let by_hand = classifier.device().is_cpu() && !is_bf16;
-        let encoder = by_hand.then(|| Encoder::new(config, parameters)).transpose()?;
-        let classifier = if is_bf16 { classifier.in_bf16() } else { classifier };
-        Ok(Self { classifier, encoder, parameters: parameters.clone() })
+    /// Over parameters on `device`, which it shares.
+    pub(crate) fn new(
+        config: &ModelConfig,
+        parameters: &Parameters,
+        precision: ProductPrecision,
+        device: &Device,
+    ) -> Result<Self> {
+        let network = match (device.is_cpu(), precision.is_bf16(device)) {
+            (true, true) => bail!(
+                "a CPU does not train in bf16: leave the precision at auto, which is f32 here, or name a GPU with --device cuda"
+            ),
+            (true, false) => Differentiated::Backprop(Network::new(config, parameters)?),
+            (false, true) => Differentiated::Reference(Reference::new(config, parameters)?.in_bf16()),
+            (false, false) => Differentiated::Reference(Reference::new(config, parameters)?),
+        };
+        Ok(Self { network, parameters: parameters.clone() })
     }
 }
 
 impl Gradients {
     /// None yet.
     pub(crate) fn new(model: &Model) -> Self {
-        if model.classifier.device().is_cpu() {
-            Self::Cpu { sums: model::Gradients::new(&model.parameters), traces: Vec::new() }
-        } else {
-            Self::Device(Vec::new())
+        match model.network {
+            Differentiated::Backprop(_) => {
+                Self::Cpu { sums: backprop::Gradients::new(&model.parameters), traces: Vec::new() }
+            }
+            Differentiated::Reference(_) => Self::Device(Vec::new()),
         }
     }
 
@@ -68,7 +83,7 @@ impl Gradients {
     pub(crate) fn on_cpu(gradients: &[Tensor]) -> Self {
         let name = |slot: usize| format!("{slot:03}");
         let named = gradients.iter().enumerate().map(|(slot, tensor)| (name(slot), tensor.clone()));
-        let mut sums = model::Gradients::new(&Parameters::new(named.collect()).trainable().unwrap());
+        let mut sums = backprop::Gradients::new(&Parameters::new(named.collect()).trainable().unwrap());
         for (slot, tensor) in gradients.iter().enumerate() {
             sums.add(slot, &tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap());
         }
@@ -83,23 +98,29 @@ impl Gradients {
         }
     }
 
-    /// Adds those of our share of a batch and gives its loss, summed over its samples and times `scale`.
+    /// Adds those of our share of a batch and gives its loss, summed over its samples and times
+    /// `scale`.
     ///
-    /// On the CPU the samples are dealt to `threads` shards a replica, each on a thread of its own, and the shards are summed
-    /// in order: the result depends on the number of threads (by rounding) but not on their timing.
+    /// On the CPU the samples are dealt to `threads` shards a replica, each on a thread of its own,
+    /// and the shards are summed in order: the result depends on the number of threads (by
+    /// rounding) but not on their timing.
     pub(crate) fn add_batch(&mut self, model: &Model, samples: &[Sample], pass: Pass) -> Result<f64> {
-        let on_cpu = matches!(self, Self::Cpu { .. });
-        let threads = if on_cpu { pass.threads } else { 1 };
+        let threads = if matches!(self, Self::Cpu { .. }) { pass.threads } else { 1 };
         let shards = (threads * pass.share.replicas).min(samples.len());
         let first = threads * pass.share.rank;
-        // Neighbours are of similar length, so dealing them out in turn gives shards of similar work. A last batch may have
-        // fewer samples than there are shards.
+        // Neighbours are of similar length, so dealing them out in turn gives shards of similar
+        // work. A last batch may have fewer samples than there are shards.
         let own: Vec<Shard> = (first..shards.min(first + threads))
             .map(|number| Shard::new(samples.iter().skip(number).step_by(shards), pass.dropout.shard(number)))
             .collect();
-        match self {
-            Self::Cpu { sums, traces } => add_on_cpu(sums, traces, model, &own, pass),
-            Self::Device(sums) => add_on_device(sums, model, &own, pass),
+        match (self, &model.network) {
+            (Self::Cpu { sums, traces }, Differentiated::Backprop(network)) => {
+                add_on_cpu(sums, traces, network, &own, pass)
+            }
+            (Self::Device(sums), Differentiated::Reference(reference)) => {
+                add_on_device(sums, reference, &model.parameters, &own, pass)
+            }
+            _ => bail!("gradients of another model: a bug"),
         }
     }
 
@@ -154,38 +175,47 @@ impl Gradients {
 }
 
 fn add_on_cpu(
-    sums: &mut model::Gradients,
+    sums: &mut backprop::Gradients,
     traces: &mut Vec<Trace>,
-    model: &Model,
+    network: &Network,
     shards: &[Shard],
     pass: Pass,
 ) -> Result<f64> {
-    traces.resize_with(shards.len(), Trace::default);
-    let jobs = shards.iter().zip(traces.iter_mut()).collect();
-    let results = parallel::map(pass.threads, jobs, |_| 1, |(shard, trace)| shard.backward(model, trace, pass))?;
-    if let Some(encoder) = &model.encoder {
-        encoder.backward(traces, sums)?;
-    }
-    for (slot, (_, parameter)) in model.parameters.variables().enumerate() {
-        for gradient in results.iter().filter_map(|(_, store)| store.get(parameter)) {
-            read(&gradient.contiguous()?, |values| sums.add(slot, values))?;
-        }
-    }
     if shards.is_empty() {
         sums.fill();
+        return Ok(0.0);
     }
-    if let Some((name, _)) = sums.missing().and_then(|slot| model.parameters.variables().nth(slot)) {
-        bail!("no gradient reached {name}: that is a bug");
-    }
-    Ok(results.iter().map(|(loss, _)| loss).sum())
+    traces.resize_with(shards.len(), Trace::default);
+    let jobs = shards.iter().zip(traces.iter_mut()).collect();
+    let losses = parallel::map(
+        pass.threads,
+        jobs,
+        |_| 1,
+        |(shard, trace)| {
+            let logits = Var::from_tensor(&network.forward(&shard.batch, Some(&shard.dropout), trace)?)?;
+            let loss = shard.loss(&logits, pass)?;
+            trace.set_gradient(loss.backward()?.get(&logits).context("the loss has no gradient: a bug")?)?;
+            Ok(f64::from(loss.to_scalar::<f32>()?))
+        },
+    )?;
+    network.backward(traces, sums)?;
+    ensure!(sums.missing().is_none(), "a gradient has not been computed: a bug");
+    Ok(losses.iter().sum())
 }
 
-fn add_on_device(sums: &mut Vec<Tensor>, model: &Model, shards: &[Shard], pass: Pass) -> Result<f64> {
-    let variables = || model.parameters.variables();
+fn add_on_device(
+    sums: &mut Vec<Tensor>,
+    reference: &Reference,
+    parameters: &Parameters,
+    shards: &[Shard],
+    pass: Pass,
+) -> Result<f64> {
     let mut sum = 0.0;
     for shard in shards {
-        let (loss, mut store) = shard.backward(model, &mut Trace::default(), pass)?;
-        let gradients = variables().map(|(name, parameter)| {
+        let loss = shard.loss(&reference.forward(&shard.batch, Some(&shard.dropout))?, pass)?;
+        sum += f64::from(loss.to_scalar::<f32>()?);
+        let mut store = loss.backward()?;
+        let gradients = parameters.variables().map(|(name, parameter)| {
             let gradient = store.remove(parameter);
             gradient.with_context(|| format!("no gradient reached {name}: that is a bug"))
         });
@@ -195,10 +225,10 @@ fn add_on_device(sums: &mut Vec<Tensor>, model: &Model, shards: &[Shard], pass: 
         } else {
             sums.iter().zip(gradients).map(|(sum, gradient)| Ok((sum + gradient)?)).collect::<Result<_>>()?
         };
-        sum += loss;
     }
     if sums.is_empty() {
-        *sums = variables().map(|(_, parameter)| Ok(parameter.zeros_like()?.detach())).collect::<Result<_>>()?;
+        let zeros = parameters.variables().map(|(_, parameter)| Ok(parameter.zeros_like()?.detach()));
+        *sums = zeros.collect::<Result<_>>()?;
     }
     Ok(sum)
 }
@@ -216,44 +246,8 @@ impl Shard {
         Self { batch: TokenBatch::new(&texts), labels: samples.map(|sample| sample.label).collect(), dropout }
     }
 
-    /// The loss, and the gradients of all variables that candle has followed: where the encoder is by hand, those above it; it
-    /// finds in the trace what it needs to go on.
-    fn backward(&self, model: &Model, trace: &mut Trace, pass: Pass) -> Result<(f64, GradStore)> {
-        let dropout = Some(&self.dropout);
-        let backward = |logits: Tensor| {
-            let loss = (pass.loss.sum(&logits, &self.labels)? * pass.scale)?;
-            anyhow::Ok((f64::from(loss.to_scalar::<f32>()?), loss.backward()?))
-        };
-        let Some(encoder) = &model.encoder else {
-            return backward(model.classifier.forward(&self.batch, dropout)?);
-        };
-        let hidden = Var::from_tensor(&encoder.forward(&self.batch, dropout, trace)?)?;
-        let (loss, store) = backward(model.classifier.classify(&hidden, &self.batch, dropout)?)?;
-        trace.set_gradient(store.get(&hidden).context("no gradient reached the encoder: a bug")?)?;
-        Ok((loss, store))
-    }
-}
-
-/// The values of a contiguous f32 tensor on the CPU, without copying them.
-pub(crate) fn read<R>(tensor: &Tensor, look: impl FnOnce(&[f32]) -> R) -> candle_core::Result<R> {
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => Ok(look(slice(storage, layout)?)),
-        _ => candle_core::bail!("not on the CPU"),
-    }
-}
-
-pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
-    let Some((start, end)) = layout.contiguous_offsets() else {
-        candle_core::bail!("a gradient or parameter must be contiguous")
-    };
-    Ok(&storage.as_slice::<f32>()?[start..end])
-}
-
-pub(crate) fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> candle_core::Result<&'a mut [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
-        _ => candle_core::bail!("a gradient or parameter must be f32 and contiguous"),
+    fn loss(&self, logits: &Tensor, pass: Pass) -> Result<Tensor> {
+        Ok((pass.loss.sum(logits, &self.labels)? * pass.scale)?)
     }
 }
 

@@ -1,7 +1,8 @@
-//! Which layer a parameter belongs to, and what follows from it: what is frozen, and how fast the rest learns.
+//! Which layer a parameter belongs to, and what follows from it: what is frozen, and how fast the
+//! rest learns.
 
-/// The depth of a parameter in a model with so many encoder layers: 0 the embeddings, 1 to `layers` the encoder, and one more
-/// for all above it: pooling and classification.
+/// The depth of a parameter in a model with so many encoder layers: 0 the embeddings, 1 to `layers`
+/// the encoder, and one more for all above it: pooling and classification.
 pub(crate) fn depth(name: &str, layers: usize) -> usize {
     if name.starts_with("bert.embeddings.") {
         return 0;
@@ -11,13 +12,15 @@ pub(crate) fn depth(name: &str, layers: usize) -> usize {
     number.map_or(layers + 1, |number| number + 1)
 }
 
-/// Whether a parameter stays as it is: the first `frozen` layers do, and with them the embeddings; the head never.
+/// Whether a parameter stays as it is: the first `frozen` layers do, and with them the embeddings;
+/// the head never.
 pub(crate) fn is_frozen(name: &str, layers: usize, frozen: Option<usize>) -> bool {
     frozen.is_some_and(|frozen| depth(name, layers) <= frozen.min(layers))
 }
 
-/// The learning rate of a parameter as a share of the head's: `decay` to the power of its distance from the head, as ELECTRA
-/// (Clark and others, 2020) fine-tunes. What a layer near the input knows is general, and better kept.
+/// The learning rate of a parameter as a share of the head's: `decay` to the power of its distance
+/// from the head, as ELECTRA (Clark and others, 2020) fine-tunes. What a layer near the input knows
+/// is general, and better kept.
 pub(crate) fn rate(name: &str, layers: usize, decay: f64) -> f64 {
     decay.powi((layers + 1 - depth(name, layers)) as i32)
 }

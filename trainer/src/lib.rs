@@ -2,71 +2,102 @@
 //! service that makes people's labels a better champion.
 //!
 //! ```text
-//! dataset     CSV rows -> examples of known classes
-//! prepare     raw rows -> cleaned, de-duplicated, stratified splits
-//! settings    every hyper-parameter, with its reason
-//! fresh       any base -> `fit`, or without a pretrained one the better of it and:
-//! linear      texts -> a linear classifier, in seconds
-//! fit         the training loop, over:
-//!   start       base and data -> a model and tokenized samples
-//!   batches     samples -> batches of similar length, in a seeded order
-//!   gradient    a batch -> loss and gradients, one thread a core
-//!   replicas    gradients of several processes -> their sum
-//!   learner     gradients -> new weights: optimizer (AdamW), layers (which learn how fast), average
-//!   checkpoints the best model, and the last few
-//!   state       what a run needs to go on after it was killed
-//! evaluate    a classifier and examples -> metrics
-//! report      what happens in a run -> a page with its curve and confusion matrix; tensorboard -> an event file
+//! labeled_rows      a file -> texts with their labels
+//! prepare           raw rows -> cleaned, de-duplicated, stratified splits
+//! dataset           rows -> examples of known classes
 //!
-//! labeled     people's labels -> the dataset of a round, over near_copies: which texts nearly copy which
-//! gate        several models' answers on the same held-out texts -> a verdict with its numbers
-//! service     what is due -> a round: labeled, fresh, gate, and the candidate published
+//! base              where a training starts from
+//! hyperparameters   how it learns: recorded, and the same when a run resumes
+//! run_options       how it is carried out: threads, device, state
+//! settings          both; flags: both, as a person gives them
+//!
+//! train             any base -> one of:
+//!   linear            texts -> a linear classifier, in seconds
+//!   fit               the training loop of a network
+//!   from_scratch      a linear model, and a network where there are texts enough; network_or_linear says which goes on
+//!
+//! fit               is made of:
+//!   start             base and data -> a model and tokenized samples
+//!   batches           samples -> batches of similar length, in a seeded order
+//!   gradient          a batch -> loss and gradients: on the CPU by backprop, one thread a core; on a GPU by the reference
+//!   replicas          gradients of several processes -> their sum; replica: which part of a batch is whose
+//!   training_state    gradients -> new weights: optimizer (AdamW), layers (which learn how fast), average
+//!   checkpoints       the best model, and the last few
+//!   saved_state       what a run needs to go on after it was killed; fingerprint: whether it is the same run
+//!
+//! evaluate          a classifier and examples -> metrics
+//! report            what happens in a run -> a page with its curve and confusion matrix; tensorboard -> an event file
+//!
+//! round_dataset     people's labels -> the dataset of a round, over near_copies: which texts nearly copy which
+//! gate              several models' answers on the same held-out texts -> a verdict with its numbers
+//! service           what is due -> a round: round_dataset, linear and fit, gate, and the candidate published
 //! ```
 
-pub mod dataset;
+pub mod labeled_rows;
 pub mod prepare;
-pub mod settings;
 
-pub mod labeled;
-pub mod near_copies;
+pub mod dataset;
 
-pub mod gate;
+mod base;
+mod precision;
 
-pub mod service;
+pub mod flags;
+mod hyperparameters;
+mod run_options;
+mod settings;
 
-mod fresh;
+mod train;
+
+mod from_scratch;
 pub mod linear;
+mod network_or_linear;
 
 pub mod fit;
 
 mod start;
 
 mod average;
+mod backprop;
 mod batches;
 mod gradient;
 mod layers;
-mod learner;
 mod loss;
 mod optimizer;
+mod replica;
 mod replicas;
 pub mod schedule;
+mod training_state;
 
 mod checkpoints;
-mod evaluate;
 mod fingerprint;
+
+mod evaluate;
 pub mod metrics;
 
 pub mod report;
-mod state;
+mod saved_state;
 pub mod tensorboard;
+
+pub mod near_copies;
+pub mod round_dataset;
+
+pub mod gate;
+
+pub mod service;
 
 mod parallel;
 mod random;
 
-pub use dataset::{Columns, Dataset, Example, Row};
+pub use base::Base;
+pub use dataset::{Dataset, Example, LabelMap};
 pub use evaluate::evaluate;
 pub use fit::{Head, Progress, Summary, Watch, fit, follow};
-pub use fresh::{Trained, train};
+pub use flags::TrainingFlags;
+pub use hyperparameters::{ClassWeights, Hyperparameters};
+pub use labeled_rows::{Columns, Row};
 pub use metrics::{BestBy, Evaluation};
-pub use replicas::Replica;
-pub use settings::{Base, ClassWeights, ProductPrecision, Settings};
+pub use precision::ProductPrecision;
+pub use replica::Replica;
+pub use run_options::RunOptions;
+pub use settings::Settings;
+pub use train::{Trained, train};

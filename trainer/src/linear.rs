@@ -3,12 +3,12 @@
 //! ```text
 //! vocabulary  texts -> features with their idf, and each text as a row of them
 //! solver      rows -> weights (a support vector machine, by dual coordinate descent)
-//! sharpness   answers on folds that a model was not fitted on -> probabilities that mean what they say
+//! calibration answers on folds that a model was not fitted on -> probabilities that mean what they say
 //! ```
 //!
 //! The constants are those of `bench/results/2026-11-22-budgets.md`, where what each is worth is recorded.
 
-mod sharpness;
+mod calibration;
 mod solver;
 mod vocabulary;
 
@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use classifier::linear::{LinearModel, LinearWeights, MAX_UNITS, MODEL_TYPE, NgramRange};
-use classifier::{Classifier, Labels, Prediction};
+use classifier::{Classes, Classifier, Prediction};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ const FEW: usize = 4 * FOLDS;
 const EVEN_AT: f64 = 10_000.0;
 
 /// How a linear classifier is fitted. The result does not depend on the number of threads.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct LinearSettings {
     /// Threads that the folds are spread over.
     pub threads: usize,
@@ -93,7 +93,7 @@ pub fn fit_linear(settings: &LinearSettings, dataset: &Dataset, out: &Path) -> R
     let features = model.weights().features.len();
     let classifier = Classifier::linear(model.clone());
     let evaluation = (!dataset.valid.is_empty()).then(|| evaluate(&classifier, &dataset.valid)).transpose()?;
-    save(&model, settings, evaluation.as_ref(), out)?;
+    save(&model, evaluation.as_ref(), out)?;
     Ok(LinearSummary {
         checkpoint: out.to_owned(),
         manifest_sha256: classifier::checkpoint::Manifest::sha256(out)?,
@@ -106,13 +106,8 @@ pub fn fit_linear(settings: &LinearSettings, dataset: &Dataset, out: &Path) -> R
 }
 
 /// Writes a classifier with what its manifest says besides the files.
-pub(crate) fn save(
-    model: &LinearModel,
-    settings: &LinearSettings,
-    evaluation: Option<&Evaluation>,
-    out: &Path,
-) -> Result<()> {
-    let Value::Object(extra) = json!({ "kind": MODEL_TYPE, "metrics": evaluation, "settings": settings }) else {
+pub(crate) fn save(model: &LinearModel, evaluation: Option<&Evaluation>, out: &Path) -> Result<()> {
+    let Value::Object(extra) = json!({ "kind": MODEL_TYPE, "metrics": evaluation }) else {
         unreachable!("an object literal is an object: anything else is a bug")
     };
     model.save(out, extra)?;
@@ -122,10 +117,10 @@ pub(crate) fn save(
 /// The classifier itself, in memory.
 pub(crate) fn learn(settings: &LinearSettings, dataset: &Dataset) -> Result<LinearModel> {
     ensure!(!dataset.train.is_empty(), "there is no text to learn from");
-    let task = Task { labels: Labels::new(&dataset.labels), examples: &dataset.train };
+    let task = Task { labels: Classes::new(&dataset.labels), examples: &dataset.train };
     let texts = vocabulary::read(&dataset.train);
     if texts.len() < FEW {
-        return sharpened(&task.separate(&texts, &|_| true, COST)?, sharpness::USUAL);
+        return calibrated(&task.separate(&texts, &|_| true, COST)?, calibration::USUAL);
     }
 
     let folds = folds(&dataset.train, dataset.labels.len());
@@ -133,7 +128,7 @@ pub(crate) fn learn(settings: &LinearSettings, dataset: &Dataset) -> Result<Line
     let (usual, dear) = (answers(COST)?, answers(DEAR)?);
     let is_better = Paired::new(&right(&dear), &right(&usual), None).p_better < CHANCE;
     let (cost, answers) = if is_better { (DEAR, dear) } else { (COST, usual) };
-    sharpened(&task.separate(&texts, &|_| true, cost)?, sharpness::of(&answers))
+    calibrated(&task.separate(&texts, &|_| true, cost)?, calibration::factor(&answers))
 }
 
 fn right(answers: &[Answer]) -> Vec<bool> {
@@ -152,7 +147,7 @@ fn folds(examples: &[Example], classes: usize) -> Vec<usize> {
 
 /// What is fitted on.
 struct Task<'a> {
-    labels: Labels,
+    labels: Classes,
     examples: &'a [Example],
 }
 
@@ -224,10 +219,10 @@ fn costs(truth: &[usize], classes: usize, cost: f64) -> Vec<f64> {
 }
 
 /// The same model with its sums multiplied, so that it answers the same with other probabilities.
-fn sharpened(model: &LinearModel, sharpness: f32) -> Result<LinearModel> {
+fn calibrated(model: &LinearModel, factor: f32) -> Result<LinearModel> {
     let mut weights = model.weights().clone();
-    weights.weight.iter_mut().chain(&mut weights.bias).for_each(|weight| *weight *= sharpness);
-    Ok(LinearModel::new(model.labels().clone(), model.range(), weights)?)
+    weights.weight.iter_mut().chain(&mut weights.bias).for_each(|weight| *weight *= factor);
+    Ok(LinearModel::new(model.classes().clone(), model.range(), weights)?)
 }
 
 #[cfg(test)]
@@ -267,7 +262,7 @@ mod tests {
             assert_eq!(manifest.extra["metrics"]["accuracy"], 1.0);
             let classifier = Classifier::open(&summary.checkpoint, &classifier::Device::Cpu).unwrap();
             let answers = classifier.classify(&["味道好", "味道差"]).unwrap();
-            let names: Vec<&str> = answers.iter().map(|answer| classifier.labels().name(answer.best().0)).collect();
+            let names: Vec<&str> = answers.iter().map(|answer| classifier.classes().name(answer.best().0)).collect();
             assert_eq!(names, ["good", "bad"]);
         }
     }

@@ -1,13 +1,14 @@
 //! How wrong the answers of a batch are.
 
 use anyhow::{Context, Result, ensure};
+use bert::Classes;
 use candle_core::Tensor;
-use classifier::Labels;
 
 use crate::batches::Sample;
-use crate::settings::{ClassWeights, Settings};
+use crate::hyperparameters::{ClassWeights, Hyperparameters};
 
-/// Cross entropy with weights for the classes and smoothed labels, as `torch.nn.functional.cross_entropy` computes it.
+/// Cross entropy with weights for the classes and smoothed labels, as
+/// `torch.nn.functional.cross_entropy` computes it.
 pub(crate) struct Loss {
     /// One a class, in the order of the model's outputs.
     weights: Vec<f64>,
@@ -15,18 +16,24 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    /// The weights that the settings name are in the order of the data's classes, `names`; the model may have another.
-    pub(crate) fn new(settings: &Settings, names: &[String], labels: &Labels, train: &[Sample]) -> Result<Self> {
-        let mut weights = vec![1.0; labels.len()];
+    /// The weights that the settings name are in the order of the data's classes, `names`; the
+    /// model may have another.
+    pub(crate) fn new(
+        settings: &Hyperparameters,
+        names: &[String],
+        classes: &Classes,
+        train: &[Sample],
+    ) -> Result<Self> {
+        let mut weights = vec![1.0; classes.len()];
         match &settings.class_weights {
             ClassWeights::None => {}
             ClassWeights::Balanced => {
-                let mut counts = vec![0usize; labels.len()];
+                let mut counts = vec![0usize; classes.len()];
                 for sample in train {
                     counts[sample.label as usize] += 1;
                 }
                 for (weight, count) in weights.iter_mut().zip(counts) {
-                    *weight = train.len() as f64 / (labels.len() * count.max(1)) as f64;
+                    *weight = train.len() as f64 / (classes.len() * count.max(1)) as f64;
                 }
             }
             ClassWeights::Each(given) => {
@@ -38,7 +45,7 @@ impl Loss {
                 );
                 for (name, weight) in names.iter().zip(given) {
                     let class =
-                        labels.index(name).with_context(|| format!("the model has no class {name:?}: a bug"))?;
+                        classes.index(name).with_context(|| format!("the model has no class {name:?}: a bug"))?;
                     weights[class] = *weight;
                 }
             }
@@ -125,14 +132,15 @@ mod tests {
         let sample = |label| Sample { ids: vec![2, 3], label };
         let train: Vec<Sample> = [0, 0, 0, 1].map(sample).to_vec();
         let names = ["a".to_owned(), "b".to_owned()];
-        let settings = |class_weights| Settings { class_weights, ..Settings::for_base(&"x".parse().unwrap()) };
+        let settings =
+            |class_weights| Hyperparameters { class_weights, ..Hyperparameters::for_base(&"x".parse().unwrap()) };
         let balanced = settings(ClassWeights::Balanced);
-        let loss = Loss::new(&balanced, &names, &Labels::new(names.to_vec()), &train).unwrap();
+        let loss = Loss::new(&balanced, &names, &Classes::new(names.to_vec()), &train).unwrap();
         assert_eq!(loss.weights, [4.0 / 6.0, 2.0]);
         assert!((loss.weight(&train) - 4.0).abs() < 1e-12);
 
         let each = settings(ClassWeights::Each(vec![1.0, 5.0]));
-        let reversed = Labels::new(vec!["b".to_owned(), "a".to_owned()]);
+        let reversed = Classes::new(vec!["b".to_owned(), "a".to_owned()]);
         assert_eq!(Loss::new(&each, &names, &reversed, &train).unwrap().weights, [5.0, 1.0]);
         assert!(Loss::new(&each, &names[..1], &reversed, &train).is_err());
     }

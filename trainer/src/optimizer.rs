@@ -3,17 +3,20 @@
 use std::sync::Mutex;
 
 use anyhow::{Result, bail};
+use bert::Parameters;
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Tensor, Var};
-use classifier::model::{AdamFactors, Parameters, adamw};
+use kernels::{AdamFactors, adamw};
 
-use crate::gradient::{Gradients, slice_mut};
+use crate::backprop::tensors::slice_mut;
+use crate::gradient::Gradients;
 use crate::parallel;
 
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
-/// Adam with decoupled weight decay (Loshchilov and Hutter, 2019) as `torch.optim.AdamW` computes it; matrices alone decay.
+/// Adam with decoupled weight decay (Loshchilov and Hutter, 2019) as `torch.optim.AdamW` computes
+/// it; matrices alone decay.
 pub(crate) struct AdamW {
     weight_decay: f64,
     steps: i32,
@@ -147,7 +150,8 @@ impl State {
     }
 }
 
-/// One step of one parameter in one pass. The mutex only lends the moments through candle's `&self`; nobody else asks for it.
+/// One step of one parameter in one pass. The mutex only lends the moments through candle's
+/// `&self`; nobody else asks for it.
 struct Step<'a> {
     gradient: &'a [f32],
     moments: Mutex<(&'a mut [f32], &'a mut [f32])>,

@@ -2,9 +2,11 @@
 
 use anyhow::Result;
 
-/// Does the work on every item and gives the results in the order of the items, which no result depends on.
+/// Does the work on every item and gives the results in the order of the items, which no result
+/// depends on.
 ///
-/// `weight` says how much work an item is: the heaviest go first, each to the thread with the least so far.
+/// `weight` says how much work an item is: the heaviest go first, each to the thread with the least
+/// so far.
 pub(crate) fn map<T: Send, R: Send>(
     threads: usize,
     items: Vec<T>,

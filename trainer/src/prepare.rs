@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::dataset::{Row, sort_labels};
+use crate::dataset::sort_labels;
+use crate::labeled_rows::Row;
 
 mod normalize;
 mod write;

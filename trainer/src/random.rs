@@ -19,8 +19,9 @@ impl Random {
         Self(seed)
     }
 
-    /// A generator of its own for each purpose and number (an epoch, a batch): there is no state to carry from step to step,
-    /// so a run that goes on at a step draws what the uninterrupted one would have drawn there.
+    /// A generator of its own for each purpose and number (an epoch, a batch): there is no state to
+    /// carry from step to step, so a run that goes on at a step draws what the uninterrupted one
+    /// would have drawn there.
     pub(crate) fn of(seed: u64, purpose: Purpose, number: usize) -> Self {
         let key = Self(seed ^ ((purpose as u64 + 1) << 56)).next();
         Self(Self(key ^ number as u64).next())
@@ -34,7 +35,8 @@ impl Random {
         bits ^ (bits >> 31)
     }
 
-    /// A number in `0..end`; the bias of the multiplication is below 2^-32 for any count that fits in memory.
+    /// A number in `0..end`; the bias of the multiplication is below 2^-32 for any count that fits
+    /// in memory.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         ((u128::from(self.next()) * end as u128) >> 64) as usize
     }
@@ -56,7 +58,8 @@ impl Random {
 mod tests {
     use super::*;
 
-    /// Values of the reference implementation, https://prng.di.unimi.it/splitmix64.c, seeded with 1234567.
+    /// Values of the reference implementation, https://prng.di.unimi.it/splitmix64.c, seeded with
+    /// 1234567.
     #[test]
     fn the_generator_is_splitmix64() {
         let mut random = Random::new(1_234_567);

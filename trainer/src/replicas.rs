@@ -1,8 +1,9 @@
 //! Several processes that take the same steps, each with its share of every batch.
 //!
-//! Each sends its gradients to the first, which adds them up in the order of the ranks and sends the sum back: every replica
-//! then moves its weights by the same bits. A star is as quick as a ring for the few processes of one machine. On GPUs, with the
-//! feature `nccl`, NCCL sums the gradients.
+//! Each sends its gradients to the first, which adds them up in the order of the ranks and sends
+//! the sum back: every replica then moves its weights by the same bits. A star is as quick as a
+//! ring for the few processes of one machine. On GPUs, with the feature `nccl`, NCCL sums the
+//! gradients.
 
 #[cfg(feature = "nccl")]
 mod nccl;
@@ -16,34 +17,17 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 
 use crate::gradient::Gradients;
+use crate::replica::{Replica, Share};
 
-/// How long replicas wait for each other before the first step: as long as it takes to read a base from a slow disk.
+/// How long replicas wait for each other before the first step: as long as it takes to read a base
+/// from a slow disk.
 const GATHERING: Duration = Duration::from_secs(300);
 
 /// Between two tries to reach the first replica.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// The place of a process among several that train together, as torchrun's environment tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replica {
-    /// Its number; the first, 0, is the one that evaluates and writes.
-    pub rank: usize,
-    /// How many there are.
-    pub count: usize,
-    /// Where the first listens: `host:port`.
-    pub address: String,
-    /// Its number among those on its machine: the GPU that it takes, unless it is told another.
-    pub local_rank: usize,
-}
-
-/// Which part of each batch is ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Share {
-    pub rank: usize,
-    pub replicas: usize,
-}
-
-/// The connections between replicas: from the first to all others, in the order of their ranks, or from another to the first.
+/// The connections between replicas: from the first to all others, in the order of their ranks, or
+/// from another to the first.
 pub(crate) struct Replicas {
     share: Share,
     peers: Vec<Peer>,
@@ -57,7 +41,8 @@ struct Peer {
 }
 
 impl Replicas {
-    /// Meets the others; `None` is a run alone. All must show the same pass: that they do the same work.
+    /// Meets the others; `None` is a run alone. All must show the same pass: that they do the same
+    /// work.
     pub(crate) fn gather(
         replica: Option<&Replica>,
         device: &Device,

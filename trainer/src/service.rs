@@ -22,8 +22,6 @@ mod collect;
 
 mod http;
 mod metrics;
-mod thread;
-mod waiting;
 
 pub use config::{ClassRecall, Config, From};
 pub use run::run;

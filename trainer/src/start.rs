@@ -3,19 +3,20 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result, bail, ensure};
-use classifier::checkpoint::{self, Checkpoint};
-use classifier::model::{ModelConfig, initialise};
-use classifier::{Labels, Tokenizer};
+use bert::checkpoint::{self, Checkpoint};
+use bert::{Classes, ModelConfig, Tokenizer, initialise};
 
+use crate::base::Base;
 use crate::batches::{self, Sample};
 use crate::dataset::{Dataset, Example};
+use crate::hyperparameters::Hyperparameters;
 use crate::random::{Purpose, Random};
-use crate::settings::{Base, Settings};
 
 /// Entries of a new vocabulary at most; every character of 10,000 reviews is about 2,500 of them.
 const VOCABULARY: usize = 8_000;
 
-/// Characters of text for each entry that is longer than one: a piece must come often enough to learn what it means.
+/// Characters of text for each entry that is longer than one: a piece must come often enough to
+/// learn what it means.
 const TEXT_PER_PIECE: usize = 40;
 
 /// A model before its first step, and the tokenized examples.
@@ -30,14 +31,14 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    pub(crate) fn new(settings: &Settings, dataset: &Dataset, base: &Base) -> Result<Self> {
+    pub(crate) fn new(settings: &Hyperparameters, dataset: &Dataset, base: &Base) -> Result<Self> {
         ensure!(!dataset.train.is_empty(), "there is no text to learn from");
-        let labels = Labels::new(dataset.labels.clone());
+        let classes = Classes::new(dataset.labels.clone());
         let (mut checkpoint, initialised) = match base {
-            Base::NewBert => (new_checkpoint(settings, &dataset.train, labels)?, Vec::new()),
+            Base::NewBert => (new_checkpoint(settings, &dataset.train, classes)?, Vec::new()),
             Base::New | Base::NewLinear => bail!("`{base}` is not a BERT: `fit` trains only those"),
             Base::Checkpoint(directory) => {
-                let base = checkpoint::Base::open(directory, &labels, settings.pooling, settings.seed)?;
+                let base = checkpoint::Base::open(directory, &classes, settings.pooling, settings.seed)?;
                 (base.checkpoint, base.initialised)
             }
         };
@@ -48,7 +49,7 @@ impl Start {
         }
         let max_length = settings.max_length.min(checkpoint.config.max_position_embeddings);
         // A base that was trained for these classes may know them in another order.
-        let order = class_order(&dataset.labels, &checkpoint.config.labels)?;
+        let order = class_order(&dataset.labels, &checkpoint.config.classes)?;
         let sample = |examples: &[Example]| tokenize(&checkpoint.tokenizer, examples, max_length, &order);
         let unknown_id = checkpoint.tokenizer.id("[UNK]");
         ensure!(
@@ -59,8 +60,8 @@ impl Start {
     }
 
     /// Batch `number` of the run: training samples by index, with a share of their tokens hidden.
-    pub(crate) fn batch(&self, indices: &[usize], settings: &Settings, number: usize) -> Vec<Sample> {
-        let Settings { seed, token_masking: masking, .. } = *settings;
+    pub(crate) fn batch(&self, indices: &[usize], settings: &Hyperparameters, number: usize) -> Vec<Sample> {
+        let Hyperparameters { seed, token_masking: masking, .. } = *settings;
         let mut samples: Vec<Sample> = indices.iter().map(|index| self.train[*index].clone()).collect();
         if let Some(unknown_id) = self.unknown_id.filter(|_| masking > 0.0) {
             let mut random = Random::of(seed, Purpose::Masks, number);
@@ -72,11 +73,12 @@ impl Start {
     }
 }
 
-/// A small model that truncates texts where the training does, since positions behind that would stay random.
-fn new_checkpoint(settings: &Settings, train: &[Example], labels: Labels) -> Result<Checkpoint> {
+/// A small model that truncates texts where the training does, since positions behind that would
+/// stay random.
+fn new_checkpoint(settings: &Hyperparameters, train: &[Example], classes: Classes) -> Result<Checkpoint> {
     let texts: Vec<&str> = train.iter().map(|example| example.text.as_str()).collect();
     let tokenizer = Tokenizer::from_pieces(&texts, vocabulary_limit(&texts));
-    let mut config = ModelConfig::small(tokenizer.vocab_size(), labels);
+    let mut config = ModelConfig::small(tokenizer.vocab_size(), classes);
     config.max_position_embeddings = settings.max_length;
     config.pooling = settings.pooling.unwrap_or_default();
     Ok(Checkpoint { parameters: initialise(&config, settings.seed)?, config, tokenizer })
@@ -89,7 +91,7 @@ fn vocabulary_limit(texts: &[&str]) -> usize {
 }
 
 /// The model's index of each class of the data.
-fn class_order(data: &[String], model: &Labels) -> Result<Vec<u32>> {
+fn class_order(data: &[String], model: &Classes) -> Result<Vec<u32>> {
     let index = |name: &String| {
         let index = model.index(name).with_context(|| format!("the model has no class {name:?}: that is a bug"))?;
         Ok(u32::try_from(index)?)

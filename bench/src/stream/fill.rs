@@ -1,7 +1,8 @@
 //! A topic with all records in it before the clock starts.
 
 use anyhow::bail;
-use publisher::kafka::{KafkaArguments, Publisher};
+use service::KafkaArguments;
+use service::broker::Publisher;
 
 use crate::texts::record;
 

@@ -1,7 +1,7 @@
 //! How long a record takes, at half the rate that the stream could keep.
 
 use anyhow::bail;
-use publisher::kafka::Publisher;
+use service::broker::Publisher;
 use store::NextOffset;
 
 use super::measure::{Run, Setup};

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::Parser;
 use classifier::DeviceChoice;
 use consumer::{Constant, ModelSource};
-use publisher::kafka::KafkaArguments;
+use service::{CacheArguments, CheckpointArguments, DatabaseArguments, KafkaArguments};
 use store::{Store, Version};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -41,21 +40,19 @@ pub struct Setup<'a> {
 
 impl Setup<'_> {
     fn consumer(&self, pipeline: &str) -> anyhow::Result<consumer::Config> {
-        let (cache, device) = (self.cache.display().to_string(), self.device.to_string());
-        let flags = [
-            ("--brokers", self.kafka.brokers.as_str()),
-            ("--topic", self.topic),
-            ("--group", pipeline),
-            ("--pipeline", pipeline),
-            ("--database-url", self.database_url),
-            ("--checkpoints", &self.checkpoints),
-            ("--cache", &cache),
-            ("--device", &device),
-            ("--http", "127.0.0.1:0"),
-        ];
-        let words = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]);
-        let words = words.chain(self.kafka.settings.as_flags()).chain(self.flags.iter().cloned());
-        Ok(consumer::Config::try_parse_from(["consumer".to_owned()].into_iter().chain(words))?)
+        let asked: consumer::Config = service::defaults(self.flags)?;
+        let database = DatabaseArguments::new(self.database_url);
+        Ok(consumer::Config {
+            kafka: self.kafka.clone(),
+            topic: self.topic.to_owned(),
+            group: pipeline.to_owned(),
+            database: DatabaseArguments { connections: asked.database.connections, ..database },
+            checkpoints: CheckpointArguments { url: self.checkpoints.clone() },
+            cache: CacheArguments { directory: Some(self.cache.clone()) },
+            device: self.device,
+            http: ([127, 0, 0, 1], 0).into(),
+            ..asked
+        })
     }
 
     fn model(&self) -> ModelSource {

@@ -1,10 +1,12 @@
+//! What the forward pass asks of a device.
+
 use std::fmt::Debug;
 
 use candle_core::Result;
 use half::bf16;
 
-/// What the forward pass needs of a device. Everything is done in the order of the calls; only [`fetch`](Self::fetch) and
-/// [`settle`](Self::settle) wait for it.
+/// What the forward pass needs of a device. Everything is done in the order of the calls; only
+/// [`fetch`](Self::fetch) and [`settle`](Self::settle) wait for it.
 pub(super) trait Chip: Debug {
     /// Numbers on the device.
     type Memory: Debug;
@@ -12,19 +14,20 @@ pub(super) trait Chip: Debug {
     /// Memory with these numbers in it.
     fn upload(&self, numbers: Numbers) -> Result<Self::Memory>;
 
-    /// Writes words to the start of a memory of words, while the device may still be at work on earlier ones.
+    /// Writes words to the start of a memory of words, while the device may still be at work on
+    /// earlier ones.
     fn send(&mut self, words: &[u32], to: &mut Self::Memory) -> Result<()>;
 
     /// Starts a kernel of `kernels.cu`, with the arguments that it declares.
     fn launch(&self, kernel: &'static str, grid: Grid, arguments: &[Argument<'_, Self::Memory>]) -> Result<()>;
 
-    /// `out = finish(x · weightᵀ + bias)` for so many rows of `x`, rounded to bf16.
+    /// `out = epilogue(x · weightᵀ + bias)` for so many rows of `x`, rounded to bf16.
     fn multiply(
         &self,
         x: &Self::Memory,
         rows: usize,
         linear: &Linear<Self::Memory>,
-        finish: Finish,
+        epilogue: Epilogue,
         out: &mut Self::Memory,
     ) -> Result<()>;
 
@@ -59,9 +62,10 @@ pub(super) struct Grid {
     pub threads: usize,
 }
 
-/// What happens to a product and its bias before they are stored. The exact GELU is a kernel: cublasLt has the tanh form alone.
+/// What happens to a product and its bias before they are stored. The exact GELU is a kernel:
+/// cublasLt has the tanh form alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Finish {
+pub(super) enum Epilogue {
     Nothing,
     Relu,
     TanhGelu,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use bert::ModelConfig;
 use candle_core::cuda_backend::{CudaDevice, WrapErr, cudarc};
 use candle_core::{Result, bail};
 use cudarc::cublaslt::{Activation, CudaBlasLT, Matmul, MatmulConfig};
@@ -12,8 +13,7 @@ use cudarc::driver::{CudaEvent, CudaSlice, CudaStream, LaunchConfig, PinnedHostS
 use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use half::bf16;
 
-use super::chip::{Argument, Chip, Finish, Grid, Linear, Numbers};
-use crate::model::ModelConfig;
+use super::chip::{Argument, Chip, Epilogue, Grid, Linear, Numbers};
 
 const SOURCE: &str = include_str!("kernels.cu");
 
@@ -22,7 +22,8 @@ const KERNELS: [&str; 9] =
 
 /// A GPU, with the kernels for one model.
 ///
-/// Everything goes to one stream, candle's of the calling thread, so it is done in the order it was asked for.
+/// Everything goes to one stream, candle's of the calling thread, so it is done in the order it was
+/// asked for.
 pub(super) struct Gpu {
     stream: Arc<CudaStream>,
     blas: CudaBlasLT,
@@ -102,7 +103,8 @@ impl Chip for Gpu {
         let pinned = match pinned {
             Some(pinned) => pinned,
             None => {
-                // SAFETY: the memory is uninitialised, and words of any bits are words; what is sent is written first.
+                // SAFETY: the memory is uninitialised, and words of any bits are words; what is
+                // sent is written first.
                 pinned.insert(unsafe { self.stream.context().alloc_pinned(to.len()) }.w()?)
             }
         };
@@ -137,9 +139,10 @@ impl Chip for Gpu {
             block_dim: (grid.threads as u32, 1, 1),
             shared_mem_bytes: 0,
         };
-        // SAFETY: a kernel gets the arguments it declares and stays inside its memories: the tests run this very sequence of launches
-        // on the CPU, where kinds, numbers and bounds of the arguments are checked. It touches no memory of the host, and
-        // all work on these memories is in one stream, so that one written through `&` is read by nobody meanwhile.
+        // SAFETY: a kernel gets the arguments it declares and stays inside its memories: the tests
+        // run this very sequence of launches on the CPU, where kinds, numbers and bounds of the
+        // arguments are checked. It touches no memory of the host, and all work on these memories
+        // is in one stream, so that one written through `&` is read by nobody meanwhile.
         unsafe { launch.launch(config) }.w()?;
         Ok(())
     }
@@ -149,7 +152,7 @@ impl Chip for Gpu {
         x: &Memory,
         rows: usize,
         linear: &Linear<Memory>,
-        finish: Finish,
+        epilogue: Epilogue,
         out: &mut Memory,
     ) -> Result<()> {
         let (Memory::Halves(x), Memory::Halves(weight), Memory::Halves(bias), Memory::Halves(out)) =
@@ -161,13 +164,14 @@ impl Chip for Gpu {
         if x.len() < rows * inputs || out.len() < rows * outputs {
             bail!("a product of {rows} rows in memory for fewer is a bug");
         }
-        let activation = match finish {
-            Finish::Nothing => None,
-            Finish::Relu => Some(Activation::Relu),
+        let activation = match epilogue {
+            Epilogue::Nothing => None,
+            Epilogue::Relu => Some(Activation::Relu),
             // cublasLt's is the tanh form.
-            Finish::TanhGelu => Some(Activation::Gelu),
+            Epilogue::TanhGelu => Some(Activation::Gelu),
         };
-        // Its matrices lie by columns: a matrix of ours is to it the transposed one, so it computes outᵀ = weight · xᵀ.
+        // Its matrices lie by columns: a matrix of ours is to it the transposed one, so it computes
+        // outᵀ = weight · xᵀ.
         let config = MatmulConfig {
             transa: true,
             transb: false,
@@ -186,8 +190,8 @@ impl Chip for Gpu {
             stride_bias: None,
             batch_size: None,
         };
-        // SAFETY: weight and bias have the numbers of outputs and inputs that the layer was made with, and x and out at least
-        // as many as the rows need, as checked above.
+        // SAFETY: weight and bias have the numbers of outputs and inputs that the layer was made
+        // with, and x and out at least as many as the rows need, as checked above.
         unsafe { self.blas.matmul(config, weight, x, out, Some(bias), activation.as_ref()) }
             .map_err(candle_core::Error::wrap)
     }
@@ -210,7 +214,8 @@ impl fmt::Debug for Gpu {
     }
 }
 
-/// Lets candle keep the memory that it frees, instead of giving it back to the driver whenever the host waits for the device.
+/// Lets candle keep the memory that it frees, instead of giving it back to the driver whenever the
+/// host waits for the device.
 pub(crate) fn keep_memory(device: &CudaDevice) -> Result<()> {
     let context = device.cuda_stream().context().clone();
     if !context.has_async_alloc() {
@@ -218,7 +223,8 @@ pub(crate) fn keep_memory(device: &CudaDevice) -> Result<()> {
     }
     context.bind_to_thread().w()?;
     let mut threshold = u64::MAX;
-    // SAFETY: the device is an open one, its default pool lives as long as it does, and the attribute is a u64.
+    // SAFETY: the device is an open one, its default pool lives as long as it does, and the
+    // attribute is a u64.
     unsafe {
         let pool = result::device::get_default_mem_pool(context.cu_device()).w()?;
         let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
+use bert::ModelConfig;
 use candle_core::{Result, bail};
 use half::bf16;
 
-use super::chip::{Argument, Chip, Finish, Grid, Linear, Numbers};
-use crate::model::ModelConfig;
+use super::chip::{Argument, Chip, Epilogue, Grid, Linear, Numbers};
 
 /// The kernels for one pair of sizes.
 #[derive(Clone, Debug)]
@@ -109,7 +109,7 @@ impl Chip for Emulator {
         x: &Self::Memory,
         rows: usize,
         linear: &Linear<Self::Memory>,
-        finish: Finish,
+        epilogue: Epilogue,
         out: &mut Self::Memory,
     ) -> Result<()> {
         let (x, weight, bias) = (x.borrow().halves(), linear.weight.borrow().halves(), linear.bias.borrow().halves());
@@ -120,10 +120,10 @@ impl Chip for Emulator {
             for ((out, weight), bias) in out.iter_mut().zip(weight.chunks_exact(linear.inputs)).zip(&bias) {
                 let product: f32 = x.iter().zip(weight).map(|(x, weight)| x * weight).sum();
                 let sum = product + bias;
-                *out = bf16::from_f32(match finish {
-                    Finish::Nothing => sum,
-                    Finish::Relu => sum.max(0.0),
-                    Finish::TanhGelu => {
+                *out = bf16::from_f32(match epilogue {
+                    Epilogue::Nothing => sum,
+                    Epilogue::Relu => sum.max(0.0),
+                    Epilogue::TanhGelu => {
                         let bent = (0.797_884_6 * (sum + 0.044_715 * sum.powi(3))).tanh();
                         0.5 * sum * (1.0 + bent)
                     }

@@ -1,12 +1,14 @@
+//! The forward pass, as a sequence of launches.
+
+use bert::{Activation, ModelConfig, Parameters, TokenBatch};
 use candle_core::{Result, bail};
 use half::bf16;
 
 use super::chip::{
     Argument::{Count, Memory, Number},
-    Chip, Finish, Grid, Numbers,
+    Chip, Epilogue, Grid, Numbers,
 };
 use super::weights::{Layer, Norm, Pooler, Projection, Weights};
-use crate::model::{Activation, ModelConfig, Parameters, TokenBatch};
 
 /// Threads that work together on a row.
 const WARP: usize = 32;
@@ -32,7 +34,7 @@ struct Sizes {
     positions: usize,
     width: usize,
     heads: usize,
-    labels: usize,
+    classes: usize,
     /// Tokens that the scratch memory has room for.
     capacity: usize,
 }
@@ -88,7 +90,7 @@ impl<C: Chip> Bert<C> {
             positions: config.max_position_embeddings,
             width: config.hidden_size,
             heads: config.num_attention_heads,
-            labels: config.labels.len(),
+            classes: config.classes.len(),
             capacity: tokens.max(config.max_position_embeddings),
         };
         let weights = Weights::upload(&chip, config, parameters)?;
@@ -109,12 +111,13 @@ impl<C: Chip> Bert<C> {
         Ok(Self { chip, weights, scratch, sizes })
     }
 
-    /// The logits of so many texts in batches, one row a text, in order. The device is at work on a batch while the next is
-    /// taken and sent, and is waited for once, at the end.
+    /// The logits of so many texts in batches, one row a text, in order. The device is at work on a
+    /// batch while the next is taken and sent, and is waited for once, at the end.
     pub fn forward(&mut self, texts: usize, batches: impl Iterator<Item = TokenBatch>) -> Result<Vec<Vec<f32>>> {
         let logits = self.run(texts, batches);
         if logits.is_err() {
-            // Nothing may still be at work when the next call comes. That it fails again is no news.
+            // Nothing may still be at work when the next call comes. That it fails again is no
+            // news.
             self.chip.settle().ok();
         }
         logits
@@ -125,7 +128,7 @@ impl<C: Chip> Bert<C> {
             return Ok(Vec::new());
         }
         if texts > self.scratch.texts {
-            self.scratch.logits = self.chip.upload(Numbers::Floats(vec![0.0; texts * self.sizes.labels]))?;
+            self.scratch.logits = self.chip.upload(Numbers::Floats(vec![0.0; texts * self.sizes.classes]))?;
             self.scratch.texts = texts;
         }
         let mut done = 0;
@@ -135,8 +138,8 @@ impl<C: Chip> Bert<C> {
             self.start(Batch { tokens: batch.tokens(), texts: batch.texts() }, done)?;
             done += batch.texts();
         }
-        let logits = self.chip.fetch(&self.scratch.logits, done * self.sizes.labels)?;
-        Ok(logits.chunks_exact(self.sizes.labels).map(<[f32]>::to_vec).collect())
+        let logits = self.chip.fetch(&self.scratch.logits, done * self.sizes.classes)?;
+        Ok(logits.chunks_exact(self.sizes.classes).map(<[f32]>::to_vec).collect())
     }
 
     /// Starts a forward pass over what is in the input, to the logits behind those of `done` texts.
@@ -169,7 +172,7 @@ impl<C: Chip> Bert<C> {
                 Count(is_bent.into()),
                 Memory(&weights.head_weight),
                 Memory(&weights.head_bias),
-                Count(sizes.labels),
+                Count(sizes.classes),
                 Count(batch.texts),
                 Count(done),
                 Memory(&scratch.logits),
@@ -182,13 +185,7 @@ impl Sizes {
     /// The ids, the positions and the starts.
     fn pack(self, batch: &TokenBatch) -> Result<Vec<u32>> {
         let Self { vocabulary, positions, capacity, .. } = self;
-        if let Some(id) = batch.ids().iter().find(|id| **id as usize >= vocabulary) {
-            bail!("row {id} of a table with {vocabulary} rows");
-        }
-        let longest = batch.ranges().map(|range| range.len()).max().unwrap_or(0);
-        if longest > positions {
-            bail!("a text of {longest} tokens is too long for a model with {positions} positions");
-        }
+        batch.check(vocabulary, positions)?;
         if batch.tokens() > capacity {
             bail!("a batch of {} tokens where there is room for {capacity} is a bug", batch.tokens());
         }
@@ -205,13 +202,13 @@ impl<M> Layer<M> {
     fn start<C: Chip<Memory = M>>(&self, chip: &C, sizes: Sizes, batch: Batch, scratch: &mut Scratch<M>) -> Result<()> {
         let kept = match &self.projection {
             Projection::Every(linear) => {
-                chip.multiply(&scratch.hidden, batch.tokens, linear, Finish::Nothing, &mut scratch.broad)?;
+                chip.multiply(&scratch.hidden, batch.tokens, linear, Epilogue::Nothing, &mut scratch.broad)?;
                 let places = Places { query_stride: 3 * sizes.width, stride: 3 * sizes.width, keys: sizes.width };
                 attention(chip, sizes, batch, scratch, (&scratch.broad, places), false)?;
                 batch.tokens
             }
             Projection::First { query, memory } => {
-                chip.multiply(&scratch.hidden, batch.tokens, memory, Finish::Nothing, &mut scratch.broad)?;
+                chip.multiply(&scratch.hidden, batch.tokens, memory, Epilogue::Nothing, &mut scratch.broad)?;
                 chip.launch(
                     "first_rows",
                     rows(batch.texts),
@@ -224,27 +221,27 @@ impl<M> Layer<M> {
                     ],
                 )?;
                 std::mem::swap(&mut scratch.hidden, &mut scratch.first);
-                chip.multiply(&scratch.hidden, batch.texts, query, Finish::Nothing, &mut scratch.branch)?;
+                chip.multiply(&scratch.hidden, batch.texts, query, Epilogue::Nothing, &mut scratch.branch)?;
                 let places = Places { query_stride: sizes.width, stride: 2 * sizes.width, keys: 0 };
                 attention(chip, sizes, batch, scratch, (&scratch.branch, places), true)?;
                 batch.texts
             }
         };
-        chip.multiply(&scratch.context, kept, &self.output, Finish::Nothing, &mut scratch.branch)?;
+        chip.multiply(&scratch.context, kept, &self.output, Epilogue::Nothing, &mut scratch.branch)?;
         self.attention_norm.start(chip, kept, scratch)?;
         self.inner(chip, kept, scratch)?;
-        chip.multiply(&scratch.broad, kept, &self.outer, Finish::Nothing, &mut scratch.branch)?;
+        chip.multiply(&scratch.broad, kept, &self.outer, Epilogue::Nothing, &mut scratch.branch)?;
         self.outer_norm.start(chip, kept, scratch)
     }
 
     /// From `hidden` to `broad`.
     fn inner<C: Chip<Memory = M>>(&self, chip: &C, kept: usize, scratch: &mut Scratch<M>) -> Result<()> {
-        let finish = match self.activation {
-            Activation::Gelu => Finish::Nothing,
-            Activation::GeluNew => Finish::TanhGelu,
-            Activation::Relu => Finish::Relu,
+        let epilogue = match self.activation {
+            Activation::Gelu => Epilogue::Nothing,
+            Activation::GeluNew => Epilogue::TanhGelu,
+            Activation::Relu => Epilogue::Relu,
         };
-        chip.multiply(&scratch.hidden, kept, &self.inner, finish, &mut scratch.broad)?;
+        chip.multiply(&scratch.hidden, kept, &self.inner, epilogue, &mut scratch.broad)?;
         if self.activation == Activation::Gelu {
             let vectors = kept * self.inner.outputs / 8;
             let grid = Grid { blocks: (vectors.div_ceil(ROWS * WARP), 1), threads: ROWS * WARP };
@@ -312,7 +309,7 @@ impl<M> Pooler<M> {
         let a_text = Grid { blocks: (batch.texts, 1), threads: ROWS * WARP };
         match self {
             Self::Cls(dense) => {
-                chip.multiply(&scratch.hidden, batch.texts, dense, Finish::Nothing, &mut scratch.context)?;
+                chip.multiply(&scratch.hidden, batch.texts, dense, Epilogue::Nothing, &mut scratch.context)?;
             }
             Self::Max => {
                 chip.launch(

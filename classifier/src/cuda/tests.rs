@@ -4,14 +4,13 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::process::Command;
 
+use bert::{Activation, ModelConfig, Pooling, Reference, TokenBatch, initialise};
 use half::bf16;
 
 use super::chip::Argument::{Count, Memory, Number};
 use super::chip::{Chip, Grid, Numbers};
 use super::emulator::Emulator;
 use super::forward::{Bert, suits};
-use crate::Labels;
-use crate::model::{Activation, BertClassifier, ModelConfig, Pooling, TokenBatch, initialise};
 
 fn config(hidden_size: usize) -> ModelConfig {
     ModelConfig {
@@ -22,11 +21,12 @@ fn config(hidden_size: usize) -> ModelConfig {
         max_position_embeddings: 70,
         initializer_range: 0.12,
         layer_norm_eps: 1e-5,
-        ..ModelConfig::small(50, Labels::new(["a", "b", "c"]))
+        ..ModelConfig::small(50, Classes::new(["a", "b", "c"]))
     }
 }
 
-/// One token, less and more than a warp's queries and a block's, a tile of keys and one more, several tiles.
+/// One token, less and more than a warp's queries and a block's, a tile of keys and one more,
+/// several tiles.
 const LENGTHS: [usize; 7] = [1, 5, 17, 32, 70, 33, 2];
 
 fn batch() -> TokenBatch {
@@ -303,7 +303,7 @@ fn a_kernel_that_leaves_its_memory_or_gets_other_arguments_is_noticed() {
 }
 
 #[test]
-fn logits_are_those_of_the_graph_as_far_as_bf16_goes() {
+fn logits_are_those_of_the_reference_as_far_as_bf16_goes() {
     let Some(mut emulator) = Emulator::new(&config(48)) else { return };
     forward(|_| {
         emulator.is_reversed = !emulator.is_reversed;
@@ -314,7 +314,7 @@ fn logits_are_those_of_the_graph_as_far_as_bf16_goes() {
 #[cfg(feature = "cuda")]
 #[test]
 #[ignore = "needs a GPU"]
-fn a_gpu_gives_the_logits_of_the_graph_as_far_as_bf16_goes() {
+fn a_gpu_gives_the_logits_of_the_reference_as_far_as_bf16_goes() {
     let device = candle_core::Device::new_cuda(0).unwrap();
     forward(|config| super::device::Gpu::new(device.as_cuda_device().unwrap(), config).unwrap());
 }
@@ -330,8 +330,8 @@ fn forward<C: Chip>(mut chip: impl FnMut(&ModelConfig) -> C) {
     for (pooling, hidden_act, num_hidden_layers) in cases {
         let config = ModelConfig { pooling, hidden_act, num_hidden_layers, ..config(48) };
         let parameters = initialise(&config, 5).unwrap();
-        let graph = BertClassifier::new(&config, &parameters).unwrap();
-        let expected: Vec<Vec<f32>> = graph.forward(&batch(), None).unwrap().to_vec2().unwrap();
+        let reference = Reference::new(&config, &parameters).unwrap();
+        let expected: Vec<Vec<f32>> = reference.forward(&batch(), None).unwrap().to_vec2().unwrap();
 
         let mut bert = Bert::new(chip(&config), &config, &parameters, batch().tokens()).unwrap();
         // Batches of other sizes before and after, and one call after another.

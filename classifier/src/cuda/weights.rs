@@ -1,8 +1,10 @@
+//! The weights, as the kernels read them.
+
+use bert::{Activation, ModelConfig, Parameters, Pooling};
 use candle_core::{DType, Device, Result, Tensor};
 use half::bf16;
 
 use super::chip::{Chip, Linear, Numbers};
-use crate::model::{Activation, ModelConfig, Parameters, Pooling};
 
 /// A model's weights on the device: what is multiplied in bf16, the rest in f32.
 #[derive(Debug)]
@@ -14,7 +16,7 @@ pub(super) struct Weights<M> {
     pub norm: Norm<M>,
     pub layers: Vec<Layer<M>>,
     pub pooler: Pooler<M>,
-    /// (labels, width)
+    /// (classes, width)
     pub head_weight: M,
     pub head_bias: M,
 }

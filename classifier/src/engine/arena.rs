@@ -1,6 +1,9 @@
+//! The memory of a forward pass, used again by the next.
+
+use bert::TokenBatch;
+use kernels::{Machine, Outcome, Panels, Span};
+
 use super::linear::{Linear, Worker};
-use crate::kernels::{Machine, Outcome, Panels, Span};
-use crate::model::TokenBatch;
 
 /// The buffers of one worker.
 #[derive(Debug, Default)]

@@ -1,11 +1,12 @@
-//! Self-attention inside each text: `softmax(query · keyᵀ) · value` for each head, the queries already divided by the root of
-//! the head's size.
+//! Self-attention inside each text: `softmax(query · keyᵀ) · value` for each head, the queries
+//! already divided by the root of the head's size.
 
 use std::ops::Range;
 
+use bert::TokenBatch;
+use kernels::{Edge, Left, Machine, Panels, Share, mix_tokens, multiply_tokens, powers_of_tokens, softmax};
+
 use super::arena::Arena;
-use crate::kernels::{Edge, Left, Machine, Panels, Share, mix_tokens, multiply_tokens, powers_of_tokens, softmax};
-use crate::model::TokenBatch;
 
 /// The rows where queries, keys and values start.
 #[derive(Clone, Copy)]
@@ -61,7 +62,8 @@ pub(super) fn every_token<M: Machine<L, H>, const L: usize, const H: usize>(
     worker.member.exchange(context, 0..batch.tokens().div_ceil(L), places.heads, places.width / places.heads);
 }
 
-/// One head of one text. The lanes of its panels that belong to other texts are computed along, and then left out.
+/// One head of one text. The lanes of its panels that belong to other texts are computed along, and
+/// then left out.
 struct Attention<'a, M, const L: usize> {
     machine: M,
     projected: &'a Panels<L>,
@@ -105,7 +107,8 @@ impl<M, const L: usize> Attention<'_, M, L> {
         }
     }
 
-    /// The values, weighted by the powers of their keys' scores, and each token's result times its factor.
+    /// The values, weighted by the powers of their keys' scores, and each token's result times its
+    /// factor.
     fn mix<const H: usize, const P: usize>(&mut self, first: usize, factors: &[[f32; L]; P])
     where
         M: Machine<L, H>,
@@ -133,8 +136,8 @@ fn lanes<const L: usize>(text: &Range<usize>, panel: usize) -> Range<usize> {
     text.start.saturating_sub(panel * L)..L.min(text.end - panel * L)
 }
 
-/// For the first token of each text alone, whose query is in `arena.queries`: from `arena.projected` to `arena.context`, a
-/// vector a text.
+/// For the first token of each text alone, whose query is in `arena.queries`: from
+/// `arena.projected` to `arena.context`, a vector a text.
 pub(super) fn first_tokens<const L: usize>(places: &Places, batch: &TokenBatch, arena: &mut Arena<L>) {
     let Arena { projected, context, queries, shares, mixture, worker, .. } = arena;
     context.reshape(places.width, batch.texts());
@@ -159,7 +162,8 @@ pub(super) fn first_tokens<const L: usize>(places: &Places, batch: &TokenBatch, 
     worker.member.exchange(context, 0..batch.texts().div_ceil(L), places.heads, places.width / places.heads);
 }
 
-/// The softmax of the products of one query with the keys of its text, in the lanes where the keys are; 0 in the others.
+/// The softmax of the products of one query with the keys of its text, in the lanes where the keys
+/// are; 0 in the others.
 fn first_shares<const L: usize>(
     projected: &Panels<L>,
     query: &[f32],

@@ -1,9 +1,11 @@
-use candle_core::{Result, bail};
+//! The embeddings, and the LayerNorm over them.
+
+use bert::{ModelConfig, Parameters, TokenBatch};
+use candle_core::Result;
+use kernels::{Machine, Panels};
 
 use super::layer::Norm;
 use super::linear::numbers;
-use crate::kernels::{Machine, Panels};
-use crate::model::{ModelConfig, Parameters, TokenBatch};
 
 /// The first vector of each token.
 #[derive(Debug)]
@@ -35,14 +37,7 @@ impl Embeddings {
         batch: &TokenBatch,
         hidden: &mut Panels<L>,
     ) -> Result<()> {
-        let (entries, positions) = (self.words.len() / self.width, self.places.len() / self.width);
-        if let Some(id) = batch.ids().iter().find(|id| **id as usize >= entries) {
-            bail!("row {id} of a table with {entries} rows");
-        }
-        let longest = batch.ranges().map(|range| range.len()).max().unwrap_or(0);
-        if longest > positions {
-            bail!("a text of {longest} tokens is too long for a model with {positions} positions");
-        }
+        batch.check(self.words.len() / self.width, self.places.len() / self.width)?;
         hidden.reshape(self.width.next_multiple_of(H), batch.tokens());
         let panels = batch.tokens().div_ceil(L);
         if let Some(last) = panels.checked_sub(1) {

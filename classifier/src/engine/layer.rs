@@ -1,13 +1,15 @@
+//! An encoder layer.
+
 use std::ops::Range;
 
+use bert::{Activation, ModelConfig, Parameters, TokenBatch};
 use candle_core::Result;
+use kernels::{Epilogue, Machine, Outcome, Panels, Span};
 
 use super::arena::Arena;
 use super::attention::{self, Places};
 use super::linear::{Linear, Stored};
-use crate::Precision;
-use crate::kernels::{Finish, Machine, Outcome, Panels, Span};
-use crate::model::{Activation, ModelConfig, Parameters, TokenBatch};
+use crate::precision::Precision;
 
 /// An encoder layer.
 #[derive(Debug)]
@@ -17,7 +19,7 @@ pub(super) struct Layer<const H: usize> {
     output: Linear<H>,
     attention_norm: Norm,
     inner: Linear<H>,
-    activation: Finish,
+    activation: Epilogue,
     outer: Linear<H>,
     outer_norm: Norm,
 }
@@ -48,7 +50,8 @@ impl<const H: usize> Layer<H> {
         let norm = |part: &str| Norm::new(&name(part), config, parameters);
         let linear = |stored: &Stored| Linear::new::<M, L>(stored, precision);
         let head_size = config.hidden_size / config.num_attention_heads;
-        // Attention divides the products of queries and keys by this root: dividing the queries does the same.
+        // Attention divides the products of queries and keys by this root: dividing the queries
+        // does the same.
         let query = stored("attention.self.query")?.scaled(1.0 / (head_size as f32).sqrt());
         let (key, value) = (stored("attention.self.key")?, stored("attention.self.value")?);
         let projections = if cls_alone {
@@ -63,16 +66,17 @@ impl<const H: usize> Layer<H> {
             attention_norm: norm("attention.output.LayerNorm")?,
             inner: linear(&stored("intermediate.dense")?),
             activation: match config.hidden_act {
-                Activation::Gelu => Finish::Gelu,
-                Activation::GeluNew => Finish::GeluNew,
-                Activation::Relu => Finish::Relu,
+                Activation::Gelu => Epilogue::Gelu,
+                Activation::GeluNew => Epilogue::GeluNew,
+                Activation::Relu => Epilogue::Relu,
             },
             outer: linear(&stored("output.dense")?),
             outer_norm: norm("output.LayerNorm")?,
         })
     }
 
-    /// From `arena.hidden` to `arena.hidden`: the vectors of all tokens, or of each text's `[CLS]` where that alone is read.
+    /// From `arena.hidden` to `arena.hidden`: the vectors of all tokens, or of each text's `[CLS]`
+    /// where that alone is read.
     pub fn forward<M: Machine<L, H>, const L: usize>(&self, machine: M, batch: &TokenBatch, arena: &mut Arena<L>) {
         let width = self.attention_norm.width();
         let tokens = Span::all(batch.tokens().div_ceil(L));
@@ -100,14 +104,14 @@ impl<const H: usize> Layer<H> {
     /// Everything after attention, from `context` and the residual in `hidden`.
     fn rest<M: Machine<L, H>, const L: usize>(&self, machine: M, all: Span, arena: &mut Arena<L>) {
         let Arena { hidden, context, inner, worker, .. } = arena;
-        let add = Outcome { add: true, finish: None };
-        let finish = Outcome { add: false, finish: Some(self.activation) };
+        let add = Outcome { add: true, epilogue: None };
+        let epilogue = Outcome { add: false, epilogue: Some(self.activation) };
         for span in all.cut(INNER_TOKENS / L) {
             let panels = span.from..span.from + span.panels;
             self.output.multiply(machine, context, span, add, worker, hidden);
             self.attention_norm.apply(machine, hidden, panels.clone());
             inner.reshape(self.inner.rows(), span.panels * L);
-            self.inner.multiply(machine, hidden, Span { to: 0, ..span }, finish, worker, inner);
+            self.inner.multiply(machine, hidden, Span { to: 0, ..span }, epilogue, worker, inner);
             self.outer.multiply(machine, inner, Span { from: 0, ..span }, add, worker, hidden);
             self.outer_norm.apply(machine, hidden, panels);
         }

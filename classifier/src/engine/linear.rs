@@ -1,9 +1,11 @@
+//! A linear layer in the precision that the model was opened with.
+
+use bert::Parameters;
 use candle_core::Result;
+use kernels::{IntegerWeights, Machine, Outcome, Panels, Rounded, Span, Weights};
 
 use super::team::Member;
-use crate::Precision;
-use crate::kernels::{IntegerWeights, Machine, Outcome, Panels, Rounded, Span, Weights};
-use crate::model::Parameters;
+use crate::precision::Precision;
 
 /// A linear layer in either precision.
 #[derive(Debug)]

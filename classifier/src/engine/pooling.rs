@@ -1,9 +1,11 @@
+//! The vectors of all tokens to one a text.
+
+use bert::{ModelConfig, Parameters, Pooling, TokenBatch};
 use candle_core::Result;
+use kernels::{Epilogue, Machine, Outcome, Panels, Span, Weights, exp};
 
 use super::arena::Arena;
 use super::linear::{Stored, numbers};
-use crate::kernels::{Finish, Machine, Outcome, Panels, Span, Weights, exp};
-use crate::model::{ModelConfig, Parameters, Pooling, TokenBatch};
 
 /// The vectors of all tokens to one a text.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl<const H: usize> Pooler<H> {
         };
         match self {
             Self::Cls(dense) => {
-                let outcome = Outcome { add: false, finish: Some(Finish::Tanh) };
+                let outcome = Outcome { add: false, epilogue: Some(Epilogue::Tanh) };
                 dense.multiply(machine, hidden, Span::all(batch.texts().div_ceil(L)), outcome, pooled);
             }
             Self::Mean => pool(&|range| {

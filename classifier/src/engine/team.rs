@@ -1,14 +1,15 @@
 //! Several workers on one batch, for texts that are too few to give each core some of its own.
 //!
-//! All of them do the same steps, each some rows of every product and some heads of every attention, and then take over the rows
-//! of the others: so a text has the same numbers however many worked on it.
+//! All of them do the same steps, each some rows of every product and some heads of every
+//! attention, and then take over the rows of the others: so a text has the same numbers however
+//! many worked on it.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::kernels::{Panels, Share};
+use kernels::{Panels, Share};
 
 /// Where the workers leave their rows for each other.
 #[derive(Debug)]
@@ -32,7 +33,8 @@ pub(super) struct Member {
     done: usize,
 }
 
-/// Has so many workers do the same work, each on a thread of its own, and gives what the first one came to.
+/// Has so many workers do the same work, each on a thread of its own, and gives what the first one
+/// came to.
 pub(super) fn work<Output: Send>(workers: usize, work: impl Fn(Member) -> Output + Sync) -> Output {
     if workers <= 1 {
         return work(Member::default());
@@ -58,7 +60,8 @@ impl Member {
         Share { number, of: self.team.as_ref().map_or(1, |team| team.0.len()) }
     }
 
-    /// Leaves this worker's share of some rows for the others, and takes theirs: `units` times `size` rows of some panels.
+    /// Leaves this worker's share of some rows for the others, and takes theirs: `units` times
+    /// `size` rows of some panels.
     pub fn exchange<const L: usize>(
         &mut self,
         matrix: &mut Panels<L>,
@@ -103,7 +106,8 @@ impl Drop for Member {
     }
 }
 
-/// The others are about as quick, so it is not worth falling asleep; unless the core has other things to do, too.
+/// The others are about as quick, so it is not worth falling asleep; unless the core has other
+/// things to do, too.
 fn wait(is_done: impl Fn() -> bool) {
     const SPINS: usize = 10_000;
     for spin in 0_usize.. {
@@ -118,7 +122,8 @@ fn wait(is_done: impl Fn() -> bool) {
 mod tests {
     use super::*;
 
-    /// Each worker writes its share of the rows, the number of the step in them, and must find those of the others.
+    /// Each worker writes its share of the rows, the number of the step in them, and must find
+    /// those of the others.
     #[test]
     fn every_worker_has_all_rows_after_each_step() {
         for workers in [1, 2, 3, 7] {

@@ -1,11 +1,10 @@
-//! The engine against the graph that training uses, on every kind of machine.
+//! The engine against the reference, on every kind of machine.
 
+use bert::{Activation, Pooling, Reference, initialise};
 use candle_core::{Device, Tensor};
+use kernels::machines;
 
 use super::*;
-use crate::Labels;
-use crate::kernels::tests::machines;
-use crate::model::{Activation, BertClassifier, Pooling, initialise};
 
 /// Sizes that no tile divides, with weights large enough to make a difference.
 fn config() -> ModelConfig {
@@ -17,12 +16,12 @@ fn config() -> ModelConfig {
         max_position_embeddings: 70,
         initializer_range: 0.3,
         layer_norm_eps: 1e-5,
-        ..ModelConfig::small(50, Labels::new(["a", "b", "c"]))
+        ..ModelConfig::small(50, Classes::new(["a", "b", "c"]))
     }
 }
 
-/// Texts of all kinds of lengths: one token, less and more than a vector, more than a tile is wide; and those that start and end
-/// inside a panel, or with it.
+/// Texts of all kinds of lengths: one token, less and more than a vector, more than a tile is wide;
+/// and those that start and end inside a panel, or with it.
 fn batch() -> TokenBatch {
     let lengths = [1, 5, 10, 16, 37, 2, 70, 31, 64, 3];
     let text = |(number, length): (usize, &usize)| {
@@ -47,8 +46,8 @@ fn check<M: Machine<L, H>, const L: usize, const H: usize>(machine: M) {
         {
             let config = ModelConfig { pooling, hidden_act, num_hidden_layers, ..config() };
             let parameters = initialise(&config, 5).unwrap();
-            let graph = BertClassifier::new(&config, &parameters).unwrap();
-            let expected: Vec<Vec<f32>> = graph.forward(&batch(), None).unwrap().to_vec2().unwrap();
+            let reference = Reference::new(&config, &parameters).unwrap();
+            let expected: Vec<Vec<f32>> = reference.forward(&batch(), None).unwrap().to_vec2().unwrap();
             let spread = greatest_difference(&expected[1..], &expected[..expected.len() - 1]);
             assert!(spread > 0.1, "the texts are too much alike to tell anything: {spread}");
 
@@ -69,7 +68,7 @@ fn check<M: Machine<L, H>, const L: usize, const H: usize>(machine: M) {
 }
 
 #[test]
-fn logits_are_those_of_the_graph_on_every_kind_of_machine() {
+fn logits_are_those_of_the_reference_on_every_kind_of_machine() {
     check(Portable);
     machines!(check);
 }

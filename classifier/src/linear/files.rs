@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bert::Classes;
+use bert::checkpoint::{CheckpointError, Manifest, write_once};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{LinearModel, LinearWeights, MODEL_TYPE, NgramRange};
-use crate::Labels;
-use crate::checkpoint::{CheckpointError, Manifest, write_once};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -24,7 +24,8 @@ struct Config {
 }
 
 impl LinearModel {
-    /// Writes the directory: into a temporary one beside it, synced, renamed. `extra` goes into the manifest (a round, metrics).
+    /// Writes the directory: into a temporary one beside it, synced, renamed. `extra` goes into the
+    /// manifest (a round, metrics).
     ///
     /// # Errors
     /// [`CheckpointError::Exists`], or failure to write.
@@ -44,24 +45,24 @@ impl LinearModel {
         let file = directory.join(WEIGHTS);
         let bytes = fs::read(&file).map_err(|source| CheckpointError::file(&file, source))?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|error| CheckpointError::damaged(&file, error))?;
-        let labels = Labels::new(config.id2label.into_values());
+        let classes = Classes::new(config.id2label.into_values());
         let file = File { path: file, tensors };
         let features = file.read("features", Dtype::U64, &[None])?;
-        let (count, classes) = (features.len() / size_of::<u64>(), labels.len());
+        let count = features.len() / size_of::<u64>();
         let weights = LinearWeights {
             features: numbers(features, u64::from_le_bytes),
             idf: numbers(file.read("idf", Dtype::F32, &[Some(count)])?, f32::from_le_bytes),
-            weight: numbers(file.read("weight", Dtype::F32, &[Some(count), Some(classes)])?, f32::from_le_bytes),
-            bias: numbers(file.read("bias", Dtype::F32, &[Some(classes)])?, f32::from_le_bytes),
+            weight: numbers(file.read("weight", Dtype::F32, &[Some(count), Some(classes.len())])?, f32::from_le_bytes),
+            bias: numbers(file.read("bias", Dtype::F32, &[Some(classes.len())])?, f32::from_le_bytes),
         };
-        Self::new(labels, config.ngram_range, weights).map_err(|misfit| file.error(misfit.tensor, misfit.problem))
+        Self::new(classes, config.ngram_range, weights).map_err(|misfit| file.error(misfit.tensor, misfit.problem))
     }
 
     fn write_config(&self, file: &Path) -> Result<(), CheckpointError> {
         let config = Config {
             model_type: MODEL_TYPE.to_owned(),
             ngram_range: self.range,
-            id2label: self.labels.names().iter().cloned().enumerate().collect(),
+            id2label: self.classes.names().iter().cloned().enumerate().collect(),
         };
         let mut text =
             serde_json::to_string_pretty(&config).expect("names and numbers have a text: anything else is a bug");
@@ -73,7 +74,7 @@ impl LinearModel {
         let LinearWeights { features, idf, weight, bias } = &self.weights;
         let features: Vec<u8> = features.iter().flat_map(|feature| feature.to_le_bytes()).collect();
         let [idf, weight, bias] = [idf, weight, bias].map(|values| bytes(values));
-        let (count, classes) = (self.weights.features.len(), self.labels.len());
+        let (count, classes) = (self.weights.features.len(), self.classes.len());
         let view = |dtype, shape, data| {
             TensorView::new(dtype, shape, data).expect("sizes were checked: anything else is a bug")
         };

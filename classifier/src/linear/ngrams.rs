@@ -1,8 +1,9 @@
 //! The features of a text: runs of one, two or more units.
 //!
-//! A unit is a word where words are written apart (`very`), and a single character where they are not (`很`); punctuation is
-//! a unit as well, white space is none. The ends of a text are units too, so that what it begins and ends with is a feature.
-//! Width, case and composition make no difference (NFKC, lower case).
+//! A unit is a word where words are written apart (`very`), and a single character where they are
+//! not (`很`); punctuation is a unit as well, white space is none. The ends of a text are units too,
+//! so that what it begins and ends with is a feature. Width, case and composition make no
+//! difference (NFKC, lower case).
 
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
@@ -113,8 +114,8 @@ fn fold(text: &str, folded: &mut String) {
     }
 }
 
-/// What becomes of the characters that most of Chinese and of English consists of, whatever stands beside them; `None` for
-/// the others. It saves a third of the time.
+/// What becomes of the characters that most of Chinese and of English consists of, whatever stands
+/// beside them; `None` for the others. It saves a third of the time.
 fn fold_alone(character: char) -> Option<char> {
     match character {
         '\0'..='\x7f' => Some(character.to_ascii_lowercase()),
@@ -128,8 +129,8 @@ fn fold_alone(character: char) -> Option<char> {
     }
 }
 
-/// Letters and digits of scripts that write words apart; those of China, Japan, Korea and the south-east of Asia stand
-/// alone, as does everything else.
+/// Letters and digits of scripts that write words apart; those of China, Japan, Korea and the
+/// south-east of Asia stand alone, as does everything else.
 fn is_of_a_word(character: char) -> bool {
     match character {
         '\0'..='\x7f' => character.is_ascii_alphanumeric(),
@@ -144,12 +145,14 @@ const END: &[u8] = &[0xfd];
 
 const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// FNV-1a, 64 bits, of an n-gram's units with a byte behind each that no UTF-8 has: "ab c" is not "a bc".
+/// FNV-1a, 64 bits, of an n-gram's units with a byte behind each that no UTF-8 has: "ab c" is not
+/// "a bc".
 fn extend(hash: u64, unit: &[u8]) -> u64 {
     unit.iter().chain(&[0xff]).fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
-/// MurmurHash3's last step: one to one, and it spreads FNV's values evenly over the upper bits, by which they are found.
+/// MurmurHash3's last step: one to one, and it spreads FNV's values evenly over the upper bits, by
+/// which they are found.
 fn scatter(mut hash: u64) -> u64 {
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);

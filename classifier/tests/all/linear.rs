@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::Device;
 use classifier::checkpoint::{Base, Checkpoint, Manifest};
 use classifier::linear::{LinearModel, LinearWeights, NgramRange, Ngrams};
-use classifier::{CheckpointError, Classifier, Labels, ModelKind, Precision};
+use classifier::{CheckpointError, Classes, Classifier, ModelKind, Precision};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
@@ -16,7 +16,8 @@ use super::edit;
 
 const KNOWN: &str = "送餐快 味道好吃 送餐慢 very good food";
 
-/// A model of three classes over the n-grams of [`KNOWN`], with numbers that count up in the order of their first occurrence.
+/// A model of three classes over the n-grams of [`KNOWN`], with numbers that count up in the order
+/// of their first occurrence.
 fn model() -> LinearModel {
     let range = NgramRange(1, 2);
     let mut order: HashMap<u64, usize> = HashMap::new();
@@ -32,7 +33,7 @@ fn model() -> LinearModel {
         weight: by_hash.values().flat_map(|index| (0..3).map(|class| weight(*index, class))).collect(),
         bias: vec![0.1, 0.0, -0.2],
     };
-    LinearModel::new(Labels::new(["bad", "good", "mixed"]), range, weights).unwrap()
+    LinearModel::new(Classes::new(["bad", "good", "mixed"]), range, weights).unwrap()
 }
 
 fn saved() -> tempfile::TempDir {
@@ -83,7 +84,7 @@ fn a_model_opens_as_it_was_saved_and_is_written_once() {
     Manifest::verify(&path).unwrap();
     let classifier = Classifier::open(&path, &Device::Cpu).unwrap();
     assert_eq!((classifier.kind(), classifier.kind().to_string().as_str()), (ModelKind::Linear, "labelstream-linear"));
-    assert_eq!(classifier.labels().names(), ["bad", "good", "mixed"]);
+    assert_eq!(classifier.classes().names(), ["bad", "good", "mixed"]);
     classifier.canary().unwrap();
     let again = model().save(&path, serde_json::Map::new()).unwrap_err();
     assert!(matches!(again, CheckpointError::Exists { .. }), "{again}");
@@ -121,7 +122,7 @@ fn where_a_bert_is_needed_a_linear_model_is_refused_with_advice() {
     let path = directory.path().join("model");
     let errors = [
         Checkpoint::open(&path).unwrap_err().to_string(),
-        Base::open(&path, &Labels::new(["bad", "good"]), None, 1).unwrap_err().to_string(),
+        Base::open(&path, &Classes::new(["bad", "good"]), None, 1).unwrap_err().to_string(),
     ];
     for error in errors {
         for word in ["config.json", "labelstream-linear", "BERT directory", "new-bert"] {

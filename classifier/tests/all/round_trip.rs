@@ -6,11 +6,10 @@ use std::process::Command;
 
 use candle_core::Device;
 use classifier::checkpoint::{Base, Checkpoint, CheckpointError, Manifest};
-use classifier::model::{ModelConfig, Pooling, initialise};
-use classifier::{Classifier, Labels, Tokenizer};
+use classifier::{Classes, Classifier, ModelConfig, Pooling, Tokenizer, initialise};
 use serde_json::{Map, Value, json};
 
-use super::{Expected, fixture, fixtures};
+use super::fixtures::{Expected, fixture, fixtures};
 
 fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> =
@@ -22,7 +21,7 @@ fn names(directory: &Path) -> Vec<String> {
 /// A small model with a vocabulary learned from a few texts, as training from nothing makes it.
 fn new_checkpoint() -> Checkpoint {
     let tokenizer = Tokenizer::from_characters(&["味道不错，很好吃！", "不好 OK 123", "Très bon 😀😀"], 500);
-    let labels = Labels::new(["差评", "好评", "一般"]);
+    let labels = Classes::new(["差评", "好评", "一般"]);
     let config = ModelConfig {
         hidden_size: 16,
         num_attention_heads: 2,
@@ -43,7 +42,7 @@ fn a_saved_checkpoint_gives_the_same_predictions() {
         let [before, after] =
             [fixture(&name), saved].map(|directory| Classifier::open(&directory, &Device::Cpu).unwrap());
         assert_eq!(before.classify(&texts).unwrap(), after.classify(&texts).unwrap(), "{name}");
-        assert_eq!(before.labels(), after.labels(), "{name}");
+        assert_eq!(before.classes(), after.classes(), "{name}");
     }
 }
 
@@ -135,21 +134,24 @@ fn an_encoder_gets_a_new_head_from_the_seed_and_the_caller_is_told() {
     let checkpoint = new_checkpoint();
     checkpoint.save(&source, Map::new()).unwrap();
     let head = ["classifier.bias", "classifier.weight"];
-    let open = |labels: &[&str], seed| Base::open(&source, &Labels::new(labels.iter().copied()), None, seed).unwrap();
+    let open = |labels: &[&str], seed| Base::open(&source, &Classes::new(labels.iter().copied()), None, seed).unwrap();
     let weight = |base: &Base| base.checkpoint.parameters.get("classifier.weight").unwrap().to_vec2::<f32>().unwrap();
 
     // The same classes: the head and its order stay.
     let same = open(&["好评", "一般", "差评"], 1);
-    assert_eq!((same.initialised.len(), same.checkpoint.config.labels.names()), (0, checkpoint.config.labels.names()));
+    assert_eq!(
+        (same.initialised.len(), same.checkpoint.config.classes.names()),
+        (0, checkpoint.config.classes.names())
+    );
     // Other classes: a new head, the same for the same seed.
     let other = open(&["a", "b"], 1);
     assert_eq!(other.initialised, head);
-    assert_eq!(other.checkpoint.config.labels.names(), ["a", "b"]);
+    assert_eq!(other.checkpoint.config.classes.names(), ["a", "b"]);
     assert_eq!(weight(&other), weight(&open(&["a", "b"], 1)));
     assert_ne!(weight(&other), weight(&open(&["a", "b"], 2)));
     // No names and the same number: the head stays and gets names.
-    let named = Base::open(&fixture("old_names"), &Labels::new(["bad", "good"]), None, 1).unwrap();
-    assert_eq!((named.initialised.len(), named.checkpoint.config.labels.name(1)), (0, "good"));
+    let named = Base::open(&fixture("old_names"), &Classes::new(["bad", "good"]), None, 1).unwrap();
+    assert_eq!((named.initialised.len(), named.checkpoint.config.classes.name(1)), (0, "good"));
 
     // An encoder alone, without pooler: both are new, everything else is as it was.
     let kept = checkpoint
@@ -173,7 +175,7 @@ fn an_encoder_gets_a_new_head_from_the_seed_and_the_caller_is_told() {
 #[test]
 fn a_pooling_stands_in_the_configuration_and_changing_it_takes_a_new_head() {
     let home = tempfile::tempdir().unwrap();
-    let labels = new_checkpoint().config.labels;
+    let labels = new_checkpoint().config.classes;
     for pooling in [Pooling::Mean, Pooling::Max, Pooling::Attention] {
         let mut checkpoint = new_checkpoint();
         checkpoint.config.pooling = pooling;
@@ -209,7 +211,8 @@ fn a_pooling_stands_in_the_configuration_and_changing_it_takes_a_new_head() {
 
 /// transformers itself opens what we save, if `LABELSTREAM_PYTHON` names a Python that has it.
 ///
-/// By hand for a pretrained encoder: `LABELSTREAM_ENCODER=DIR` adds a directory that is opened as a base, saved and compared.
+/// By hand for a pretrained encoder: `LABELSTREAM_ENCODER=DIR` adds a directory that is opened as a
+/// base, saved and compared.
 #[test]
 fn transformers_opens_saved_checkpoints_to_the_same_logits() {
     let Ok(python) = std::env::var("LABELSTREAM_PYTHON") else {
@@ -223,8 +226,9 @@ fn transformers_opens_saved_checkpoints_to_the_same_logits() {
         fixtures().iter().map(|name| Checkpoint::open(&fixture(name)).unwrap()).collect();
     checkpoints.push(new_checkpoint());
     if let Ok(encoder) = std::env::var("LABELSTREAM_ENCODER") {
-        checkpoints
-            .push(Base::open(Path::new(&encoder), &Labels::new(["negative", "positive"]), None, 1).unwrap().checkpoint);
+        checkpoints.push(
+            Base::open(Path::new(&encoder), &Classes::new(["negative", "positive"]), None, 1).unwrap().checkpoint,
+        );
     }
     let texts =
         [Expected::of("gelu").texts, vec!["A gripping film, and a moving one.".into(), "好吃😀😀 Très OK 321".into()]]
@@ -235,7 +239,7 @@ fn transformers_opens_saved_checkpoints_to_the_same_logits() {
         checkpoint.save(&directory, Map::new()).unwrap();
         let classifier = Classifier::open(&directory, &Device::Cpu).unwrap();
         let scores: Vec<Vec<f32>> = classifier.classify(&texts).unwrap().into_iter().map(|one| one.scores).collect();
-        let expected = json!({"texts": texts, "scores": scores, "labels": classifier.labels().names(), "length": classifier.max_length()});
+        let expected = json!({"texts": texts, "scores": scores, "labels": classifier.classes().names(), "length": classifier.max_length()});
         // Beside the directory, which is as a user has it.
         fs::write(directory.with_extension("json"), expected.to_string()).unwrap();
         directories.push(directory);

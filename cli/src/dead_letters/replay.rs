@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::bail;
+use service::KafkaArguments;
 use store::{DeadLetter, RawRecord, Store};
 
-use crate::kafka::{Cluster, KafkaArguments, Publisher, Record};
+use service::broker::{Cluster, Publisher, Record};
 
 /// A record may hold a megabyte: so many are in memory at once.
 const AT_ONCE: usize = 200;

@@ -1,12 +1,13 @@
 //! The demo's reviews: those that people have labeled before it begins, and those that flow through the stream.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
-use trainer::dataset::{self, Columns, Row};
+use anyhow::{Context, Result, ensure};
+use rows::{Column, Format, Input, Options as FileOptions};
+use trainer::labeled_rows::read_rows;
 use trainer::prepare::{self, Options};
+use trainer::{Columns, Row};
 
 use super::Take;
 
@@ -33,21 +34,28 @@ pub struct Reviews {
 
 impl Reviews {
     /// As `--reviews` says.
-    pub fn take(take: Option<&Take>) -> anyhow::Result<Self> {
-        let shipped = || dataset::read_rows(SHIPPED.as_bytes(), &Columns::default());
+    pub fn take(take: Option<&Take>) -> Result<Self> {
         match take {
             None => Self::of_labeled(shipped()?, None),
             Some(Take::Number(number)) => Self::of_labeled(shipped()?, Some(*number)),
-            Some(Take::File(file)) if has_labels(file)? => {
-                let rows = dataset::read_csv(file, &Columns::default())?;
-                Self::of_labeled(rows, None).with_context(|| file.display().to_string())
-            }
-            Some(Take::File(file)) => Ok(Self { stream: unlabeled(file)?, ..Self::of_labeled(shipped()?, Some(0))? }),
+            Some(Take::File(file)) => Self::of_file(file),
         }
     }
 
+    /// The reviews of a file; where it has no labels, the shipped ones teach.
+    fn of_file(file: &Path) -> Result<Self> {
+        let rows = Input::open(file, FileOptions::default(), Some(Format::Csv))?.rows()?;
+        if rows.may_have(&Column::label(None)) {
+            let rows = read_rows(rows, &Columns::default())?;
+            return Self::of_labeled(rows, None).with_context(|| file.display().to_string());
+        }
+        let texts = crate::reviews::texts(file)?.into_iter().enumerate();
+        let stream = texts.map(|(number, text)| Review { id: format!("demo-{}", number + 1), text, label: None });
+        Ok(Self { stream: stream.collect(), ..Self::of_labeled(shipped()?, Some(0))? })
+    }
+
     /// Of each class a share is labeled before, half of the rows at most; the others flow. A `number` beyond them starts over.
-    fn of_labeled(rows: Vec<Row>, number: Option<usize>) -> anyhow::Result<Self> {
+    fn of_labeled(rows: Vec<Row>, number: Option<usize>) -> Result<Self> {
         let flows = (1.0 - LABELED as f64 / rows.len().max(1) as f64).max(0.5);
         let prepared = prepare::prepare(rows, &Options { valid: 0.0, test: flows, ..Options::default() })?;
         let number = number.unwrap_or(prepared.test.len());
@@ -68,17 +76,9 @@ impl Reviews {
     }
 }
 
-fn has_labels(file: &Path) -> anyhow::Result<bool> {
-    let name = file.display();
-    let file = File::open(file).with_context(|| format!("{name} cannot be read"))?;
-    let mut reader = csv::Reader::from_reader(file);
-    let header = reader.headers().with_context(|| format!("{name}: the header cannot be read"))?;
-    Ok(header.iter().any(|column| column.trim_start_matches('\u{feff}').trim().eq_ignore_ascii_case("label")))
-}
-
-fn unlabeled(file: &Path) -> anyhow::Result<Vec<Review>> {
-    let texts = crate::reviews::texts(file)?.into_iter().enumerate();
-    Ok(texts.map(|(number, text)| Review { id: format!("demo-{}", number + 1), text, label: None }).collect())
+fn shipped() -> Result<Vec<Row>> {
+    let input = Input::new(SHIPPED.as_bytes(), "the demo's reviews", Format::Csv, None)?;
+    read_rows(input.rows()?, &Columns::default())
 }
 
 #[cfg(test)]

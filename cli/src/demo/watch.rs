@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use store::{NextOffset, PartitionStatus, Predicted, Store, Stream, Version};
 
-use super::story;
+use super::narration;
 use crate::measure::percentile;
 use crate::print;
 
@@ -134,7 +134,7 @@ impl<'a> Watch<'a> {
         );
         println!("people have labeled {}", print::grouped(labels));
         for round in rounds.iter().rev().filter(|round| round.verdict.is_some()) {
-            println!("{}", story::verdict(round));
+            println!("{}", narration::verdict(round));
         }
         for (version, answers) in &tally.by_version {
             let right =

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use classifier::{Classifier, Device};
+use service::KafkaArguments;
 use store::checkpoints::CheckpointStore;
 use store::{Model, Schema, Store, StoreError};
 use tempfile::TempDir;
 
 use super::{Arguments, Finding, training};
-use crate::kafka::{Cluster, KafkaArguments};
+use service::broker::Cluster;
 
 /// A consumer that stands still for longer than Kafka keeps records loses some.
 const SHORT_RETENTION: Duration = Duration::from_secs(24 * 3600);
@@ -86,7 +87,7 @@ async fn database(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<
         return None;
     };
     let connected = async {
-        let store = Store::connect(url, 1).await?;
+        let store = Store::connect(url.expose(), 1).await?;
         let version = store.server_version().await?;
         Ok::<_, StoreError>((store, version))
     };
@@ -189,7 +190,7 @@ async fn checkpoint(url: &str, champion: Option<&Model>) -> anyhow::Result<(Opti
         return Ok((None, format!("{url} opens")));
     };
     let cache = tempfile::tempdir()?;
-    let directory = crate::champion::fetch(&store, champion, cache.path()).await?;
+    let directory = service::checkpoint::fetch(&store, champion, cache.path()).await?;
     Ok((
         Some(Fetched { directory, _cache: cache }),
         format!("{url} holds version {}, every hash as registered", champion.version),

@@ -1,10 +1,11 @@
-//! What the trainer stands on: its base, its directory, the right to publish, and the rounds that it leaves behind.
+//! What the trainer stands on: its base, its directory, the right to publish, and the rounds that
+//! it leaves behind.
 
 use std::path::Path;
 
 use anyhow::Result;
 use chrono::{TimeDelta, Utc};
-use classifier::{Labels, checkpoint};
+use classifier::{Classes, checkpoint};
 use store::checkpoints::CheckpointStore;
 use store::{LoadStatus, Model, Store, Verdict};
 use trainer::Base;
@@ -42,7 +43,7 @@ async fn base(base: Base) -> Finding {
 }
 
 fn work(directory: Option<&Path>) -> Finding {
-    let usual = std::env::temp_dir().join("labelstream-trainer");
+    let usual = service::directories::work();
     let directory = directory.unwrap_or(&usual);
     let shown = directory.display();
     match std::fs::create_dir_all(directory).and_then(|()| tempfile::tempfile_in(directory)) {
@@ -119,6 +120,6 @@ async fn serving(store: &Store, champion: &Model) -> Result<Vec<Finding>> {
 
 /// For classes that no base has: it gets a new head, as in a round with new classes.
 fn open_base(directory: &Path) -> Result<()> {
-    checkpoint::Base::open(directory, &Labels::new(["one class", "another"]), None, 0)?;
+    checkpoint::Base::open(directory, &Classes::new(["one class", "another"]), None, 0)?;
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! `labelstream labels next`: the reviews most worth labeling, ready to be filled in.
 
 use serde_json::json;
+use service::DatabaseArguments;
 use store::{Predicted, Store};
 
 use super::pick;
-use crate::database::DatabaseArguments;
 use crate::print;
 
 /// Flags of `labelstream labels next`.
@@ -13,11 +13,11 @@ pub struct Arguments {
     #[command(flatten)]
     database: DatabaseArguments,
 
-    /// Print so many reviews at most.
-    #[arg(long, env = "LABELSTREAM_LIMIT", default_value_t = 20)]
+    /// Most reviews to print
+    #[arg(long, default_value_t = 20)]
     limit: u32,
 
-    /// Print one JSON object a line in place of CSV.
+    /// Print a JSON object a line in place of CSV
     #[arg(long)]
     json: bool,
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
+use service::duration::seconds;
 use store::checkpoints::CheckpointStore;
 use store::{Model, Store, Version};
 
@@ -12,16 +13,16 @@ use crate::print;
 /// Which versions.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Keep the files of so many former champions, to roll back to.
-    #[arg(long, env = "LABELSTREAM_KEEP_CHECKPOINTS", default_value_t = 5)]
-    keep: u32,
+    /// Keep the files of this many former champions, to roll back to.
+    #[arg(long, alias = "keep", env = "LABELSTREAM_KEEP_CHECKPOINTS", default_value_t = 5)]
+    keep_checkpoints: u32,
 
-    /// Keep what was registered, and what a consumer has spoken of, within so many seconds.
-    #[arg(long, env = "LABELSTREAM_KEEP_FOR", default_value_t = 3600, value_name = "SECONDS")]
-    keep_for: u64,
+    /// Keep what was registered, or reported by a consumer, within this many seconds.
+    #[arg(long, env = "LABELSTREAM_KEEP_FOR", default_value = "3600", value_parser = seconds, value_name = "SECONDS")]
+    keep_for: Duration,
 
     /// Only say what would be deleted.
-    #[arg(long, env = "LABELSTREAM_DRY_RUN")]
+    #[arg(long)]
     dry_run: bool,
 
     /// Print one JSON object.
@@ -33,7 +34,7 @@ pub struct Arguments {
 pub async fn collect(store: &Store, checkpoints: &str, arguments: &Arguments) -> anyhow::Result<()> {
     let checkpoints = CheckpointStore::open(checkpoints)?;
     let mut versions = Vec::new();
-    for model in store.collectable(arguments.keep, Duration::from_secs(arguments.keep_for)).await? {
+    for model in store.collectable(arguments.keep_checkpoints, arguments.keep_for).await? {
         let delete = async || delete(store, &checkpoints, &model).await;
         if arguments.dry_run || delete().await.with_context(|| format!("version {}", model.version))? {
             versions.push(model.version);

@@ -9,14 +9,16 @@ use trainer::{Base, Evaluation, Head, Progress, Settings};
 /// On standard error, so that standard output is the summary alone.
 pub struct Display {
     bar: ProgressBar,
-    settings: Settings,
     base: Base,
+    seed: u64,
+    threads: usize,
 }
 
 impl Display {
     /// Shows nothing before the run begins.
     pub fn new(settings: &Settings, base: &Base) -> Self {
-        Self { bar: ProgressBar::hidden(), settings: settings.clone(), base: base.clone() }
+        let Settings { hyperparameters, options } = settings;
+        Self { bar: ProgressBar::hidden(), base: base.clone(), seed: hyperparameters.seed, threads: options.threads }
     }
 
     /// Shows what happens.
@@ -45,7 +47,7 @@ impl Display {
         eprintln!("  Total optimization steps = {}", head.optimization_steps);
         eprintln!("  Number of trainable parameters = {}", head.trainable_parameters);
         eprintln!("  Classes = {}", head.labels.join(", "));
-        eprintln!("  Base = {}, seed {}, threads {}", self.base, self.settings.seed, self.settings.threads);
+        eprintln!("  Base = {}, seed {}, threads {}", self.base, self.seed, self.threads);
         if !head.initialised.is_empty() {
             eprintln!("not in the base, so made new from the seed: {}", head.initialised.join(", "));
         }

@@ -9,33 +9,33 @@ use trainer::Replica;
 /// Where this process stands among several. torchrun sets all of it in the environment.
 #[derive(clap::Args)]
 pub struct ReplicaFlags {
-    /// Train with N processes on this machine: each has 1/N of every batch and of the threads, and they take the same steps as
-    /// one process would.
-    #[arg(long, env = "LABELSTREAM_DATA_PARALLEL", value_name = "N")]
+    /// Train with N processes on this machine; each takes 1/N of every batch and of the threads, and the result is that of
+    /// one process
+    #[arg(long, value_name = "N")]
     data_parallel: Option<usize>,
 
-    /// The number of this process among several that were started elsewhere, as by torchrun.
+    /// Number of this process among several, as torchrun starts them
     #[arg(long, env = "RANK")]
     rank: Option<usize>,
 
-    /// How many there are.
+    /// Number of processes
     #[arg(long, env = "WORLD_SIZE")]
     world_size: Option<usize>,
 
-    /// The number of this process among those on its machine: the GPU that it takes. [default: its number among all]
+    /// Number of this process among those of its machine, and of the GPU that it takes [default: that of --rank]
     #[arg(long, env = "LOCAL_RANK")]
     local_rank: Option<usize>,
 
-    /// The host of process 0.
+    /// Host of process 0
     #[arg(long, env = "MASTER_ADDR", default_value = "127.0.0.1")]
     master_addr: String,
 
-    /// The port where process 0 waits for the others.
+    /// Port on which process 0 waits for the others
     // A text until it is needed: Kubernetes gives the variable another sense where a service is called `master`.
     #[arg(long, env = "MASTER_PORT", default_value = "29500")]
     master_port: String,
 
-    /// torchrun keeps a store of its own at its port; ours is then the next one.
+    /// Whether torchrun keeps a store of its own at the port: then ours is the next one
     #[arg(long, env = "TORCHELASTIC_USE_AGENT_STORE", hide = true, value_parser = clap::builder::BoolishValueParser::new())]
     agent_store: Option<bool>,
 }

@@ -11,7 +11,7 @@ pub fn print(trained: &Trained) {
             println!("features        {} different n-grams of {} texts", summary.features, summary.examples);
             println!("time            {:.1} s", summary.seconds);
         }
-        Trained::Fresh(summary) => {
+        Trained::FromScratch(summary) => {
             head(trained);
             println!("kind            {}: {}", summary.kind, summary.reason);
             println!("time            {:.0} s", summary.seconds);

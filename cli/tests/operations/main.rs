@@ -8,6 +8,7 @@ mod labels;
 mod models;
 mod rescore;
 mod rounds;
+mod start;
 mod stream;
 
 mod program;

@@ -5,10 +5,10 @@ use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use classifier::Labels;
+use classifier::Classes;
 use classifier::checkpoint::Checkpoint;
-use classifier::model::{ModelConfig, initialise};
 use classifier::tokenizer::Tokenizer;
+use classifier::{ModelConfig, initialise};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::Value;
@@ -119,7 +119,7 @@ pub fn registered(url: &str, checkpoints: &Path, seed: u64, flags: &[&str]) -> i
 /// Writes it as a checkpoint directory.
 pub fn save_tiny_model(directory: &Path, seed: u64) {
     let tokenizer = Tokenizer::from_characters(&["很快，好吃。太慢了不来"], 100);
-    let mut config = ModelConfig::small(tokenizer.vocab_size(), Labels::new(["好评", "差评"]));
+    let mut config = ModelConfig::small(tokenizer.vocab_size(), Classes::new(["好评", "差评"]));
     config.hidden_size = 32;
     config.num_hidden_layers = 1;
     config.num_attention_heads = 2;

@@ -1,24 +1,24 @@
-//! Where a partition is read from: claimed in Postgres inside the assign callback, compared with what Kafka still has.
+//! Where a partition is read from: claimed in Postgres inside the assign callback, compared with
+//! what Kafka still has.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
+use service::Backoff;
 use store::{Claim, Epoch, NextOffset, Outcome, Store, StoreError, Stream};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::context::Context;
 use super::topic_id::topic_id;
-use crate::backoff::Backoff;
 use crate::config::{OnGap, Start};
 use crate::health::Health;
 use crate::metrics::{self, Metrics};
 use crate::persist::Positions;
 
-/// A claim waits this long for Kafka and Postgres, all partitions of an assignment together: well below
-/// `max.poll.interval.ms`, and the others of the group wait too.
+/// A claim waits this long for Kafka and Postgres, all partitions of an assignment together: well
+/// below `max.poll.interval.ms`, and the others of the group wait too.
 const PATIENCE: Duration = Duration::from_secs(30);
 const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -54,8 +54,8 @@ pub(super) enum NoClaim {
 }
 
 /// Kafka, as it is asked during one assignment.
-struct Broker<'a> {
-    consumer: &'a BaseConsumer<Context>,
+struct Broker<'a, C: ConsumerContext> {
+    consumer: &'a BaseConsumer<C>,
     topic_id: Option<String>,
     deadline: Instant,
 }
@@ -86,9 +86,9 @@ impl Claims {
     ///
     /// # Errors
     /// See [`NoClaim`]; what was claimed before stays claimed, which only fences older owners.
-    pub(super) fn claim_all(
+    pub(super) fn claim_all<C: ConsumerContext>(
         &self,
-        consumer: &BaseConsumer<Context>,
+        consumer: &BaseConsumer<C>,
         partitions: impl Iterator<Item = i32>,
     ) -> Result<Vec<Claimed>, NoClaim> {
         let broker = Broker {
@@ -99,7 +99,7 @@ impl Claims {
         partitions.map(|partition| self.claim(&broker, partition)).collect()
     }
 
-    fn claim(&self, broker: &Broker<'_>, partition: i32) -> Result<Claimed, NoClaim> {
+    fn claim<C: ConsumerContext>(&self, broker: &Broker<'_, C>, partition: i32) -> Result<Claimed, NoClaim> {
         let (low, high) = self.watermarks(broker, partition)?;
         let if_new = NextOffset(if self.start == Start::Earliest { low } else { high });
         let claim = self.in_postgres(broker, || self.store.claim(&self.stream, partition, &self.owner, if_new))?;
@@ -134,8 +134,9 @@ impl Claims {
         Ok(claimed)
     }
 
-    /// Whether the position is one of the topic that has this name now; brokers that tell no ids are believed.
-    fn is_same_topic(&self, broker: &Broker<'_>, claim: &Claim) -> Result<bool, NoClaim> {
+    /// Whether the position is one of the topic that has this name now; brokers that tell no ids
+    /// are believed.
+    fn is_same_topic<C: ConsumerContext>(&self, broker: &Broker<'_, C>, claim: &Claim) -> Result<bool, NoClaim> {
         let Some(id) = &broker.topic_id else { return Ok(true) };
         match self.in_postgres(broker, || self.store.remember_topic(&self.stream, claim, id))? {
             Some(remembered) => Ok(remembered == *id),
@@ -143,7 +144,12 @@ impl Claims {
         }
     }
 
-    fn skip(&self, broker: &Broker<'_>, claim: &Claim, to: NextOffset) -> Result<Claimed, NoClaim> {
+    fn skip<C: ConsumerContext>(
+        &self,
+        broker: &Broker<'_, C>,
+        claim: &Claim,
+        to: NextOffset,
+    ) -> Result<Claimed, NoClaim> {
         let Claim { partition, epoch, next_offset } = *claim;
         let reason = "deleted by Kafka before it was read";
         match self.in_postgres(broker, || self.store.record_gap(&self.stream, claim, to, reason))? {
@@ -169,7 +175,7 @@ impl Claims {
         Claimed::Halted { partition }
     }
 
-    fn watermarks(&self, broker: &Broker<'_>, partition: i32) -> Result<(i64, i64), NoClaim> {
+    fn watermarks<C: ConsumerContext>(&self, broker: &Broker<'_, C>, partition: i32) -> Result<(i64, i64), NoClaim> {
         self.retry(
             broker.deadline,
             || broker.consumer.fetch_watermarks(&self.stream.topic, partition, BROKER_TIMEOUT),
@@ -181,9 +187,9 @@ impl Claims {
         .map_err(|error| NoClaim::Later(format!("Kafka does not say what it has of partition {partition}: {error}")))
     }
 
-    fn in_postgres<T, F: Future<Output = Result<T, StoreError>>>(
+    fn in_postgres<T, C: ConsumerContext, F: Future<Output = Result<T, StoreError>>>(
         &self,
-        broker: &Broker<'_>,
+        broker: &Broker<'_, C>,
         statement: impl Fn() -> F,
     ) -> Result<T, NoClaim> {
         self.retry(
@@ -209,7 +215,7 @@ impl Claims {
         loop {
             match attempt() {
                 Err(error) if is_transient(&error) && Instant::now() < deadline && !self.ending.is_cancelled() => {
-                    std::thread::sleep(backoff.next());
+                    std::thread::sleep(backoff.next_delay());
                 }
                 result => return result,
             }

@@ -1,3 +1,5 @@
+//! Where a position lies in what Kafka has.
+
 use super::*;
 
 #[test]

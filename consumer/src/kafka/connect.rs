@@ -18,7 +18,8 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// What is waited for is said this often.
 const REMINDER: Duration = Duration::from_secs(15);
 
-/// Waits until a broker answers and the topic exists, and says which cluster it is of; `None` if the consumer ends before.
+/// Waits until a broker answers and the topic exists, and says which cluster it is of; `None` if
+/// the consumer ends before.
 ///
 /// # Errors
 /// A configuration that librdkafka refuses.

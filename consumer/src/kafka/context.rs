@@ -1,4 +1,5 @@
-//! What librdkafka calls back: rebalances, statistics, errors, its log. All of it runs on the Kafka thread, inside `poll`.
+//! What librdkafka calls back: rebalances, statistics, errors, its log. All of it runs on the Kafka
+//! thread, inside `poll`.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -54,7 +55,8 @@ impl Context {
                     NoClaim::Later(why) => Change::GiveUp(why),
                     NoClaim::Never(error) => Change::Failed(error),
                 });
-                // librdkafka must see its assignment taken, or closing it hangs; nothing that comes of it is read.
+                // librdkafka must see its assignment taken, or closing it hangs; nothing that comes
+                // of it is read.
                 numbers(partitions).into_iter().map(|partition| Claimed::Halted { partition }).collect()
             }
         };
@@ -64,7 +66,8 @@ impl Context {
         }
     }
 
-    /// The explicit offsets for the first assign. A halted partition is assigned at its end, and what comes of it is dropped.
+    /// The explicit offsets for the first assign. A halted partition is assigned at its end, and
+    /// what comes of it is dropped.
     fn offsets(&self, claimed: &[Claimed]) -> KafkaResult<TopicPartitionList> {
         let mut offsets = TopicPartitionList::new();
         for claimed in claimed {
@@ -80,7 +83,8 @@ impl Context {
     fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
         let numbers = numbers(partitions);
         tracing::info!(partitions = ?numbers, lost = consumer.assignment_lost(), "partitions revoked");
-        // A pause outlives the assignment in librdkafka: the same partition, given back later, would stand still.
+        // A pause outlives the assignment in librdkafka: the same partition, given back later,
+        // would stand still.
         let unassigned = consumer.resume(partitions).and_then(|()| consumer.incremental_unassign(partitions));
         self.claims.positions.forget(&numbers);
         for &partition in &numbers {

@@ -17,8 +17,8 @@ use super::claim::Claimed;
 use super::context::{Change, Context};
 use super::{Kafka, Reading, Stop};
 use crate::batch::{Batcher, Origin};
+use crate::batch_sender::BatchSender;
 use crate::message::{Record, time_of_milliseconds};
-use crate::outlet::Outlet;
 use crate::persist::Fenced;
 
 /// How a membership ended.
@@ -53,7 +53,7 @@ pub(super) struct Membership<'a> {
 struct Parts<'a> {
     claims: &'a super::Claims,
     reading: &'a Reading,
-    outlet: &'a mut Outlet,
+    output: &'a mut BatchSender,
     fenced: &'a std::sync::mpsc::Receiver<Fenced>,
     stop: &'a Stop,
 }
@@ -68,14 +68,14 @@ struct Owned {
 
 impl<'a> Membership<'a> {
     pub fn new(kafka: &'a mut Kafka, consumer: &'a BaseConsumer<Context>, runtime: &'a Handle) -> Self {
-        let Kafka { claims, reading, outlet, fenced, stop, .. } = kafka;
-        let mut batcher = Batcher::new(reading.limits, reading.pace.max_length());
-        batcher.set_tokens(reading.pace.tokens());
+        let Kafka { claims, reading, output, fenced, stop, .. } = kafka;
+        let mut batcher = Batcher::new(reading.limits, reading.batch_size.max_length());
+        batcher.set_tokens(reading.batch_size.tokens());
         Self {
             consumer,
             topic: &claims.stream.topic,
             batcher,
-            kafka: Parts { claims, reading, outlet, fenced, stop },
+            kafka: Parts { claims, reading, output, fenced, stop },
             runtime,
             owned: BTreeMap::new(),
             paused: BTreeSet::new(),
@@ -120,7 +120,8 @@ impl<'a> Membership<'a> {
         self.kafka.claims.metrics.assigned.set(self.owned.len() as i64);
     }
 
-    /// What was read of these partitions and not written yet goes on: it is written if nobody claims them before, else fenced.
+    /// What was read of these partitions and not written yet goes on: it is written if nobody
+    /// claims them before, else fenced.
     fn revoked(&mut self, partitions: &[i32]) {
         self.owned.retain(|partition, _| !partitions.contains(partition));
         self.paused.retain(|partition| !partitions.contains(partition));
@@ -137,7 +138,7 @@ impl<'a> Membership<'a> {
         self.drain()?;
         self.hand_over()?;
         self.tell_positions();
-        if self.kafka.outlet.is_stuck() || self.kafka.outlet.is_free() {
+        if self.kafka.output.is_stuck() || self.kafka.output.is_free() {
             self.poll()?;
         }
         Ok(())
@@ -153,7 +154,8 @@ impl<'a> Membership<'a> {
         Ok(())
     }
 
-    /// After the order to stop: nothing more is read, what was read is handed on, and the group is left when it is written.
+    /// After the order to stop: nothing more is read, what was read is handed on, and the group is
+    /// left when it is written.
     fn drain(&mut self) -> Result<(), End> {
         if !self.kafka.stop.shutdown.is_cancelled() {
             return Ok(());
@@ -162,10 +164,10 @@ impl<'a> Membership<'a> {
             tracing::info!("draining: what was read is written, nothing more is read");
             self.pause(|_| true)?;
         }
-        if self.kafka.outlet.is_free() {
+        if self.kafka.output.is_free() {
             match self.batcher.take() {
-                Some(batch) => self.kafka.outlet.offer(batch),
-                None => self.kafka.outlet.close(),
+                Some(batch) => self.kafka.output.offer(batch),
+                None => self.kafka.output.close(),
             }
         }
         if self.kafka.stop.drained.is_cancelled() {
@@ -176,23 +178,23 @@ impl<'a> Membership<'a> {
         Ok(())
     }
 
-    /// Passes a batch on that is due. While there is no room, nothing is read; when that lasts, Kafka is paused, so that polling
-    /// goes on without records; and resumed once there is room.
+    /// Passes a batch on that is due. While there is no room, nothing is read; when that lasts,
+    /// Kafka is paused, so that polling goes on without records; and resumed once there is room.
     fn hand_over(&mut self) -> Result<(), End> {
-        let outlet = &mut *self.kafka.outlet;
-        if outlet.is_free() && self.batcher.patience(Instant::now()).is_some_and(|left| left.is_zero()) {
-            outlet.offer(self.batcher.take().expect("a batch that is due has records, or it is a bug"));
+        let output = &mut *self.kafka.output;
+        if output.is_free() && self.batcher.patience(Instant::now()).is_some_and(|left| left.is_zero()) {
+            output.offer(self.batcher.take().expect("a batch that is due has records, or it is a bug"));
         }
-        if outlet.is_free() {
+        if output.is_free() {
             return Ok(());
         }
-        if outlet.send(self.runtime) {
-            self.batcher.set_tokens(self.kafka.reading.pace.tokens());
-            self.batcher.set_max_length(self.kafka.reading.pace.max_length());
+        if output.send(self.runtime) {
+            self.batcher.set_tokens(self.kafka.reading.batch_size.tokens());
+            self.batcher.set_max_length(self.kafka.reading.batch_size.max_length());
             self.resume()
-        } else if outlet.is_closed() {
+        } else if output.is_closed() {
             Err(End::Stopped)
-        } else if outlet.is_stuck() {
+        } else if output.is_stuck() {
             self.pause(|owned| owned.flows)
         } else {
             Ok(())
@@ -200,7 +202,7 @@ impl<'a> Membership<'a> {
     }
 
     fn poll(&mut self) -> Result<(), End> {
-        let mut wait = if self.kafka.outlet.is_stuck() {
+        let mut wait = if self.kafka.output.is_stuck() {
             Duration::ZERO
         } else {
             self.batcher.patience(Instant::now()).unwrap_or(POLL).min(POLL)
@@ -211,7 +213,7 @@ impl<'a> Membership<'a> {
                 return Ok(());
             };
             self.take(polled)?;
-            if self.batcher.is_full() || !self.kafka.outlet.is_free() {
+            if self.batcher.is_full() || !self.kafka.output.is_free() {
                 return Ok(());
             }
             wait = Duration::ZERO;
@@ -294,7 +296,8 @@ impl<'a> Membership<'a> {
     }
 }
 
-/// Which errors end a membership. The others librdkafka mends by itself; they are said by [`Context`].
+/// Which errors end a membership. The others librdkafka mends by itself; they are said by
+/// [`Context`].
 fn judge(error: &KafkaError) -> Result<(), End> {
     use RDKafkaErrorCode::{AutoOffsetReset, LogTruncation, OffsetOutOfRange};
     match error {

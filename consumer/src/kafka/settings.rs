@@ -1,19 +1,18 @@
 //! librdkafka's configuration: what the guarantees need is fixed, the rest can be set.
 
-use std::path::Path;
-
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use service::KafkaProperty;
 
-use crate::config::{Config, KafkaProperty};
+use crate::config::Config;
 
 /// Set for good, because positions in Postgres and readiness depend on it.
 const FIXED: [(&str, &str); 10] = [
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
-    // A position that Kafka no longer has is a gap or a recreated topic: never jump over it silently.
+    // A position that Kafka no longer has is a gap or a recreated topic: never jump over it
+    // silently.
     ("auto.offset.reset", "error"),
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("group.protocol", "classic"),
@@ -24,13 +23,14 @@ const FIXED: [(&str, &str); 10] = [
     ("statistics.interval.ms", "2000"),
 ];
 
-/// Good for most: a few megabytes ahead of the model, batches that fill while others are classified.
-const DEFAULTS: [(&str, &str); 7] = [
-    ("client.id", "labelstream"),
+/// Good for most: a few megabytes ahead of the model, batches that fill while others are
+/// classified.
+const DEFAULTS: [(&str, &str); 6] = [
     ("queued.min.messages", "20000"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.message.max.bytes", "2097152"),
-    // librdkafka rests for a second when this queue is full; at 60,000 records a second it is empty after a third of one.
+    // librdkafka rests for a second when this queue is full; at 60,000 records a second it is empty
+    // after a third of one.
     ("fetch.queue.backoff.ms", "10"),
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("reconnect.backoff.max.ms", "5000"),
@@ -44,40 +44,20 @@ const MIN_POLL_INTERVAL_MS: u64 = 60_000;
 pub(crate) struct Settings(pub(super) ClientConfig);
 
 impl Settings {
-    /// The configuration of the consumer: defaults, then `--kafka-config`, then the environment, then `-X`; then what is fixed.
+    /// The configuration of the consumer: defaults, then the properties, then what is fixed.
     ///
     /// # Errors
-    /// A property that librdkafka does not know or that would break the guarantees. No message holds a value of a secret.
+    /// A property that librdkafka does not know or that would break the guarantees. No message
+    /// holds a value of a secret.
     pub fn new(config: &Config) -> Result<Self> {
-        let mut client = ClientConfig::new();
-        for (key, value) in DEFAULTS {
-            client.set(key, value);
-        }
-        let from_file = match &config.kafka_config {
-            Some(file) => read(file).with_context(|| format!("cannot use {}", file.display()))?,
-            None => Vec::new(),
-        };
-        for property in from_file.iter().chain(&config.kafka_secrets).chain(&config.kafka_properties) {
-            check(property)?;
-            client.set(&property.key, &property.value);
-        }
+        config.kafka.settings.properties()?.iter().try_for_each(check)?;
+        let mut client = config.kafka.client(&DEFAULTS)?;
         for (key, value) in FIXED {
             client.set(key, value);
         }
-        client.set("bootstrap.servers", &config.brokers).set("group.id", &config.group);
-        client.set_log_level(RDKafkaLogLevel::Warning);
-        client.create_native_config().map_err(|error| refused(&error))?;
+        client.set("group.id", &config.group).set_log_level(RDKafkaLogLevel::Warning);
         Ok(Self(client))
     }
-}
-
-fn read(file: &Path) -> Result<Vec<KafkaProperty>> {
-    let text = std::fs::read_to_string(file)?;
-    let lines = text.lines().map(str::trim).enumerate();
-    lines
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .map(|(number, line)| line.parse().map_err(|error| anyhow::anyhow!("line {}: {error}", number + 1)))
-        .collect()
 }
 
 fn check(KafkaProperty { key, value }: &KafkaProperty) -> Result<()> {
@@ -85,7 +65,7 @@ fn check(KafkaProperty { key, value }: &KafkaProperty) -> Result<()> {
         "bootstrap.servers" | "metadata.broker.list" => bail!("{key} is set with --brokers"),
         "group.id" => bail!("{key} is set with --group"),
         "max.poll.interval.ms" => {
-            let enough = value.parse::<u64>().is_ok_and(|value| value >= MIN_POLL_INTERVAL_MS);
+            let enough = value.expose().parse::<u64>().is_ok_and(|value| value >= MIN_POLL_INTERVAL_MS);
             ensure!(enough, "{key} must be at least {MIN_POLL_INTERVAL_MS}: a claim may have to wait for Postgres");
         }
         _ => {
@@ -94,23 +74,6 @@ fn check(KafkaProperty { key, value }: &KafkaProperty) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn refused(error: &KafkaError) -> anyhow::Error {
-    match error {
-        // librdkafka's description may repeat the value.
-        KafkaError::ClientConfig(_, _, key, _) if is_secret(key) => {
-            anyhow::anyhow!("librdkafka refuses the value of {key}")
-        }
-        KafkaError::ClientConfig(_, description, ..) => {
-            anyhow::anyhow!("librdkafka: {description}")
-        }
-        error => anyhow::anyhow!("librdkafka: {error}"),
-    }
-}
-
-fn is_secret(key: &str) -> bool {
-    ["password", "secret", "key", "token", "pem", "oauthbearer.config", "jaas"].iter().any(|word| key.contains(word))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
-//! The id that Kafka gives a topic when it is made (KIP-516): another id under the same name is another topic.
+//! The id that Kafka gives a topic when it is made (KIP-516): another id under the same name is
+//! another topic.
 //!
-//! The `rdkafka` crate does not wrap DescribeTopics yet, so this module calls librdkafka itself; it is the crate's only unsafe code.
+//! The `rdkafka` crate does not wrap DescribeTopics yet, so this module calls librdkafka itself; it
+//! is the crate's only unsafe code.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
@@ -11,18 +13,20 @@ use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR as NO_ERROR;
 
-/// The topic's id in base64, or nothing where the broker knows no topic ids or does not answer in time.
+/// The topic's id in base64, or nothing where the broker knows no topic ids or does not answer in
+/// time.
 pub(super) fn topic_id<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Option<String> {
     let name = CString::new(topic).ok()?;
-    // Only the controller is asked for topics. librdkafka's own cluster names one that is not there, and would be waited for.
-    // SAFETY: the client outlives this call.
+    // Only the controller is asked for topics. librdkafka's own cluster names one that is not
+    // there, and would be waited for. SAFETY: the client outlives this call.
     let controller = unsafe { sys::rd_kafka_controllerid(client.native_ptr(), 0) };
     let metadata = client.fetch_metadata(Some(topic), timeout).ok()?;
     metadata.brokers().iter().find(|broker| broker.id() == controller)?;
     let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the client outlives this call. Every object made here is destroyed once by its guard, in reverse order of making:
-    // the event, which owns the result and all that is read from it, before the queue it came from. librdkafka copies the topic's
-    // name, and the id's text lives in the result, so it is copied before the event goes.
+    // SAFETY: the client outlives this call. Every object made here is destroyed once by its guard,
+    // in reverse order of making: the event, which owns the result and all that is read from it,
+    // before the queue it came from. librdkafka copies the topic's name, and the id's text lives in
+    // the result, so it is copied before the event goes.
     unsafe {
         let mut names = [name.as_ptr()];
         let collection = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
@@ -78,7 +82,8 @@ struct Guard<T>(*mut T, unsafe extern "C" fn(*mut T));
 
 impl<T> Drop for Guard<T> {
     fn drop(&mut self) {
-        // SAFETY: the pointer came from the constructor that belongs to this destructor, and a guard is dropped once.
+        // SAFETY: the pointer came from the constructor that belongs to this destructor, and a
+        // guard is dropped once.
         unsafe { (self.1)(self.0) }
     }
 }

@@ -5,7 +5,8 @@ use super::{Reason, Refusal, refuse};
 /// As deep as serde_json goes by itself, and far from the limits of Postgres.
 const MAX_DEPTH: usize = 128;
 
-/// Refuses what is JSON but no `jsonb`: half surrogate pairs, NUL, nesting without end. `json` is known to be JSON.
+/// Refuses what is JSON but no `jsonb`: half surrogate pairs, NUL, nesting without end. `json` is
+/// known to be JSON.
 pub(super) fn inspect(json: &str) -> Result<(), Refusal> {
     let mut depth = 0;
     let mut in_string = false;

@@ -5,26 +5,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
-use classifier::{Labels, Prediction};
+use classifier::{Classes, Prediction};
 use consumer::Model;
 use store::Version;
 
 use crate::world::World;
 
 struct Faulty {
-    labels: Labels,
+    labels: Classes,
     broken: Arc<AtomicBool>,
 }
 
 impl Faulty {
     fn new() -> (Self, Arc<AtomicBool>) {
         let broken = Arc::new(AtomicBool::new(false));
-        (Self { labels: Labels::new(["good", "bad"]), broken: broken.clone() }, broken)
+        (Self { labels: Classes::new(["good", "bad"]), broken: broken.clone() }, broken)
     }
 }
 
 impl Model for Faulty {
-    fn labels(&self) -> &Labels {
+    fn classes(&self) -> &Classes {
         &self.labels
     }
 
@@ -50,7 +50,7 @@ async fn a_record_that_crashes_the_model_is_a_dead_letter_and_its_batch_is_label
     world.publish([Some(&br#"{"text":"poison"}"#[..])]);
     world.publish_reviews(500);
     let (model, _) = Faulty::new();
-    let consumer = world.consume(model, &[]);
+    let consumer = world.consume(model, |_| {});
     world.until_written(1_001).await;
     consumer.stop().await;
     world.assert_each_exactly_once().await;
@@ -61,7 +61,7 @@ async fn a_record_that_crashes_the_model_is_a_dead_letter_and_its_batch_is_label
 async fn a_broken_model_makes_no_dead_letters_and_goes_on_when_it_works_again() {
     let world = World::new().await;
     let (model, broken) = Faulty::new();
-    let consumer = world.consume(model, &[]);
+    let consumer = world.consume(model, |_| {});
     world.publish_reviews(10);
     world.until_written(10).await;
     broken.store(true, Ordering::Relaxed);

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use stack::SmallDisk;
@@ -19,7 +20,7 @@ async fn a_champion_for_which_the_disk_has_no_room_is_refused_until_it_has() {
         Ok(disk) => disk,
         Err(error) => return eprintln!("did not run: {error:#}"),
     };
-    let consumer = site.consume(&["--reload-interval", "0.2"]);
+    let consumer = site.consume_looking(Duration::from_millis(200));
     site.until_reported(Version(1), LoadStatus::Serving).await;
     disk.fill().unwrap();
     let second = site.register(&site.checkpoint(2)).await;
@@ -42,7 +43,7 @@ async fn a_champion_for_which_the_disk_has_no_room_is_refused_until_it_has() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_champion_that_is_deleted_while_it_is_fetched_is_refused() {
     let site = Site::new().await;
-    let consumer = site.consume(&["--reload-interval", "0.2"]);
+    let consumer = site.consume_looking(Duration::from_millis(200));
     site.until_reported(Version(1), LoadStatus::Serving).await;
     let second = site.register(&site.checkpoint(2)).await;
     let weights = site.published(second, "model.safetensors").await;

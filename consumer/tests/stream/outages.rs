@@ -1,6 +1,7 @@
 //! What is away comes back, and nothing was lost or turned into a dead letter meanwhile.
 
 use consumer::{Constant, ModelSource};
+use service::DatabaseArguments;
 use stack::{Fault, Postgres};
 use store::Version;
 
@@ -69,9 +70,11 @@ async fn a_claim_that_waits_too_long_is_given_up_and_made_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waiting_cannot_mend_ends_the_consumer_with_one_clear_line() {
     let world = World::new().await;
-    let end = async |database: &str, more: &[&str]| {
-        let mut config = world.config(more);
-        config.database_url = database.to_owned();
+    let end = async |database: &str, properties: &[&str]| {
+        let mut config = world.config();
+        config.database = DatabaseArguments::new(database);
+        let properties = properties.iter().map(|property| property.parse().unwrap());
+        config.kafka.settings.kafka_properties.extend(properties);
         let source = ModelSource::fixed(|| Ok(Constant::new(Version(1))));
         format!("{:#}", world.start(config, source).end().await.unwrap_err())
     };
@@ -83,14 +86,14 @@ async fn what_waiting_cannot_mend_ends_the_consumer_with_one_clear_line() {
     assert!(wrong.contains("password") && !wrong.contains("wrong"), "{wrong}");
     let unmigrated = end(&format!("{address}/postgres"), &[]).await;
     assert!(unmigrated.contains("labelstream migrate"), "{unmigrated}");
-    let property = end(&format!("{address}/{name}"), &["-X", "auto.offset.reset=latest"]).await;
+    let property = end(&format!("{address}/{name}"), &["auto.offset.reset=latest"]).await;
     assert!(property.contains("auto.offset.reset"), "{property}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_topic_is_waited_for() {
     let world = World::new().await;
-    let consumer = world.consume(Constant::new(Version(1)), &["--topic", "later"]);
+    let consumer = world.consume(Constant::new(Version(1)), |config| config.topic = "later".to_owned());
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert!(consumer.is_running());
     consumer.stop().await;

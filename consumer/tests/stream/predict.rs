@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use classifier::{Labels, Prediction};
-use consumer::{Constant, Model, ModelSource};
+use classifier::{Classes, Prediction};
+use consumer::{Config, Constant, Model, ModelSource};
 use serde_json::{Value, json};
 use store::Version;
 
@@ -28,7 +28,7 @@ async fn asked(method: &'static str, url: String, body: String) -> (u16, String)
 async fn a_ready_consumer_predicts_and_counts() {
     let world = World::new().await;
     let address = free_address();
-    let consumer = world.consume(Constant::new(Version(3)), &["--http", &address]);
+    let consumer = world.consume(Constant::new(Version(3)), |config| config.http = address.parse().unwrap());
     let get = async |path: &str| asked("GET", format!("http://{address}{path}"), String::new()).await;
     let predict = async |body: String| {
         let (status, body) = asked("POST", format!("http://{address}/predict"), body).await;
@@ -78,8 +78,8 @@ async fn a_ready_consumer_predicts_and_counts() {
 struct Slow(Constant);
 
 impl Model for Slow {
-    fn labels(&self) -> &Labels {
-        self.0.labels()
+    fn classes(&self) -> &Classes {
+        self.0.classes()
     }
 
     fn max_length(&self) -> usize {
@@ -100,7 +100,7 @@ impl Model for Slow {
 async fn more_requests_than_the_queue_holds_are_told_to_come_back() {
     let world = World::new().await;
     let address = free_address();
-    let consumer = world.consume(Slow(Constant::new(Version(1))), &["--http", &address]);
+    let consumer = world.consume(Slow(Constant::new(Version(1))), |config| config.http = address.parse().unwrap());
     until("readiness", async || {
         tokio::net::TcpStream::connect(&address).await.ok()?;
         let (status, _) = asked("GET", format!("http://{address}/health/ready"), String::new()).await;
@@ -122,7 +122,7 @@ async fn more_requests_than_the_queue_holds_are_told_to_come_back() {
 async fn without_a_champion_the_consumer_waits_and_says_so() {
     let world = World::new().await;
     let address = free_address();
-    let consumer = world.start(world.config(&["--http", &address]), ModelSource::Registry);
+    let consumer = world.start(Config { http: address.parse().unwrap(), ..world.config() }, ModelSource::Registry);
     let ready = until("an answer that names the model", async || {
         tokio::net::TcpStream::connect(&address).await.ok()?;
         let (status, body) = asked("GET", format!("http://{address}/health/ready"), String::new()).await;

@@ -13,7 +13,7 @@ use crate::world::free_address;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_checkpoint_is_refused_with_its_reason_and_the_old_model_serves_on() {
     let site = Site::new().await;
-    let consumer = site.consume(&["--reload-interval", "1"]);
+    let consumer = site.consume_looking(Duration::from_secs(1));
     site.until_reported(Version(1), LoadStatus::Serving).await;
     let weights = "model.safetensors";
 
@@ -96,7 +96,10 @@ async fn a_bad_checkpoint_is_refused_with_its_reason_and_the_old_model_serves_on
 async fn a_refused_version_is_not_tried_again_until_it_is_promoted_again() {
     let site = Site::new().await;
     let address = free_address();
-    let consumer = site.consume(&["--reload-interval", "0.1", "--http", &address]);
+    let consumer = site.consume(|config| {
+        config.reload_interval = Duration::from_millis(100);
+        config.http = address.parse().unwrap();
+    });
     site.until_reported(Version(1), LoadStatus::Serving).await;
     let bad = site.register(&site.checkpoint(2)).await;
     let file = site.published(bad, "model.safetensors").await;
@@ -117,7 +120,7 @@ async fn a_refused_version_is_not_tried_again_until_it_is_promoted_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cache_that_cannot_be_written_is_tried_again_at_each_look() {
     let site = Site::new().await;
-    let consumer = site.consume(&["--reload-interval", "0.2"]);
+    let consumer = site.consume_looking(Duration::from_millis(200));
     site.until_reported(Version(1), LoadStatus::Serving).await;
     // As good as full: nothing can be written there, whoever one is.
     let cache = site.path("cache");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use consumer::Start;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use sqlx::{Connection as _, PgConnection};
@@ -136,7 +137,7 @@ async fn a_position_beyond_the_topic_halts_that_partition_and_no_other() {
     consumer.stop().await;
 
     let mut connection = PgConnection::connect(&world.database).await.unwrap();
-    sqlx::query("update positions set next_offset = 1000 where partition = 0").execute(&mut connection).await.unwrap();
+    sqlx::query("update position_rows set next_offset = 1000 where partition = 0").execute(&mut connection).await.unwrap();
     let consumer = world.consume_constantly();
     world.publish_reviews(10);
     world.until_written(15).await;
@@ -177,7 +178,7 @@ async fn a_topic_made_again_halts_even_where_the_position_fits() {
 async fn with_start_latest_only_new_records_are_read() {
     let world = World::new().await;
     world.publish_reviews(10);
-    let consumer = world.consume(consumer::Constant::new(Version(1)), &["--start", "latest"]);
+    let consumer = world.consume(consumer::Constant::new(Version(1)), |config| config.start = Start::Latest);
     until("claims", async || (world.number("select count(*) from positions").await == 2).then_some(())).await;
     world.publish_reviews(4);
     world.until_written(4).await;

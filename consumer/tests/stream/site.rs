@@ -1,12 +1,12 @@
 //! A registry with tiny models, beside a world.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use classifier::Labels;
 use classifier::checkpoint::{Checkpoint, Manifest};
-use classifier::model::{ModelConfig, initialise};
 use classifier::tokenizer::Tokenizer;
-use consumer::ModelSource;
+use classifier::{Classes, DeviceChoice, ModelConfig, initialise};
+use consumer::{Config, ModelSource};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use store::checkpoints::CheckpointStore;
@@ -42,7 +42,7 @@ impl Site {
     pub fn checkpoint(&self, seed: u64) -> PathBuf {
         let directory = self.path(&format!("model-{seed}"));
         let tokenizer = tokenizer("很快，好吃。太慢了不来 0123456789");
-        let mut config = ModelConfig::small(tokenizer.vocab_size(), Labels::new(LABELS));
+        let mut config = ModelConfig::small(tokenizer.vocab_size(), Classes::new(LABELS));
         config.hidden_size = 32;
         config.num_hidden_layers = 1;
         config.num_attention_heads = 2;
@@ -95,14 +95,18 @@ impl Site {
         self.store.promote(version, "the test says so", champion).await.unwrap();
     }
 
-    pub fn consume(&self, more: &[&str]) -> Running {
-        let (checkpoints, cache) = (self.path("store"), self.path("cache"));
-        let mut flags = vec!["--checkpoints", checkpoints.to_str().unwrap(), "--device", "cpu"];
-        flags.extend(more);
-        if !more.contains(&"--cache") {
-            flags.extend(["--cache", cache.to_str().unwrap()]);
-        }
-        self.world.start(self.world.config(&flags), ModelSource::Registry)
+    pub fn consume(&self, change: impl FnOnce(&mut Config)) -> Running {
+        let mut config = self.world.config();
+        config.checkpoints.url = self.path("store").display().to_string();
+        config.cache.directory = Some(self.path("cache"));
+        config.device = DeviceChoice::Cpu;
+        change(&mut config);
+        self.world.start(config, ModelSource::Registry)
+    }
+
+    /// A consumer that looks for a new champion this often.
+    pub fn consume_looking(&self, reload_interval: Duration) -> Running {
+        self.consume(|config| config.reload_interval = reload_interval)
     }
 
     /// Waits until a consumer has said this of a version, and returns its reason.

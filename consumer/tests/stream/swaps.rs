@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use classifier::Labels;
+use classifier::Classes;
 use classifier::linear::{LinearModel, LinearWeights, NgramRange};
 use sqlx::{Connection as _, PgConnection};
 use store::{LoadStatus, Version};
@@ -15,7 +15,10 @@ async fn a_promotion_and_a_rollback_take_effect_while_the_stream_flows() {
     let site = Site::new().await;
     let address = free_address();
     // Looking alone would take longer than the test has patience.
-    let consumer = site.consume(&["--reload-interval", "600", "--http", &address]);
+    let consumer = site.consume(|config| {
+        config.reload_interval = Duration::from_secs(600);
+        config.http = address.parse().unwrap();
+    });
     let mut written = 0;
     let mut publish = async |count: usize| {
         site.world.publish_reviews(count);
@@ -56,12 +59,12 @@ async fn a_linear_model_serves_like_a_bert_and_gives_way_to_one() {
     let site = Site::new().await;
     let directory = site.path("linear");
     let weights = LinearWeights { bias: vec![0.0, 1.0], ..LinearWeights::default() };
-    let model = LinearModel::new(Labels::new(LABELS), NgramRange(1, 2), weights).unwrap();
+    let model = LinearModel::new(Classes::new(LABELS), NgramRange(1, 2), weights).unwrap();
     model.save(&directory, serde_json::Map::new()).unwrap();
     let linear = site.register(&directory).await;
     site.promote(linear).await;
 
-    let consumer = site.consume(&["--reload-interval", "600"]);
+    let consumer = site.consume_looking(Duration::from_secs(600));
     site.world.publish_reviews(100);
     site.world.until_written(100).await;
     let scored = "select count(*) from predictions where label = 'positive' and abs(score - 0.731) < 0.001";
@@ -81,7 +84,7 @@ async fn a_linear_model_serves_like_a_bert_and_gives_way_to_one() {
 async fn every_prediction_names_the_precision_that_it_was_computed_with() {
     let site = Site::new().await;
     for (precision, written) in [("f32", 50), ("int8", 100)] {
-        let consumer = site.consume(&["--precision", precision]);
+        let consumer = site.consume(|config| config.precision = Some(precision.parse().unwrap()));
         site.world.publish_reviews(50);
         site.world.until_written(written).await;
         consumer.stop().await;
@@ -98,7 +101,7 @@ async fn every_prediction_names_the_precision_that_it_was_computed_with() {
 async fn batches_of_two_versions_that_wait_for_postgres_together_are_written_apart() {
     let site = Site::new().await;
     let address = free_address();
-    let consumer = site.consume(&["--http", &address]);
+    let consumer = site.consume(|config| config.http = address.parse().unwrap());
     let publish = async |batches: i64| {
         site.world.publish_reviews(1);
         until("another batch", async || {
@@ -107,7 +110,7 @@ async fn batches_of_two_versions_that_wait_for_postgres_together_are_written_apa
         .await;
     };
     let mut sql = PgConnection::connect(&site.world.database).await.unwrap();
-    sqlx::raw_sql("begin; lock table predictions in share mode").execute(&mut sql).await.unwrap();
+    sqlx::raw_sql("begin; lock table prediction_rows in share mode").execute(&mut sql).await.unwrap();
     // One in the hands of the writer, one behind it, and one more by another version.
     publish(1).await;
     publish(2).await;
@@ -128,14 +131,14 @@ async fn batches_of_two_versions_that_wait_for_postgres_together_are_written_apa
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_copy_in_the_cache_is_fetched_again() {
     let site = Site::new().await;
-    let consumer = site.consume(&[]);
+    let consumer = site.consume(|_| {});
     site.until_reported(Version(1), LoadStatus::Serving).await;
     consumer.stop().await;
     let weights = site.cached(Version(1)).await.join("model.safetensors");
     let good = std::fs::read(&weights).unwrap();
     flip_a_bit(&weights);
 
-    let consumer = site.consume(&[]);
+    let consumer = site.consume(|_| {});
     site.world.publish_reviews(10);
     site.world.until_written(10).await;
     consumer.stop().await;
@@ -151,8 +154,11 @@ async fn fifty_promotions_in_ten_seconds_with_notifications_lost_end_with_the_la
         .iter()
         .zip(&caches)
         .map(|(address, cache)| {
-            let cache = cache.to_str().unwrap();
-            site.consume(&["--reload-interval", "0.5", "--http", address, "--cache", cache])
+            site.consume(|config| {
+                config.reload_interval = Duration::from_millis(500);
+                config.http = address.parse().unwrap();
+                config.cache.directory = Some(cache.clone());
+            })
         })
         .collect();
     let serves = async |version: Version| {

@@ -6,11 +6,11 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::Parser as _;
 use consumer::{Config, Model, ModelSource};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use service::{CheckpointArguments, DatabaseArguments, KafkaArguments, KafkaSettings};
 use sqlx::{Connection as _, PgConnection};
 use stack::InProcessKafka;
 use store::{Store, Version};
@@ -52,30 +52,31 @@ impl World {
         Store::connect(&self.database, 2).await.unwrap()
     }
 
-    pub fn config(&self, more: &[&str]) -> Config {
-        let flags = ["consumer", "--brokers", &self.brokers, "--database-url", &self.database];
+    pub fn config(&self) -> Config {
         // A session ends soon, so that what a test leaves behind does not hold its partitions.
-        let rest = ["-X", "session.timeout.ms=6000"];
-        let mut flags: Vec<&str> = flags.iter().chain(&rest).copied().collect();
-        flags.extend(more);
-        if !more.contains(&"--checkpoints") {
-            flags.extend(["--checkpoints", "/nowhere"]);
+        let properties = vec!["session.timeout.ms=6000".parse().unwrap()];
+        Config {
+            kafka: KafkaArguments {
+                brokers: self.brokers.clone(),
+                settings: KafkaSettings { kafka_properties: properties, ..KafkaSettings::default() },
+            },
+            database: DatabaseArguments::new(&*self.database),
+            checkpoints: CheckpointArguments { url: "/nowhere".to_owned() },
+            http: "127.0.0.1:0".parse().unwrap(),
+            ..Config::default()
         }
-        if !more.contains(&"--http") {
-            flags.extend(["--http", "127.0.0.1:0"]);
-        }
-        Config::parse_from(flags)
     }
 
     /// A consumer with a model of its own.
-    pub fn consume<M: Model + 'static>(&self, model: M, more: &[&str]) -> Running {
-        let source = ModelSource::fixed(move || Ok(model));
-        self.start(self.config(more), source)
+    pub fn consume<M: Model + 'static>(&self, model: M, change: impl FnOnce(&mut Config)) -> Running {
+        let mut config = self.config();
+        change(&mut config);
+        self.start(config, ModelSource::fixed(move || Ok(model)))
     }
 
     /// A consumer that finds every text positive.
     pub fn consume_constantly(&self) -> Running {
-        self.consume(consumer::Constant::new(Version(7)), &[])
+        self.consume(consumer::Constant::new(Version(7)), |_| {})
     }
 
     pub fn start(&self, config: Config, source: ModelSource) -> Running {

@@ -23,7 +23,7 @@ async fn a_row_that_cannot_be_held_is_named_and_the_batch_succeeds_without_it() 
         write.predictions[3] = PredictionRow { kafka_offset: shift + 3, ..bad };
         let error = store.write(reviews(), &write).await.unwrap_err();
         assert!(!error.is_transient(), "{error}");
-        let StoreError::BadRow { table: "predictions", kafka_offset, .. } = error else {
+        let StoreError::BadRow { table: "prediction_rows", kafka_offset, .. } = error else {
             panic!("{error}");
         };
         assert_eq!(kafka_offset, shift + 3);
@@ -46,5 +46,5 @@ async fn a_dead_letter_that_cannot_be_held_is_named() {
     let write = Write { dead_letters: vec![dead_letter(7), bad], ..predictions(&claim, 10) };
     let write = Write { predictions: vec![], ..write };
     let error = store.write(reviews(), &write).await.unwrap_err();
-    assert!(matches!(error, StoreError::BadRow { table: "dead_letters", kafka_offset: 8, .. }), "{error}");
+    assert!(matches!(error, StoreError::BadRow { table: "dead_letter_rows", kafka_offset: 8, .. }), "{error}");
 }

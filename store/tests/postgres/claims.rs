@@ -7,7 +7,7 @@ use store::{Epoch, NextOffset, Outcome, Store};
 
 use crate::{claim, empty_database, offsets, predictions, reviews};
 
-const TAKE: &str = "update positions set next_offset = 10 where owner_epoch = 1 and next_offset = 0";
+const TAKE: &str = "update position_rows set next_offset = 10 where owner_epoch = 1 and next_offset = 0";
 
 #[tokio::test]
 async fn a_claim_counts_up_and_keeps_the_position() {
@@ -26,7 +26,7 @@ async fn an_owner_frozen_in_the_middle_of_its_write_does_not_keep_the_partition(
     let mut frozen = PgConnection::connect(&url).await.unwrap();
     sqlx::raw_sql("begin").execute(&mut frozen).await.unwrap();
     sqlx::query(TAKE).execute(&mut frozen).await.unwrap();
-    let mut copy = frozen.copy_in_raw("copy predictions from stdin (format binary)").await.unwrap();
+    let mut copy = frozen.copy_in_raw("copy prediction_rows from stdin (format binary)").await.unwrap();
     copy.send(&b"PGCOPY\n"[..]).await.unwrap();
 
     let started = Instant::now();
@@ -58,7 +58,10 @@ async fn an_owner_that_is_only_slow_finishes_its_write_first() {
 async fn whoever_waits_too_long_for_a_lock_gives_up_and_may_try_again() {
     let (store, mut look, _) = migrated_at().await;
     let claim = claim(&store, "a").await;
-    sqlx::raw_sql("begin; update positions set owner = 'somebody at a psql prompt'").execute(&mut look).await.unwrap();
+    sqlx::raw_sql("begin; update position_rows set owner = 'somebody at a psql prompt'")
+        .execute(&mut look)
+        .await
+        .unwrap();
     let started = Instant::now();
     let error = store.record_halt(reviews(), 0, claim.epoch, "broken").await.unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("lock timeout"), "{error}");

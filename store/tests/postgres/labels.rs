@@ -63,8 +63,8 @@ async fn any_label_is_taken_until_classes_are_known_and_then_only_theirs() {
 async fn a_review_id_alone_takes_the_text_of_its_newest_prediction() {
     let (store, mut look) = migrated().await;
     predicted(&store, 3).await;
-    sql(&mut look, "update predictions set review_id = 'r-1'").await.unwrap();
-    sql(&mut look, "update predictions set classified_at = now() + interval '1 hour' where kafka_offset = 0")
+    sql(&mut look, "update prediction_rows set review_id = 'r-1'").await.unwrap();
+    sql(&mut look, "update prediction_rows set classified_at = now() + interval '1 hour' where kafka_offset = 0")
         .await
         .unwrap();
 
@@ -113,7 +113,7 @@ async fn the_least_certain_reviews_that_nobody_has_labeled_come_first() {
     predicted(&store, 40).await;
     store.add_labels(&[of_review("r-1", "好评"), of_text("text 2", "好评")]).await.unwrap();
     // The newest prediction of r-0 is certain.
-    sql(&mut look, "update predictions set review_id = 'r-0' where kafka_offset = 39").await.unwrap();
+    sql(&mut look, "update prediction_rows set review_id = 'r-0' where kafka_offset = 39").await.unwrap();
 
     let ids = |rows: Vec<store::Predicted>| rows.into_iter().map(|row| row.review_id).collect::<Vec<_>>();
     assert_eq!(ids(store.least_certain(3).await.unwrap()), ["r-3", "r-4", "r-5"]);

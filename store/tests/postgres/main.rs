@@ -15,6 +15,8 @@ mod rivals;
 mod round_trip;
 mod rounds;
 mod schema;
+mod sources;
+mod statements;
 mod writes;
 
 use std::sync::LazyLock;

@@ -19,6 +19,8 @@ async fn labeled_reviews_shows_the_newest_prediction_and_the_newest_label() {
         assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
         claim.next_offset = NextOffset(to);
     }
+    // One that nobody has labeled.
+    assert_eq!(store.write(reviews(), &predictions(&claim, 5)).await.unwrap(), Outcome::Written);
     sqlx::raw_sql(
         "insert into labels (review_id, text, label, labeled_by, labeled_at, source) values
         ('r-1', '', '好评', 'old', now() - interval '1 day', 'test'),
@@ -31,13 +33,15 @@ async fn labeled_reviews_shows_the_newest_prediction_and_the_newest_label() {
     .await
     .unwrap();
     let rows: Vec<(String, String, Option<String>, Option<String>)> =
-        sqlx::query_as("select review_id, prediction, label, labeled_by from labeled_reviews")
+        sqlx::query_as("select review_id, prediction, label, labeled_by from labeled_reviews order by review_id")
             .fetch_all(&mut look)
             .await
             .unwrap();
-    let newest = ("r-1", "好评", Some("差评"), Some("second of two"));
-    let text = |text: Option<&str>| text.map(str::to_owned);
-    assert_eq!(rows, [(newest.0.to_owned(), newest.1.to_owned(), text(newest.2), text(newest.3))]);
+    let row = |review_id: &str, prediction: &str, label: Option<&str>, by: Option<&str>| {
+        (review_id.to_owned(), prediction.to_owned(), label.map(str::to_owned), by.map(str::to_owned))
+    };
+    let newest = [row("r-1", "好评", Some("差评"), Some("second of two")), row("r-4", "好评", None, None)];
+    assert_eq!(rows, newest);
 }
 
 #[tokio::test]
@@ -65,14 +69,16 @@ async fn the_questions_people_ask_are_answered_from_an_index() {
     assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
     // As if they had come one a minute.
     sqlx::raw_sql(
-        "create table spread as select * from predictions;
-        truncate predictions;
-        insert into predictions (pipeline, cluster_id, topic, partition, kafka_offset, record_time, review_id, text,
-            label, score, scores, version, classified_at)
-        select pipeline, cluster_id, topic, partition, kafka_offset, record_time, review_id, text,
-            label, score, scores, 1 + kafka_offset / 10000, '2026-01-01'::timestamptz + kafka_offset * interval '1 minute'
+        "create table spread as table prediction_rows;
+        truncate prediction_rows;
+        insert into prediction_rows (stream_id, partition, kafka_offset, record_time, review_id, text, label, score,
+            scores, version, precision, classified_at)
+        select stream_id, partition, kafka_offset, record_time, review_id, text, label, score,
+            scores, 1 + kafka_offset / 10000, precision, '2026-01-01'::timestamptz + kafka_offset * interval '1 minute'
         from spread order by kafka_offset;
-        analyze predictions",
+        insert into labels (review_id, label)
+        select 'r-' || n * 100, '差评' from generate_series(1, 100) as n;
+        analyze",
     )
     .execute(&mut look)
     .await
@@ -88,13 +94,20 @@ async fn the_questions_people_ask_are_answered_from_an_index() {
         ("select label, count(*) from predictions where version = 3 group by label", "predictions_by_day"),
         (
             "select * from predictions where topic = 'reviews' and partition = 0 and kafka_offset between 70 and 90",
-            "predictions_pkey",
+            "prediction_rows_pkey",
         ),
         ("select * from labeled_reviews where review_id = 'r-77'", "predictions_by_review"),
+        (
+            "select prediction, label, count(*) from labeled_reviews where label is not null group by 1, 2",
+            "predictions_by_review",
+        ),
     ] {
         let plan = plan(&mut look, question).await;
-        assert!(plan.contains(index) && !plan.contains("Seq Scan on predictions"), "{question}:\n{plan}");
+        assert!(plan.contains(index) && !plan.contains("Seq Scan on prediction_rows"), "{question}:\n{plan}");
     }
+    // Names that nobody asks for cost nothing.
+    let plan = plan(&mut look, "select label, count(*) from predictions group by label").await;
+    assert!(!plan.contains("streams"), "{plan}");
 }
 
 async fn plan(connection: &mut PgConnection, question: &str) -> String {

@@ -65,7 +65,7 @@ async fn a_row_that_a_newer_version_has_labeled_meanwhile_stays() {
     predicted(&store).await;
     let page = store.predictions_to_rescore(Version(2), None, 100).await.unwrap();
     assert_eq!(page.len(), 5);
-    sqlx::raw_sql("update predictions set version = 5 where kafka_offset < 4").execute(&mut look).await.unwrap();
+    sqlx::raw_sql("update prediction_rows set version = 5 where kafka_offset < 4").execute(&mut look).await.unwrap();
     let before: Vec<(String,)> = sqlx::query_as("select classified_at::text from predictions order by kafka_offset")
         .fetch_all(&mut look)
         .await

@@ -3,25 +3,13 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeZone, Utc};
-use sqlx::FromRow;
 use store::{DeadLetterId, DeadLetterRow, NextOffset, Outcome, PredictionRow, Version, Write};
 
 use crate::{claim, dead_letter, migrated, predictions, reviews};
 
-#[derive(FromRow, Debug, PartialEq)]
-struct Row {
-    kafka_offset: i64,
-    record_time: Option<DateTime<Utc>>,
-    review_id: String,
-    text: String,
-    created_at: Option<DateTime<Utc>>,
-    attributes: Option<serde_json::Value>,
-    label: String,
-    score: f32,
-    scores: Vec<f32>,
-    version: i64,
-    precision: String,
-}
+type Time = Option<DateTime<Utc>>;
+type Json = Option<serde_json::Value>;
+type Row = (i64, Time, String, String, Time, Json, String, f32, Vec<f32>, i64, String);
 
 #[tokio::test]
 async fn every_prediction_is_read_back_as_it_was_written() {
@@ -61,25 +49,20 @@ async fn every_prediction_is_read_back_as_it_was_written() {
     let write = Write { predictions: written.clone(), ..predictions(&claim, 5) };
     assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
 
-    let read: Vec<Row> =
-        sqlx::query_as("select * from predictions order by kafka_offset").fetch_all(&mut look).await.unwrap();
-    let expected: Vec<Row> = written
-        .into_iter()
-        .map(|row| Row {
-            kafka_offset: row.kafka_offset,
-            record_time: row.record_time,
-            review_id: row.review_id,
-            text: row.text,
-            created_at: row.created_at,
-            attributes: row.attributes.map(|json| serde_json::from_str(&json).unwrap()),
-            label: row.label.to_string(),
-            score: row.score,
-            scores: row.scores,
-            version: row.version.0,
-            precision: row.precision.to_owned(),
-        })
-        .collect();
-    assert_eq!(read, expected);
+    let read: Vec<Row> = sqlx::query_as(
+        "select kafka_offset, record_time, review_id, text, created_at, attributes, label, score, scores, version, precision
+        from predictions order by kafka_offset",
+    )
+    .fetch_all(&mut look)
+    .await
+    .unwrap();
+    let as_read = |row: PredictionRow| -> Row {
+        let attributes = row.attributes.map(|json| serde_json::from_str(&json).unwrap());
+        let (label, precision) = (row.label.to_string(), row.precision.to_owned());
+        let PredictionRow { kafka_offset, record_time, review_id, text, created_at, score, scores, version, .. } = row;
+        (kafka_offset, record_time, review_id, text, created_at, attributes, label, score, scores, version.0, precision)
+    };
+    assert_eq!(read, written.into_iter().map(as_read).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -27,6 +27,33 @@ async fn migrating_again_or_all_at_once_is_the_same_as_once() {
 }
 
 #[tokio::test]
+async fn every_file_of_migrations_is_applied() {
+    let (_, mut look) = migrated().await;
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
+    let files = std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut files: Vec<String> = files.collect();
+    files.sort();
+    let applied =
+        "select to_char(version, 'FM0000') || '_' || description || '.sql' from _sqlx_migrations order by version";
+    let applied: Vec<String> = sqlx::query_scalar(applied).fetch_all(&mut look).await.unwrap();
+    assert_eq!(applied, files);
+}
+
+/// As `pg_restore` runs them.
+#[tokio::test]
+async fn triggers_find_their_tables_without_a_search_path() {
+    let (_, mut look) = migrated().await;
+    sqlx::raw_sql(
+        "set search_path = '';
+        insert into public.models (uri, manifest_sha256, labels) values ('file:///x', repeat('a', 64), '{one,two}');
+        insert into public.labels (text, label) values ('好吃', 'one')",
+    )
+    .execute(&mut look)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
 async fn a_database_of_a_newer_release_is_noticed_and_worked_with() {
     let (store, mut look) = migrated().await;
     sqlx::query(

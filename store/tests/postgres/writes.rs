@@ -66,7 +66,7 @@ async fn a_record_that_stands_already_stops_the_write_loudly() {
     let claim = claim(&store, "a").await;
     assert_eq!(store.write(reviews(), &predictions(&claim, 10)).await.unwrap(), Outcome::Written);
     // Somebody moved the position by hand.
-    sqlx::query("update positions set next_offset = 0").execute(&mut look).await.unwrap();
+    sqlx::query("update position_rows set next_offset = 0").execute(&mut look).await.unwrap();
     let error = store.write(reviews(), &predictions(&claim, 20)).await.unwrap_err();
     assert!(matches!(error, StoreError::Failed(_)) && !error.is_transient(), "{error}");
     assert_eq!(position(&store).await.next_offset, NextOffset(0));

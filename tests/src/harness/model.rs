@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use classifier::Labels;
+use classifier::Classes;
 use classifier::checkpoint::Checkpoint;
-use classifier::model::{ModelConfig, initialise};
 use classifier::tokenizer::Tokenizer;
+use classifier::{ModelConfig, initialise};
 
 /// Its classes.
 pub const TINY_LABELS: [&str; 2] = ["negative", "positive"];
@@ -13,7 +13,7 @@ pub const TINY_LABELS: [&str; 2] = ["negative", "positive"];
 /// Writes it as a checkpoint directory, with the weights of a seed.
 pub fn save_tiny_model(directory: &Path, seed: u64) {
     let tokenizer = Tokenizer::from_characters(&["很快，好吃。太慢了不来0123456789 review"], 100);
-    let mut config = ModelConfig::small(tokenizer.vocab_size(), Labels::new(TINY_LABELS));
+    let mut config = ModelConfig::small(tokenizer.vocab_size(), Classes::new(TINY_LABELS));
     config.hidden_size = 32;
     config.num_hidden_layers = 1;
     config.num_attention_heads = 2;

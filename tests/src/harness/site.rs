@@ -186,7 +186,7 @@ impl Site {
                     assert_eq!(dead_letter.reason, *reason, "the reason of {place:?}");
                     assert!(dead_letter.payload == record.message.payload, "the bytes of {place:?} differ");
                     assert_eq!(dead_letter.key, record.message.key, "the key of {place:?}");
-                    assert_eq!(dead_letter.headers(), record.message.headers, "the headers of {place:?}");
+                    assert_eq!(dead_letter.headers, record.message.headers, "the headers of {place:?}");
                     assert_eq!(prediction, None, "a bad record became a prediction at {place:?}");
                 }
                 Expect::Tombstone => {
@@ -222,30 +222,28 @@ impl Site {
     }
 
     async fn dead_letters(&self) -> HashMap<Place, DeadLetter> {
-        let sql = "select * from dead_letters where topic = $1 and pipeline = $1";
-        let rows: Vec<DeadLetter> =
+        let sql = "select partition, kafka_offset, reason, key, payload, header_names, header_values
+            from dead_letters where topic = $1 and pipeline = $1";
+        let rows: Vec<DeadLetterRow> =
             query_as(sql).bind(&self.topic).fetch_all(&self.pool).await.expect("the database answers");
-        rows.into_iter().map(|row| ((row.partition, row.kafka_offset), row)).collect()
+        let keyed = |(partition, offset, reason, key, payload, names, values): DeadLetterRow| {
+            let headers = names.into_iter().zip(values).collect();
+            ((partition, offset), DeadLetter { reason, key, payload, headers })
+        };
+        rows.into_iter().map(keyed).collect()
     }
 }
 
 /// A partition, its position, its three counters, and what there is: predictions, dead letters, offsets in gaps.
 type PositionRow = (i32, i64, i64, i64, i64, i64, i64, i64);
 
-/// A row of `dead_letters`.
-#[derive(Debug, PartialEq, sqlx::FromRow)]
+/// A row of `dead_letters`: partition, offset, reason, key, payload, names and values of the headers.
+type DeadLetterRow = (i32, i64, String, Option<Vec<u8>>, Option<Vec<u8>>, Vec<String>, Vec<Option<Vec<u8>>>);
+
+#[derive(Debug, PartialEq)]
 struct DeadLetter {
-    partition: i32,
-    kafka_offset: i64,
     reason: String,
     key: Option<Vec<u8>>,
     payload: Option<Vec<u8>>,
-    header_names: Vec<String>,
-    header_values: Vec<Option<Vec<u8>>>,
-}
-
-impl DeadLetter {
-    fn headers(&self) -> Vec<(String, Option<Vec<u8>>)> {
-        self.header_names.iter().cloned().zip(self.header_values.iter().cloned()).collect()
-    }
+    headers: Vec<(String, Option<Vec<u8>>)>,
 }

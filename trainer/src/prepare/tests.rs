@@ -1,5 +1,5 @@
 use super::*;
-use crate::dataset::{Columns, read_csv};
+use crate::labeled_rows::{Columns, read};
 use proptest::prelude::*;
 use std::collections::HashSet;
 
@@ -92,7 +92,7 @@ fn what_is_written_reads_back() {
     let input = rows(&[("好评", "一,\"二\"\n三"), ("差评", "四")]);
     let prepared = prepare(input, &Options::default()).unwrap();
     write(&prepared, &directory.path().join("new")).unwrap();
-    let read = read_csv(&directory.path().join("new/train_data.csv"), &Columns::default()).unwrap();
+    let read = read(&directory.path().join("new/train_data.csv"), &Columns::default()).unwrap();
     let pairs: Vec<_> = read.iter().map(|row| (row.label.as_str(), row.text.as_str())).collect();
     assert_eq!(pairs, [("好评", "一,\"二\" 三"), ("差评", "四")]);
     assert_eq!(std::fs::read_dir(directory.path().join("new")).unwrap().count(), 3);

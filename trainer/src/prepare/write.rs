@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Prepared;
-use crate::dataset::Row;
+use crate::labeled_rows::Row;
 
 /// The names of the files: training, validation, test.
 pub const FILES: [&str; 3] = ["train_data.csv", "valid_data.csv", "test_data.csv"];

@@ -5,7 +5,7 @@ use candle_core::cuda_backend::cudarc::nccl::result::NcclError;
 use candle_core::cuda_backend::cudarc::nccl::{Comm, Id, ReduceOp};
 use candle_core::{CpuStorage, CudaDevice, CudaStorage, InplaceOp1, Layout, Tensor, bail};
 
-use super::Share;
+use crate::replica::Share;
 
 /// All replicas, as NCCL connects them.
 pub(super) struct Ring(Comm);

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use classifier::{Classifier, DeviceChoice, ModelKind, Prediction};
+use classifier::{Classifier, DeviceChoice, Prediction};
 
 use super::champion::Champion;
 use super::fitting::Fitted;
-use crate::dataset::{Example, Row};
+use crate::dataset::Example;
 use crate::gate::{Answers, Case, Golden, Policy, Verdict, judge};
-use crate::labeled::RoundDataset;
+use crate::labeled_rows::Row;
+use crate::round_dataset::RoundDataset;
 
 /// What the models are asked, and what the gate asks for.
 pub(super) struct Comparison {
@@ -20,7 +21,7 @@ pub(super) struct Comparison {
     pub device: DeviceChoice,
 }
 
-/// Which of the trained models goes on, and what the gate says of it.
+/// The candidate, and what the gate says of it.
 pub(super) struct Compared {
     pub directory: PathBuf,
     pub labels: Vec<String>,
@@ -32,10 +33,7 @@ pub(super) struct Compared {
 /// A model that has answered.
 struct Answered {
     directory: PathBuf,
-    kind: ModelKind,
     labels: Vec<String>,
-    /// Validation texts that it has right.
-    valid: usize,
     answers: Answers,
     predictions: Vec<Prediction>,
     golden: Vec<Golden>,
@@ -45,48 +43,28 @@ struct Answered {
 const CERTAIN_PER_CLASS: usize = 3;
 
 impl Comparison {
-    /// Lets the candidate answer, or the linear baseline where the validation texts speak for it, and the champion.
-    ///
-    /// Which of the two goes on is chosen on texts that the gate does not see, so that its test is of one model alone;
-    /// only where the gate finds the network beaten by the baseline does it look at the baseline too.
+    /// Lets the candidate, the linear baseline and the champion answer, and the gate judge the candidate.
     pub fn run(&self, fitted: &Fitted, champion: Option<&Champion>) -> Result<Compared> {
         let candidate = self.answer(&fitted.candidate)?;
         let baseline = fitted.baseline.as_deref().map(|baseline| self.answer(baseline)).transpose()?;
         let champion = champion.map(|champion| self.answer(&champion.directory)).transpose()?;
-        let champion = champion.as_ref();
-        let Some(baseline) = baseline else { return Ok(self.judge(candidate, None, champion)) };
-        if baseline.valid > candidate.valid {
-            return Ok(self.judge_linear(baseline, &candidate, champion));
+        let mut compared = self.judge(candidate, baseline, champion);
+        if let Some(reason) = &fitted.reason {
+            compared.verdict.reason = format!("{} (the linear model: {reason})", compared.verdict.reason);
         }
-        let of_network = self.judge(candidate, Some(&baseline), champion);
-        if of_network.verdict.accepted || !of_network.verdict.evidence.beaten_by_baseline() {
-            return Ok(of_network);
-        }
-        let of_linear = self.judge(baseline, None, champion);
-        Ok(if of_linear.verdict.accepted { of_linear } else { of_network })
+        Ok(compared)
     }
 
-    fn judge_linear(&self, linear: Answered, network: &Answered, champion: Option<&Answered>) -> Compared {
-        let texts = self.dataset.dataset.valid.len();
-        let (ours, theirs) = (linear.valid, network.valid);
-        let mut compared = self.judge(linear, None, champion);
-        compared.verdict.reason = format!(
-            "{} (the linear model; it has {ours} of {texts} validation texts right, the network {theirs})",
-            compared.verdict.reason
-        );
-        compared
-    }
-
-    fn judge(&self, model: Answered, baseline: Option<&Answered>, champion: Option<&Answered>) -> Compared {
+    fn judge(&self, model: Answered, baseline: Option<Answered>, champion: Option<Answered>) -> Compared {
         let certain = self.certain(&model);
         let case = Case {
             classes: self.dataset.dataset.labels.clone(),
             candidate_classes: model.labels.clone(),
             truth: self.dataset.held_out.iter().map(|example| example.label).collect(),
             candidate: model.answers,
-            champion: champion.map(|champion| champion.answers.clone()),
-            champion_classes: champion.map(|champion| champion.labels.clone()),
-            baseline: baseline.filter(|_| model.kind != ModelKind::Linear).map(|baseline| baseline.answers.clone()),
+            champion_classes: champion.as_ref().map(|champion| champion.labels.clone()),
+            champion: champion.map(|champion| champion.answers),
+            baseline: baseline.map(|baseline| baseline.answers),
             golden: model.golden,
         };
         Compared { verdict: judge(&case, &self.policy), directory: model.directory, labels: model.labels, certain }
@@ -98,13 +76,9 @@ impl Comparison {
         model.canary()?;
         let classify = |texts: &[&str]| model.classify(texts);
         let class = |prediction: &Prediction| {
-            let name = model.labels().name(prediction.best().0);
+            let name = model.classes().name(prediction.best().0);
             self.dataset.dataset.labels.iter().position(|class| class == name)
         };
-        let right = |(prediction, example): &(Prediction, &Example)| class(prediction) == Some(example.label);
-
-        let valid = &self.dataset.dataset.valid;
-        let valid = classify(&texts(valid))?.into_iter().zip(valid).filter(right).count();
         let started = Instant::now();
         let predictions = classify(&texts(&self.dataset.held_out))?;
         let milliseconds = started.elapsed().as_secs_f64() * 1e3;
@@ -112,13 +86,11 @@ impl Comparison {
         let golden = self.golden.iter().zip(golden).map(|(row, prediction)| Golden {
             text: row.text.clone(),
             label: row.label.trim().to_owned(),
-            answer: model.labels().name(prediction.best().0).to_owned(),
+            answer: model.classes().name(prediction.best().0).to_owned(),
         });
         Ok(Answered {
             directory: directory.to_owned(),
-            kind: model.kind(),
-            labels: model.labels().names().to_vec(),
-            valid,
+            labels: model.classes().names().to_vec(),
             answers: Answers {
                 classes: predictions.iter().map(class).collect(),
                 milliseconds_per_text: milliseconds / predictions.len().max(1) as f64,

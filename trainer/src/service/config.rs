@@ -4,178 +4,149 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use chrono_tz::Tz;
-use classifier::DeviceChoice;
 use serde::{Deserialize, Serialize};
+use service::duration::seconds;
+use service::{CheckpointArguments, DatabaseArguments, TokenArguments, directories};
 use sha2::{Digest, Sha256};
 
 use super::triggers::{Schedule, Triggers};
+use crate::base::Base;
+use crate::flags::TrainingFlags;
 use crate::gate::Policy;
-use crate::labeled::Split;
-use crate::settings::{Base, ProductPrecision, Settings};
+use crate::round_dataset::Split;
+use crate::settings::Settings;
 
 /// Everything that can be set. Each flag has an environment variable; secrets belong there or in a file, not on the
 /// command line.
 #[derive(Clone, clap::Parser)]
 #[command(name = "trainer", version, about = "labelstream's trainer: labels into a better champion", long_about = None)]
 pub struct Config {
-    /// Postgres database, postgres://user:password@host:port/database
-    #[arg(long, env = "LABELSTREAM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    pub database_url: String,
+    /// Where Postgres is.
+    #[command(flatten)]
+    pub database: DatabaseArguments,
 
-    /// Checkpoint store: a file:// or s3:// URL (the latter with the AWS_ environment variables), or a path
-    #[arg(long, env = "LABELSTREAM_CHECKPOINTS", value_name = "URL")]
-    pub checkpoints: String,
+    /// Where checkpoints are kept.
+    #[command(flatten)]
+    pub checkpoints: CheckpointArguments,
 
-    /// Checkpoint directory to fine-tune from, or `new`, `new-linear`, `new-bert`: from the labels alone
+    /// Checkpoint directory to fine-tune from, or `new`, `new-linear` or `new-bert` to learn from the labels alone
     #[arg(long, env = "LABELSTREAM_BASE", default_value = "new", value_name = "DIR")]
     pub base: Base,
 
-    /// What a round starts from: the champion (its base, where there is none or it is linear), or always the base
+    /// What a round starts from: the champion (the base if there is none or it is linear), or always the base
     #[arg(long, env = "LABELSTREAM_FROM", value_enum, default_value_t = From::Champion)]
     pub from: From,
 
-    /// Classes of a new base, separated by commas: needed to learn classes that the champion does not have
-    #[arg(long, env = "LABELSTREAM_LABELS", value_delimiter = ',')]
-    pub labels: Option<Vec<String>>,
+    /// Classes of a new base, separated by commas; needed to learn classes that the champion does not have
+    #[arg(long, alias = "labels", env = "LABELSTREAM_CLASSES", value_delimiter = ',')]
+    pub classes: Option<Vec<String>>,
 
-    /// New labels that start a round; 0: no number of them does
+    /// Number of new labels that starts a round; 0: labels alone start none
     #[arg(long, env = "LABELSTREAM_MIN_NEW_LABELS", default_value_t = 100)]
     pub min_new_labels: i64,
 
-    /// Cron expression at which a round starts if there is a new label: minute, hour, day, month, day of the week
+    /// Cron expression (minute, hour, day, month, day of the week) of the times at which a round starts if there is a new label
     #[arg(long, env = "LABELSTREAM_SCHEDULE", value_name = "CRON")]
     pub schedule: Option<Schedule>,
 
-    /// The schedule's time zone, such as Asia/Shanghai
+    /// Time zone of the schedule, such as Asia/Shanghai
     #[arg(long, env = "LABELSTREAM_TIME_ZONE", default_value = "UTC")]
     pub time_zone: Tz,
 
-    /// Do one round if there is a new label, and end: for cron and Kubernetes CronJobs
+    /// Run one round if there is a new label, then exit: for cron and Kubernetes CronJobs
     #[arg(long, env = "LABELSTREAM_ONCE")]
     pub once: bool,
 
-    /// Seconds without a round of its own accord after one that failed
+    /// Seconds to wait after a failed round before the next one starts by itself
     #[arg(long, env = "LABELSTREAM_RETRY_AFTER", default_value = "600", value_parser = seconds, value_name = "SECONDS")]
     pub retry_after: Duration,
 
-    /// Share of the labeled texts that is held out to compare models, by a hash of the text
+    /// Share of the labeled texts held out to compare models, chosen by a hash of the text
     #[arg(long, env = "LABELSTREAM_HELD_OUT", default_value_t = 0.2)]
     pub held_out: f64,
 
-    /// Share of the other texts that chooses the best step of a training
+    /// Share of the other texts for validation, which chooses the best step, and the network or the linear model
     #[arg(long, env = "LABELSTREAM_VALID", default_value_t = 0.1)]
     pub valid: f64,
 
-    /// Labeled texts that a class must have before a model learns it
+    /// Labeled texts that a class needs before a model learns it
     #[arg(long, env = "LABELSTREAM_MIN_PER_CLASS", default_value_t = 20)]
     pub min_per_class: usize,
 
-    /// Held-out texts without which the gate lets nothing pass
+    /// Held-out texts that the gate needs to accept a candidate
     #[arg(long, env = "LABELSTREAM_MIN_HELD_OUT", default_value_t = Policy::default().min_held_out)]
     pub min_held_out: usize,
 
-    /// Held-out texts that every class must have
+    /// Held-out texts of each class that the gate needs
     #[arg(long, env = "LABELSTREAM_MIN_HELD_OUT_PER_CLASS", default_value_t = Policy::default().min_held_out_per_class)]
     pub min_held_out_per_class: usize,
 
-    /// Probability with which a candidate that is no better than the champion may pass by luck
+    /// Highest p-value at which the gate takes a candidate for better than the champion
     #[arg(long, env = "LABELSTREAM_SIGNIFICANCE", default_value_t = Policy::default().significance)]
     pub significance: f64,
 
-    /// Let pass what is shown to be less than this share of the texts worse than the champion, too
+    /// Also accept a candidate whose accuracy is shown to be less than this below that of the champion
     #[arg(long, env = "LABELSTREAM_MARGIN")]
     pub margin: Option<f64>,
 
-    /// Share of each class that a candidate must find
+    /// Lowest recall that a candidate may have on any class
     #[arg(long, env = "LABELSTREAM_MIN_RECALL", default_value_t = Policy::default().min_recall)]
     pub min_recall: f64,
 
-    /// The same for one class, CLASS=SHARE; may be given several times
+    /// Lowest recall on one class, as CLASS=SHARE; may be given several times
     #[arg(long, env = "LABELSTREAM_CLASS_RECALL", value_delimiter = ',', value_name = "CLASS=SHARE")]
     pub class_recall: Vec<ClassRecall>,
 
-    /// Milliseconds that a text may take a candidate, in batches on this machine
+    /// Most milliseconds that a candidate may take for a text, in batches on this machine
     #[arg(long, env = "LABELSTREAM_MAX_TEXT_MS", default_value_t = Policy::default().max_milliseconds_per_text)]
     pub max_text_ms: f64,
 
-    /// A CSV file (text, label) of golden texts: every champion must get them right
+    /// File of golden texts (text, label; CSV or JSON lines): a candidate must label all of them right
     #[arg(long, env = "LABELSTREAM_GOLDEN", value_name = "FILE")]
     pub golden: Option<PathBuf>,
 
-    /// How often every training text is seen [default: 4 for a new model, else 3]
-    #[arg(long, env = "LABELSTREAM_EPOCHS")]
-    pub epochs: Option<usize>,
+    /// How to train.
+    #[command(flatten)]
+    pub training: TrainingFlags,
 
-    /// Texts a gradient is computed from at once [default: 32]
-    #[arg(long, env = "LABELSTREAM_BATCH_SIZE")]
-    pub batch_size: Option<usize>,
-
-    /// Peak of the learning rate [default: 3e-4 for a new model, else 5e-5]
-    #[arg(long, env = "LABELSTREAM_LEARNING_RATE")]
-    pub learning_rate: Option<f64>,
-
-    /// Tokens a text is truncated to [default: 128]
-    #[arg(long, env = "LABELSTREAM_MAX_LENGTH")]
-    pub max_length: Option<usize>,
-
-    /// Decides the order of texts, the dropout and new weights [default: 42]
-    #[arg(long, env = "LABELSTREAM_SEED")]
-    pub seed: Option<u64>,
-
-    /// Training steps between two writings of the state from which a killed round resumes
+    /// Training steps between two writings of the state, from which a killed round resumes
     #[arg(long, env = "LABELSTREAM_SAVE_STEPS", default_value_t = 200)]
     pub save_steps: usize,
 
-    /// Threads a batch is spread over on the CPU [default: one a core]
-    #[arg(long, env = "LABELSTREAM_THREADS")]
-    pub threads: Option<usize>,
-
-    /// Niceness of the training threads, 0 to 19: how much they yield to others, such as a consumer on the same machine
+    /// Niceness of the training threads, 0 to 19; the higher, the more they leave to others, such as a consumer on this machine
     #[arg(long, env = "LABELSTREAM_NICENESS", default_value_t = 10, value_parser = clap::value_parser!(i32).range(0..=19))]
     pub niceness: i32,
 
-    /// Where models run: auto, cpu, cuda or cuda:N
-    #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
-    pub device: DeviceChoice,
-
-    /// What matrices are multiplied in: auto (bf16 on a GPU, f32 on the CPU), f32 or bf16
-    #[arg(long, env = "LABELSTREAM_PRECISION", default_value_t = ProductPrecision::Auto)]
-    pub precision: ProductPrecision,
-
-    /// Champions before this one whose checkpoints are kept
+    /// Earlier champions to keep the checkpoints of
     #[arg(long, env = "LABELSTREAM_KEEP_CHECKPOINTS", default_value_t = 5)]
     pub keep_checkpoints: u32,
 
-    /// Seconds after its registration, and after a consumer's last sign of it, in which no checkpoint is deleted
+    /// Seconds for which a checkpoint is kept after its registration, and after a consumer last used it
     #[arg(long, env = "LABELSTREAM_KEEP_FOR", default_value = "3600", value_parser = seconds, value_name = "SECONDS")]
     pub keep_for: Duration,
 
-    /// Directory for the state of a running round and for fetched checkpoints: a round resumes there after a crash
+    /// Directory for the state of a running round, from which it resumes after a crash, and for fetched checkpoints
     /// [default: a directory for temporary files]
     #[arg(long, env = "LABELSTREAM_WORK", value_name = "DIRECTORY")]
     pub work: Option<PathBuf>,
 
-    /// Seconds after which another trainer takes over the round of one that gives no sign of life
+    /// Seconds without a sign of life after which another trainer takes over a round
     #[arg(long, env = "LABELSTREAM_LEASE", default_value = "60", value_parser = seconds, value_name = "SECONDS")]
     pub lease: Duration,
 
-    /// Seconds between two looks at the labels
+    /// Seconds between two checks for new labels
     #[arg(long, env = "LABELSTREAM_POLL", default_value = "2", value_parser = seconds, value_name = "SECONDS")]
     pub poll: Duration,
 
-    /// Address of health, metrics and labels
+    /// Address to serve health, metrics and labels on
     #[arg(long, env = "LABELSTREAM_HTTP", default_value = "127.0.0.1:9101", value_name = "ADDRESS")]
     pub http: SocketAddr,
 
-    /// A file that holds the token that POST /labels asks for; or set LABELSTREAM_TOKEN
-    #[arg(long, env = "LABELSTREAM_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-
-    /// The token that the environment holds; see [`Config::take_token`]
-    #[arg(skip)]
-    pub token: Option<String>,
+    /// What POST /labels asks for.
+    #[command(flatten)]
+    pub token: TokenArguments,
 }
 
 /// What a round starts from.
@@ -207,13 +178,14 @@ impl FromStr for ClassRecall {
     }
 }
 
-impl Config {
-    /// Takes the token of POST /labels out of an environment: `LABELSTREAM_TOKEN`.
-    pub fn take_token(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
-        let token = environment.into_iter().find(|(name, _)| name == "LABELSTREAM_TOKEN").map(|(_, token)| token);
-        self.token = token.or(self.token.take());
+impl Default for Config {
+    /// The defaults of the command line. Database and checkpoint store are empty: they are for the caller to say.
+    fn default() -> Self {
+        service::defaults(&[]).expect("defaults that cannot be read are a bug")
     }
+}
 
+impl Config {
     /// What is wrong with the settings, before anything is waited for.
     pub(crate) fn check(&self) -> Result<()> {
         let shares = [
@@ -232,19 +204,6 @@ impl Config {
             ensure!(directory.is_dir(), "the base {} is no directory", directory.display());
         }
         self.settings(&self.base).check()
-    }
-
-    /// The token, from its file or the environment; an empty one is an error, not an open door.
-    pub(crate) fn read_token(&self) -> Result<Option<String>> {
-        let token = match &self.token_file {
-            Some(file) => {
-                Some(std::fs::read_to_string(file).with_context(|| format!("the token file {}", file.display()))?)
-            }
-            None => self.token.clone(),
-        };
-        let token = token.map(|token| token.trim().to_owned());
-        ensure!(token.as_deref() != Some(""), "the token of POST /labels is empty");
-        Ok(token)
     }
 
     /// When rounds are due.
@@ -276,29 +235,19 @@ impl Config {
         }
     }
 
-    /// The hyper-parameters of a training from this base.
+    /// The settings of a training from this base.
     pub(crate) fn settings(&self, base: &Base) -> Settings {
-        let usual = Settings::for_base(base);
-        Settings {
-            epochs: self.epochs.unwrap_or(usual.epochs),
-            batch_size: self.batch_size.unwrap_or(usual.batch_size),
-            learning_rate: self.learning_rate.unwrap_or(usual.learning_rate),
-            max_length: self.max_length.unwrap_or(usual.max_length),
-            seed: self.seed.unwrap_or(usual.seed),
-            threads: self.threads.unwrap_or(usual.threads),
-            device: self.device,
-            precision: self.precision,
-            // Nobody looks at the checkpoints on the way.
-            save_limit: 0,
-            save_steps: Some(self.save_steps),
-            ..usual
-        }
+        let mut settings = self.training.settings(base);
+        // Nobody looks at the checkpoints on the way.
+        settings.options.save_limit = 0;
+        settings.options.save_steps = Some(self.save_steps);
+        settings
     }
 
     /// Where rounds keep their state: trainers of two databases on one machine do not meet.
     pub(crate) fn rounds_directory(&self) -> PathBuf {
         // Without user and password.
-        let database = self.database_url.rsplit('@').next().unwrap_or_default();
+        let database = self.database.url.expose().rsplit('@').next().unwrap_or_default();
         self.work().join(format!("rounds-{}", short_digest(database)))
     }
 
@@ -308,7 +257,7 @@ impl Config {
     }
 
     fn work(&self) -> PathBuf {
-        self.work.clone().unwrap_or_else(|| std::env::temp_dir().join("labelstream-trainer"))
+        self.work.clone().unwrap_or_else(directories::work)
     }
 
     /// The golden texts, if there are any.
@@ -322,11 +271,6 @@ pub(crate) fn short_digest(text: &str) -> String {
     Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn seconds(seconds: &str) -> Result<Duration, String> {
-    let seconds = seconds.parse::<f64>().map_err(|error| error.to_string())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,22 +282,8 @@ mod tests {
     }
 
     #[test]
-    fn the_token_comes_from_the_environment_or_a_file_never_from_the_command_line_and_is_never_empty() {
+    fn the_token_is_never_on_the_command_line() {
         assert!(parsed(&["--token", "guessed"]).is_err());
-        let mut config = parsed(&[]).unwrap();
-        assert_eq!(config.read_token().unwrap(), None);
-        config.take_token([("LABELSTREAM_TOKEN".to_owned(), "secret".to_owned())]);
-        assert_eq!(config.read_token().unwrap().as_deref(), Some("secret"));
-
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("token");
-        std::fs::write(&file, "from the file\n").unwrap();
-        let mut config = parsed(&["--token-file", file.to_str().unwrap()]).unwrap();
-        assert_eq!(config.read_token().unwrap().as_deref(), Some("from the file"));
-        std::fs::write(&file, "\n").unwrap();
-        assert!(config.read_token().is_err());
-        config.token_file = Some(directory.path().join("nothing"));
-        assert!(config.read_token().is_err());
     }
 
     #[test]
@@ -387,7 +317,8 @@ mod tests {
 
     #[test]
     fn the_place_of_a_rounds_state_tells_nothing_of_the_password() {
-        let other = Config { database_url: "postgres://me:other@host/labels".to_owned(), ..parsed(&[]).unwrap() };
+        let other = DatabaseArguments::new("postgres://me:other@host/labels");
+        let other = Config { database: other, ..parsed(&[]).unwrap() };
         assert_eq!(other.rounds_directory(), parsed(&[]).unwrap().rounds_directory());
     }
 }

@@ -1,21 +1,23 @@
-//! What a round trains: a candidate, and the linear model that a network has to beat.
+//! What a round trains: a linear model, and a network where one is worth trying. The better one is the candidate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
+use classifier::Classifier;
 use classifier::checkpoint::Manifest;
-use classifier::{Classifier, Device, ModelKind};
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Reporter;
 use super::metrics::Metrics;
+use crate::base::Base;
 use crate::dataset::Dataset;
-use crate::fit::Progress;
-use crate::fresh::train;
+use crate::fit::{Progress, fit};
+use crate::from_scratch::{ENOUGH, too_few_texts};
 use crate::linear::{LinearSettings, fit_linear};
-use crate::settings::{Base, Settings};
+use crate::network_or_linear::{Proof, choose};
+use crate::settings::Settings;
 
 /// Everything that a training needs.
 pub(super) struct Fitting {
@@ -35,26 +37,65 @@ pub(super) struct Fitted {
     pub candidate: PathBuf,
     /// The linear model, where the candidate is a network.
     pub baseline: Option<PathBuf>,
+    /// Why the linear model is the candidate, where a network was trained.
+    pub reason: Option<String>,
 }
 
 impl Fitting {
+    /// Fits a linear model and trains a network, if one is worth trying; the better one is the candidate.
     pub fn run(self) -> Result<Fitted> {
         fs::create_dir_all(&self.directory).with_context(|| format!("{}: cannot be made", self.directory.display()))?;
-        let candidate = self.directory.join("candidate");
-        if !is_finished(&candidate)? {
+        let linear = self.linear()?;
+        let Some((base, proof)) = self.network_base() else {
+            return Ok(Fitted { candidate: linear, baseline: None, reason: None });
+        };
+        let network = self.network(&base)?;
+        let choice = choose(&self.right(&network)?, &self.right(&linear)?, proof);
+        tracing::info!(network = choice.is_network, reason = choice.reason, "the candidate is chosen");
+        Ok(if choice.is_network {
+            Fitted { candidate: network, baseline: Some(linear), reason: None }
+        } else {
+            Fitted { candidate: linear, baseline: None, reason: Some(choice.reason) }
+        })
+    }
+
+    fn linear(&self) -> Result<PathBuf> {
+        let directory = self.directory.join("linear");
+        if !is_finished(&directory)? {
+            self.reporter.phase("fitting the linear model");
+            fit_linear(&LinearSettings { threads: self.settings.options.threads }, &self.dataset, &directory)?;
+        }
+        Ok(directory)
+    }
+
+    /// What a network starts from, and what it has to show.
+    fn network_base(&self) -> Option<(Base, Proof)> {
+        match &self.base {
+            Base::NewLinear => None,
+            Base::New => too_few_texts(&self.dataset, &ENOUGH).is_none().then_some((Base::NewBert, Proof::Better)),
+            base => Some((base.clone(), Proof::NotWorse)),
+        }
+    }
+
+    fn network(&self, base: &Base) -> Result<PathBuf> {
+        let directory = self.directory.join("network");
+        if !is_finished(&directory)? {
             self.reporter.phase("training");
-            let settings = Settings { state: Some(self.directory.join("training")), ..self.settings.clone() };
-            train(&settings, &self.dataset, &self.base, &candidate, &mut |progress| self.watch(progress))?;
+            let mut settings = self.settings.clone();
+            settings.options.state = Some(self.directory.join("training"));
+            fit(&settings, &self.dataset, base, &directory, &mut |progress| self.watch(progress))?;
         }
-        if Classifier::open(&candidate, &Device::Cpu)?.kind() == ModelKind::Linear {
-            return Ok(Fitted { candidate, baseline: None });
-        }
-        let baseline = self.directory.join("baseline");
-        if !is_finished(&baseline)? {
-            self.reporter.phase("linear baseline");
-            fit_linear(&LinearSettings { threads: self.settings.threads }, &self.dataset, &baseline)?;
-        }
-        Ok(Fitted { candidate, baseline: Some(baseline) })
+        Ok(directory)
+    }
+
+    /// Which validation texts a model labels right. It may know the classes in another order than the dataset.
+    fn right(&self, directory: &Path) -> Result<Vec<bool>> {
+        let Dataset { labels: classes, valid, .. } = &self.dataset;
+        let model = Classifier::open(directory, &self.settings.options.device.open()?)?;
+        let texts: Vec<&str> = valid.iter().map(|example| example.text.as_str()).collect();
+        let answers = model.classify(&texts)?;
+        let answers = answers.iter().map(|answer| model.classes().name(answer.best().0));
+        Ok(answers.zip(valid).map(|(answer, example)| answer == classes[example.label]).collect())
     }
 
     /// Reports every step, and ends a training that nobody waits for any more.

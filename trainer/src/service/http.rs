@@ -1,23 +1,22 @@
-//! Labels from people's tools, health, and metrics.
+//! Labels from people's tools, beside health and metrics.
 
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
+use service::Secret;
+use service::http::{MAX_BODY_BYTES, Monitored, refusal};
 use sha2::{Digest, Sha256};
 use store::{NewLabel, Store, StoreError};
 
 use super::metrics::{ByCode, Metrics};
-
-/// Bytes of one request: some thousand labels.
-const MAX_BODY_BYTES: usize = 1 << 20;
 
 #[derive(Clone)]
 pub(super) struct Service {
@@ -29,31 +28,24 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub fn new(token: Option<String>, metrics: Arc<Metrics>) -> Self {
-        Self { token: token.map(|token| Sha256::digest(token).into()), store: Arc::default(), metrics }
+    pub fn new(token: Option<Secret>, metrics: Arc<Metrics>) -> Self {
+        Self { token: token.map(|token| Sha256::digest(token.expose()).into()), store: Arc::default(), metrics }
     }
 }
 
 /// The routes.
 pub(super) fn router(service: Service) -> Router {
-    Router::new()
-        .route("/health/live", get(|| async { "live\n" }))
-        .route("/health/ready", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/labels", post(labels))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(service)
+    service::http::router(Router::new().route("/labels", post(labels)), service)
 }
 
-async fn ready(State(service): State<Service>) -> Response {
-    let problem = service.metrics.problem();
-    let status = if problem.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "database": problem.unwrap_or_else(|| "ok".to_owned()) }))).into_response()
-}
+impl Monitored for Service {
+    fn problems(&self) -> Vec<(&'static str, Option<String>)> {
+        vec![("database", self.metrics.problem())]
+    }
 
-async fn metrics(State(service): State<Service>) -> Response {
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], service.metrics.encode()).into_response()
+    fn metrics(&self) -> String {
+        self.metrics.encode()
+    }
 }
 
 /// A label as a tool sends it.
@@ -85,8 +77,8 @@ impl FromRequestParts<Service> for Authorized {
 
 fn unauthorized(service: &Service, error: &str) -> Response {
     service.metrics.label_requests.get_or_create(&ByCode { code: StatusCode::UNAUTHORIZED.as_u16() }).inc();
-    let body = json!({ "error": error, "error_type": "unauthorized" });
-    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], Json(body)).into_response()
+    let refused = refusal(StatusCode::UNAUTHORIZED, "unauthorized", error);
+    ([(header::WWW_AUTHENTICATE, "Bearer")], refused).into_response()
 }
 
 async fn labels(
@@ -97,9 +89,9 @@ async fn labels(
     let response = match labels {
         Ok(Json(labels)) => add(&service, labels).await,
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            refuse(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("more than {MAX_BODY_BYTES} bytes"))
+            refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("more than {MAX_BODY_BYTES} bytes"))
         }
-        Err(rejection) => refuse(StatusCode::UNPROCESSABLE_ENTITY, "validation", rejection.body_text()),
+        Err(rejection) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "validation", rejection.body_text()),
     };
     service.metrics.label_requests.get_or_create(&ByCode { code: response.status().as_u16() }).inc();
     response
@@ -107,7 +99,7 @@ async fn labels(
 
 /// All of them, or none.
 async fn add(service: &Service, labels: Vec<Sent>) -> Response {
-    let invalid = |error: &str| refuse(StatusCode::UNPROCESSABLE_ENTITY, "validation", error);
+    let invalid = |error: &str| refusal(StatusCode::UNPROCESSABLE_ENTITY, "validation", error);
     let texts = |label: &Sent| [label.review_id.clone(), label.text.clone(), label.labeled_by.clone()];
     if labels.iter().flat_map(texts).flatten().any(|text| text.contains('\0')) {
         return invalid("Postgres holds no NUL");
@@ -116,7 +108,7 @@ async fn add(service: &Service, labels: Vec<Sent>) -> Response {
         return invalid("a text must not be empty");
     }
     let Some(store) = service.store.get() else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not connected to Postgres yet");
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not connected to Postgres yet");
     };
     let labels: Vec<NewLabel> = labels.into_iter().map(new_label).collect();
     match store.add_labels(&labels).await {
@@ -148,20 +140,15 @@ fn refused(error: &StoreError) -> Response {
             });
             (unprocessable, Json(body)).into_response()
         }
-        StoreError::NoSuchReview(_) | StoreError::BadLabel(_) => refuse(unprocessable, "validation", error),
-        error if error.is_transient() => refuse(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error),
+        StoreError::NoSuchReview(_) | StoreError::BadLabel(_) => refusal(unprocessable, "validation", error),
+        error if error.is_transient() => refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error),
         error => {
             tracing::error!(%error, "labels could not be added");
-            refuse(
+            refusal(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "failed",
                 "the labels could not be added; the trainer's log says why",
             )
         }
     }
-}
-
-fn refuse(status: StatusCode, error_type: &str, error: impl ToString) -> Response {
-    let body: Value = json!({ "error": error.to_string(), "error_type": error_type });
-    (status, Json(body)).into_response()
 }

@@ -97,8 +97,6 @@ impl Metrics {
 
     /// Everything in the text format of OpenMetrics.
     pub fn encode(&self) -> String {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("a string takes any text");
-        text
+        service::http::encode(&self.registry)
     }
 }

@@ -9,7 +9,7 @@ use classifier::checkpoint::Manifest;
 use serde_json::{Value, json};
 
 use super::comparison::Compared;
-use crate::labeled::RoundDataset;
+use crate::round_dataset::RoundDataset;
 
 /// Puts the files of the model beside a manifest with the round, what was reached on the held-out texts, and golden
 /// texts by which whoever loads it can see that it works.

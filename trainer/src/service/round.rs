@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail, ensure};
 use classifier::{Classifier, Device, ModelKind};
 use serde_json::{Value, json};
+use service::{owner, retry, thread};
 use store::checkpoints::CheckpointStore;
 use store::{
     Begun, Concluded, Conclusion, Label, NewModel, NewRound, Outcome, Round, RoundLease, Store, Trigger, Version,
@@ -19,11 +20,9 @@ use super::fitting::{Fitted, Fitting};
 use super::lease::Keeper;
 use super::metrics::Metrics;
 use super::publish::assemble;
-use super::thread::on_thread;
-use super::waiting::patiently;
-use crate::dataset::{Columns, Row, read_csv};
-use crate::labeled::{Classes, Labeled, RoundDataset, round_dataset};
-use crate::settings::Base;
+use crate::base::Base;
+use crate::labeled_rows::{Columns, Row, read};
+use crate::round_dataset::{Labeled, RoundClasses, RoundDataset, round_dataset};
 
 /// A round that has killed so many trainers is given up.
 const MOST_OWNERS: i64 = 10;
@@ -104,7 +103,7 @@ impl Rounds {
     async fn abandon(&self, lease: &RoundLease, error: &anyhow::Error) -> Result<Ended> {
         let reason = format!("{error:#}");
         let abandon = async || self.store.abandon_round(lease, &reason).await;
-        Ok(match patiently("Postgres notes that the round failed", &self.shutdown, abandon).await? {
+        Ok(match retry("Postgres notes that the round failed", &self.shutdown, abandon).await? {
             Outcome::Written => Ended::Abandoned(reason),
             Outcome::Fenced => Ended::TakenOver,
         })
@@ -118,10 +117,10 @@ impl Rounds {
         Ok(json!({
             "from": from,
             "base": config.base.to_string(),
-            "labels": config.labels,
+            "classes": config.classes,
             "split": config.split(),
             "policy": config.policy(),
-            "settings": config.settings(&config.base),
+            "settings": config.settings(&config.base).hyperparameters,
         }))
     }
 }
@@ -162,7 +161,7 @@ impl Work<'_> {
         loop {
             let last = labels.last().map_or(0, |label| label.id);
             let read = async || store.labels_after(last, LABELS).await;
-            let page = patiently("Postgres gives the labels", &self.keeper.stop, read).await?;
+            let page = retry("Postgres gives the labels", &self.keeper.stop, read).await?;
             if page.is_empty() {
                 break;
             }
@@ -173,16 +172,16 @@ impl Work<'_> {
         }
         let labels_seen = labels.len() as i64;
         let (split, wanted, known) =
-            (config.split(), config.labels.clone(), champion.map(|champion| champion.labels.clone()));
-        let dataset = on_thread(config.niceness, move || {
+            (config.split(), config.classes.clone(), champion.map(|champion| champion.labels.clone()));
+        let dataset = thread("training", Some(config.niceness), move || {
             let labels: Vec<Labeled> = labels.into_iter().map(labeled).collect();
-            round_dataset(&labels, Classes { champion: known.as_deref(), wanted: wanted.as_deref() }, &split)
+            round_dataset(&labels, RoundClasses { champion: known.as_deref(), wanted: wanted.as_deref() }, &split)
         });
-        let dataset = dataset.await?;
+        let dataset = dataset?.await?;
         tracing::info!(counts = ?dataset.counts, fingerprint = dataset.fingerprint, "the dataset of the round");
         let version = champion.map(|champion| champion.version);
         let record = async || store.record_dataset(&self.lease, &dataset.fingerprint, labels_seen, version).await;
-        match patiently("Postgres notes the dataset", &self.keeper.stop, record).await? {
+        match retry("Postgres notes the dataset", &self.keeper.stop, record).await? {
             Outcome::Written => Ok(dataset),
             Outcome::Fenced => self.fenced(),
         }
@@ -215,7 +214,7 @@ impl Work<'_> {
     /// Where the round keeps its state: another place for anything that would make the training another one.
     fn directory(&self, dataset: &RoundDataset, base: &Base, champion: Option<&Champion>) -> Result<PathBuf> {
         let rounds = self.rounds.config.rounds_directory();
-        let settings = serde_json::to_string(&self.rounds.config.settings(base))?;
+        let settings = serde_json::to_string(&self.rounds.config.settings(base).hyperparameters)?;
         let champion = champion.map(|champion| champion.version);
         let what = format!("{}\n{base}\n{champion:?}\n{settings}", dataset.fingerprint);
         let name = format!("{}-{}", self.lease.round, short_digest(&what));
@@ -234,7 +233,7 @@ impl Work<'_> {
             metrics: metrics.clone(),
             stop: self.keeper.stop.clone(),
         };
-        on_thread(config.niceness, move || fitting.run()).await
+        thread("training", Some(config.niceness), move || fitting.run())?.await
     }
 
     /// Compares, judges, publishes and concludes; once more where somebody has changed the champion meanwhile.
@@ -251,7 +250,7 @@ impl Work<'_> {
             let model = self.publish(dataset, &compared, directory, parent).await?;
             let conclusion = conclusion(compared, model, champion.as_ref());
             let conclude = async || self.rounds.store.conclude_round(&self.lease, &conclusion).await;
-            match patiently("Postgres takes the verdict", &self.keeper.stop, conclude).await? {
+            match retry("Postgres takes the verdict", &self.keeper.stop, conclude).await? {
                 Concluded::Promoted(version) => return Ok(Ended::Promoted(version)),
                 Concluded::Rejected(version) => return Ok(Ended::Rejected(version)),
                 Concluded::Fenced => return self.fenced(),
@@ -268,10 +267,11 @@ impl Work<'_> {
             dataset: dataset.clone(),
             golden: golden(config.golden())?,
             policy: config.policy(),
-            device: config.device,
+            device: config.training.device,
         };
         let fitted = fitted.clone();
-        let compared = on_thread(config.niceness, move || comparison.run(&fitted, champion.as_ref())).await?;
+        let compared =
+            thread("training", Some(config.niceness), move || comparison.run(&fitted, champion.as_ref()))?.await?;
         let verdict = &compared.verdict;
         tracing::info!(accepted = verdict.accepted, reason = verdict.reason, "the gate has spoken");
         Ok(compared)
@@ -288,7 +288,7 @@ impl Work<'_> {
         self.keeper.reporter.phase("publishing");
         let assembled = assemble(self.lease.round, dataset, compared, directory)?;
         let publish = async || self.rounds.checkpoints.publish(&assembled).await;
-        let uri = patiently("the checkpoint store takes the candidate", &self.keeper.stop, publish).await?;
+        let uri = retry("the checkpoint store takes the candidate", &self.keeper.stop, publish).await?;
         Ok(NewModel {
             uri,
             manifest_sha256: classifier::checkpoint::Manifest::sha256(&assembled)?,
@@ -316,7 +316,7 @@ fn conclusion(compared: Compared, model: NewModel, champion: Option<&Champion>) 
 }
 
 fn golden(file: Option<&Path>) -> Result<Vec<Row>> {
-    file.map_or(Ok(Vec::new()), |file| read_csv(file, &Columns::default()).context("the golden texts"))
+    file.map_or(Ok(Vec::new()), |file| read(file, &Columns::default()).context("the golden texts"))
 }
 
 fn labeled(label: Label) -> Labeled {
@@ -331,10 +331,4 @@ fn forget(rounds: &Path, all_but: Option<&str>) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
-}
-
-/// Who works on a round, for people.
-fn owner() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    format!("{}/{}", host.as_deref().unwrap_or("unknown").trim(), std::process::id())
 }

@@ -3,11 +3,12 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
+use service::http::Server;
+use service::{Transient as _, retry};
 use store::checkpoints::CheckpointStore;
-use store::{Round, Store, StoreError, Trigger, Verdict};
-use tokio::net::TcpListener;
+use store::{Round, Trigger, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use super::collect::collect;
@@ -16,10 +17,6 @@ use super::http::{self, Service};
 use super::metrics::{ByVerdict, Metrics};
 use super::round::{Ended, Rounds};
 use super::triggers::Waiting;
-use super::waiting::patiently;
-
-/// Connections to Postgres: the loop, the lease, requests.
-const CONNECTIONS: u32 = 4;
 
 /// Trains until `shutdown` is cancelled; with `--once`, one round.
 ///
@@ -29,8 +26,8 @@ const CONNECTIONS: u32 = 4;
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     // What is wrong with the settings is said before anything is waited for.
     config.check()?;
-    let token = config.read_token()?;
-    let checkpoints = CheckpointStore::open(&config.checkpoints)?;
+    let token = config.token.read()?;
+    let checkpoints = config.checkpoints.open()?;
     let metrics = Arc::new(Metrics::new());
     if config.once {
         let trainer = Trainer::start(config, checkpoints, metrics, shutdown.clone());
@@ -39,8 +36,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
             None => Ok(()),
         };
     }
-    let listener = TcpListener::bind(config.http).await.with_context(|| format!("cannot listen on {}", config.http))?;
-    let address = listener.local_addr()?;
+    let server = Server::bind(config.http).await?;
+    let address = server.address()?;
     tracing::info!(%address, labels = token.is_some(), "http: /health/live, /health/ready, /metrics, /labels");
     let service = Service::new(token, metrics.clone());
     let store = service.store.clone();
@@ -52,10 +49,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         let _ = store.set(trainer.rounds.store.clone());
         trainer.serve().await
     };
-    tokio::select! {
-        ended = axum::serve(listener, http::router(service)).into_future() => ended.context("http ended"),
-        ended = work => ended,
-    }
+    server.serve_during(http::router(service), work).await
 }
 
 struct Trainer {
@@ -71,9 +65,8 @@ impl Trainer {
         metrics: Arc<Metrics>,
         shutdown: CancellationToken,
     ) -> Result<Self> {
-        let connect = async || Store::connect(&config.database_url, CONNECTIONS).await;
-        let store = patiently("Postgres answers", &shutdown, connect).await?;
-        patiently("Postgres answers", &shutdown, async || store.check_schema().await).await?;
+        let store = retry("Postgres answers", &shutdown, async || config.database.open().await).await?;
+        retry("Postgres answers", &shutdown, async || store.check_schema().await).await?;
         metrics.database_works();
         tracing::info!("connected to Postgres");
         let rounds = Rounds { config: Arc::new(config), store, checkpoints, metrics, shutdown };
@@ -112,7 +105,7 @@ impl Trainer {
         let Rounds { shutdown, metrics, config, .. } = self.rounds.clone();
         while !shutdown.is_cancelled() {
             match self.step(Utc::now()).await {
-                Err(error) if is_transient(&error) => metrics.database_fails(&error),
+                Err(error) if error.is_transient() => metrics.database_fails(&error),
                 ended => ended?,
             }
             shutdown.run_until_cancelled(tokio::time::sleep(config.poll)).await;
@@ -220,8 +213,4 @@ impl Rounds {
 /// Whether the round's trainer has given no sign of life for longer than its lease.
 fn is_left_lying(round: &Round, now: DateTime<Utc>) -> bool {
     round.verdict.is_none() && round.lease_until.is_none_or(|until| until < now)
-}
-
-fn is_transient(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<StoreError>().is_some_and(StoreError::is_transient)
 }

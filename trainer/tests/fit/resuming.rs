@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use trainer::{Base, Dataset, Progress, Settings, Summary};
+use trainer::{Base, Dataset, Hyperparameters, Progress, RunOptions, Settings, Summary};
 
-use crate::task::{Run, dataset, plain_settings, settings};
+use crate::task::{Run, dataset, options, plain_settings, settings};
 
 /// An error of the one who watches stands for a process that is killed: nothing is tidied up.
 fn run_until(settings: &Settings, dataset: &Dataset, out: &Path, last: usize) -> anyhow::Result<Summary> {
@@ -18,14 +18,16 @@ fn run_until(settings: &Settings, dataset: &Dataset, out: &Path, last: usize) ->
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
     let data = dataset(128);
-    let settings =
-        Settings { epochs: 3, eval_steps: Some(3), average: Some(0.8), save_limit: 1, patience: Some(9), ..settings() };
-    let whole = Run::new(&settings, &data, &Base::NewBert);
+    let hyperparameters =
+        Hyperparameters { epochs: 3, eval_steps: Some(3), average: Some(0.8), patience: Some(9), ..settings() };
+    let settings = Settings { hyperparameters, options: RunOptions { save_limit: 1, ..options() } };
+    let whole = Run::with(&settings, &data, &Base::NewBert);
     // Before the first state, between two, just after one, and in the last step of all.
     for save_steps in [None, Some(2)] {
         let directory = tempfile::tempdir().unwrap();
         let (out, state) = (directory.path().join("out"), directory.path().join("state"));
-        let settings = Settings { state: Some(state.clone()), save_steps, ..settings.clone() };
+        let mut settings = settings.clone();
+        (settings.options.state, settings.options.save_steps) = (Some(state.clone()), save_steps);
         for last in [1, 4, 7, 12] {
             assert_eq!(run_until(&settings, &data, &out, last).unwrap_err().to_string(), "killed");
         }
@@ -58,7 +60,8 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
 fn a_run_that_was_killed_after_its_last_word_ends_the_same_and_takes_no_other_checkpoint_for_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let (out, state) = (directory.path().join("out"), directory.path().join("state"));
-    let settings = Settings { state: Some(state.clone()), save_steps: Some(1), ..plain_settings() };
+    let options = RunOptions { state: Some(state.clone()), save_steps: Some(1), ..options() };
+    let settings = Settings { hyperparameters: plain_settings(), options };
     run_until(&settings, &dataset(64), &out, 2).unwrap_err();
     let copy = directory.path().join("copy");
     std::fs::create_dir(&copy).unwrap();
@@ -68,8 +71,9 @@ fn a_run_that_was_killed_after_its_last_word_ends_the_same_and_takes_no_other_ch
     }
     let ended = run_until(&settings, &dataset(64), &out, 99).unwrap();
     // The checkpoint is there, and so is the state, as if it had not been removed any more.
-    let again = Settings { state: Some(copy.clone()), ..settings.clone() };
-    let other = Run::new(&Settings { seed: 7, ..plain_settings() }, &dataset(64), &Base::NewBert);
+    let mut again = settings.clone();
+    again.options.state = Some(copy.clone());
+    let other = Run::new(&Hyperparameters { seed: 7, ..plain_settings() }, &dataset(64), &Base::NewBert);
     let error = run_until(&again, &dataset(64), &other.out(), 99).unwrap_err().to_string();
     assert!(error.contains("another checkpoint than this run's"), "{error}");
     assert_eq!(run_until(&again, &dataset(64), &out, 99).unwrap().manifest_sha256, ended.manifest_sha256);
@@ -79,13 +83,26 @@ fn a_run_that_was_killed_after_its_last_word_ends_the_same_and_takes_no_other_ch
 fn the_state_of_other_settings_texts_or_another_base_is_refused_and_named() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out");
-    let settings = Settings { state: Some(directory.path().join("state")), ..plain_settings() };
+    let options = RunOptions { state: Some(directory.path().join("state")), ..options() };
+    let settings = Settings { hyperparameters: plain_settings(), options };
     run_until(&settings, &dataset(64), &out, 1).unwrap_err();
 
-    let faster = Settings { learning_rate: 1e-3, ..settings.clone() };
+    let mut faster = settings.clone();
+    faster.hyperparameters.learning_rate = 1e-3;
     let error = run_until(&faster, &dataset(64), &out, 99).unwrap_err().to_string();
     assert!(error.contains("learning-rate is 0.0003, not 0.001"), "{error}");
     let error = run_until(&settings, &dataset(96), &out, 99).unwrap_err().to_string();
     assert!(error.contains("other texts"), "{error}");
+    run_until(&settings, &dataset(64), &out, 99).unwrap();
+}
+
+#[test]
+fn a_run_goes_on_with_other_options() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    let options = RunOptions { state: Some(directory.path().join("state")), ..options() };
+    let mut settings = Settings { hyperparameters: plain_settings(), options };
+    run_until(&settings, &dataset(64), &out, 1).unwrap_err();
+    (settings.options.threads, settings.options.save_steps) = (1, Some(1));
     run_until(&settings, &dataset(64), &out, 99).unwrap();
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use classifier::DeviceChoice;
 use classifier::checkpoint::Checkpoint;
-use trainer::{Base, Dataset, Progress, Row, Settings, Summary};
+use trainer::{Base, Dataset, Hyperparameters, Progress, Row, RunOptions, Settings, Summary};
 
 /// Texts of which the first character alone tells the class.
 pub fn rows(count: usize) -> Vec<Row> {
@@ -21,18 +21,34 @@ pub fn dataset(train: usize) -> Dataset {
     Dataset::new(&rows[..train], &rows[train..], None).unwrap()
 }
 
-pub fn settings() -> Settings {
-    Settings { threads: 2, save_limit: 0, device: DeviceChoice::Cpu, ..Settings::for_base(&Base::NewBert) }
+pub fn settings() -> Hyperparameters {
+    Hyperparameters::for_base(&Base::NewBert)
+}
+
+pub fn options() -> RunOptions {
+    RunOptions { threads: 2, save_limit: 0, device: DeviceChoice::Cpu, ..RunOptions::default() }
+}
+
+/// With the usual options.
+pub fn usual(hyperparameters: &Hyperparameters) -> Settings {
+    Settings { hyperparameters: hyperparameters.clone(), options: options() }
 }
 
 /// Enough for the task of `rows` to be learned whole.
-pub fn thorough() -> Settings {
-    Settings { epochs: 5, learning_rate: 1e-3, token_masking: 0.0, ..settings() }
+pub fn thorough() -> Hyperparameters {
+    Hyperparameters { epochs: 5, learning_rate: 1e-3, token_masking: 0.0, ..settings() }
 }
 
 /// Without what is random or changes over time, so that results can be compared.
-pub fn plain_settings() -> Settings {
-    Settings { dropout: Some(0.0), token_masking: 0.0, average: None, warmup_ratio: 0.0, epochs: 1, ..settings() }
+pub fn plain_settings() -> Hyperparameters {
+    Hyperparameters {
+        dropout: Some(0.0),
+        token_masking: 0.0,
+        average: None,
+        warmup_ratio: 0.0,
+        epochs: 1,
+        ..settings()
+    }
 }
 
 pub struct Run {
@@ -42,7 +58,11 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn new(settings: &Settings, dataset: &Dataset, base: &Base) -> Self {
+    pub fn new(hyperparameters: &Hyperparameters, dataset: &Dataset, base: &Base) -> Self {
+        Self::with(&usual(hyperparameters), dataset, base)
+    }
+
+    pub fn with(settings: &Settings, dataset: &Dataset, base: &Base) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut losses = Vec::new();
         let mut watch = |progress: &Progress| {

@@ -6,6 +6,7 @@ mod site;
 
 mod faults;
 mod kills;
+mod log;
 mod outages;
 mod service;
 mod verdicts;

@@ -11,7 +11,7 @@ use classifier::checkpoint::Manifest;
 use sqlx::PgPool;
 use store::Store;
 use tempfile::TempDir;
-use trainer::{Base, Dataset, Row, Settings};
+use trainer::{Base, Dataset, Hyperparameters, Row, RunOptions, Settings};
 
 /// How long anything may take that takes a second on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -54,7 +54,7 @@ impl Site {
     /// Inserts labels of the demo's reviews, as a person would.
     pub async fn label(&self, reviews: std::ops::Range<usize>) {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/demo/reviews.csv");
-        let rows = trainer::dataset::read_csv(&file, &trainer::Columns::default()).unwrap();
+        let rows = trainer::labeled_rows::read(&file, &trainer::Columns::default()).unwrap();
         let rows = &rows[reviews];
         let (labels, texts): (Vec<_>, Vec<_>) = rows.iter().map(|row| (row.label.clone(), row.text.clone())).unzip();
         sqlx::query("insert into labels (label, text) select * from unnest($1::text[], $2::text[])")
@@ -80,7 +80,7 @@ impl Site {
             .args(["--checkpoints", &self.path("checkpoints").display().to_string()])
             .args(["--work", &self.path(name).display().to_string()])
             // What a test may say otherwise.
-            .envs([("LABELSTREAM_LEASE", "1"), ("LABELSTREAM_POLL", "0.05"), ("LABELSTREAM_THREADS", "1")])
+            .envs([("LABELSTREAM_LEASE", "1"), ("LABELSTREAM_POLL", "0.05"), ("LABELSTREAM_TRAIN_THREADS", "1")])
             .args(["--device", "cpu"])
             .args(arguments)
             .stdout(output.try_clone().unwrap())
@@ -99,7 +99,11 @@ impl Site {
             label: if number.is_multiple_of(2) { "好评" } else { "差评" }.to_owned(),
         };
         let dataset = Dataset::new(&(0..64).map(row).collect::<Vec<_>>(), &[], None).unwrap();
-        let settings = Settings { epochs: 1, save_limit: 0, max_length: 16, ..Settings::for_base(&Base::NewBert) };
+        let usual = Hyperparameters::for_base(&Base::NewBert);
+        let settings = Settings {
+            hyperparameters: Hyperparameters { epochs: 1, max_length: 16, ..usual },
+            options: RunOptions { save_limit: 0, ..RunOptions::default() },
+        };
         let out = self.path("network");
         trainer::fit(&settings, &dataset, &Base::NewBert, &out, &mut |_| Ok(())).unwrap();
         out.display().to_string()

@@ -105,7 +105,7 @@ async fn labels_of_an_unknown_class_wait_until_a_new_base_is_to_know_it() {
     assert_eq!(labels, [["好评", "差评"], ["好评", "差评"]].map(|labels| labels.map(str::to_owned).to_vec()));
 
     site.label(600..610).await;
-    site.round(&["--from", "base", "--labels", "好评,差评,一般"]).await;
+    site.round(&["--from", "base", "--classes", "好评,差评,一般"]).await;
     let round = site.last_round().await;
     let third = site.store.model(store::Version(3)).await.unwrap();
     assert_eq!(third.labels, ["好评", "差评", "一般"]);

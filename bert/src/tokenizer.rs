@@ -1,0 +1,103 @@
+//! Text to token ids, as the BERT tokenizer of transformers does it.
+
+mod characters;
+mod files;
+mod pieces;
+mod prefixes;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::{Error, Result};
+use serde_json::{Map, Value};
+
+use crate::{CheckpointError, parallel};
+
+/// Texts a thread takes at once: long enough not to fight over the counter, short enough to share a
+/// small batch.
+const TEXTS_AT_ONCE: usize = 64;
+
+/// A BERT tokenizer: `[CLS]` tokens `[SEP]`, truncated on the right.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    /// Without padding and truncation of its own, whatever its file says.
+    inner: Arc<tokenizers::Tokenizer>,
+    /// The id before every text, and the one after it.
+    ends: [u32; 2],
+    /// What `tokenizer_config.json` says beside that.
+    settings: Map<String, Value>,
+}
+
+impl Tokenizer {
+    /// Opens the tokenizer of a checkpoint directory: `tokenizer.json`, else `vocab.txt`.
+    ///
+    /// # Errors
+    /// Neither file, or one that cannot be read; a vocabulary without its special tokens.
+    pub fn open(directory: &Path) -> std::result::Result<Self, CheckpointError> {
+        files::open(directory)
+    }
+
+    /// A tokenizer over single characters, learned from texts: the special tokens, then the most
+    /// frequent characters, at most `limit` entries in all. The same texts give the same
+    /// vocabulary.
+    pub fn from_characters<T: AsRef<str>>(texts: &[T], limit: usize) -> Self {
+        characters::learn(texts, limit)
+    }
+
+    /// A tokenizer over pieces of one or more characters, learned from texts: the special tokens,
+    /// then the pieces of a unigram model, about `limit` entries in all. Single characters, where
+    /// there are too many different ones for that. The same texts give the same vocabulary.
+    pub fn from_pieces<T: AsRef<str> + Sync>(texts: &[T], limit: usize) -> Self {
+        pieces::learn(texts, limit).unwrap_or_else(|| characters::learn(texts, limit))
+    }
+
+    /// The token ids of each text, `[CLS]` and `[SEP]` included, at most `max_length` (at least 2)
+    /// of them; all cores used.
+    ///
+    /// # Errors
+    /// A tokenizer that cannot represent a text at all (a vocabulary without its unknown token).
+    pub fn encode_batch<T: AsRef<str> + Sync>(&self, texts: &[T], max_length: usize) -> Result<Vec<Vec<u32>>> {
+        let chunks: Vec<&[T]> = texts.chunks(TEXTS_AT_ONCE).collect();
+        let encode_chunk =
+            |chunk: &&[T]| chunk.iter().map(|text| self.encode(text.as_ref(), max_length)).collect::<Result<Vec<_>>>();
+        Ok(parallel::map(&chunks, encode_chunk)?.into_iter().flatten().collect())
+    }
+
+    /// The number of rows that a word embedding needs for this vocabulary.
+    pub fn vocab_size(&self) -> usize {
+        let greatest = self.inner.get_vocab(true).into_values().max();
+        greatest.map_or(0, |id| id as usize + 1)
+    }
+
+    /// The id of one entry, such as `[UNK]`.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Writes `tokenizer.json`, `vocab.txt` and `tokenizer_config.json`, which transformers'
+    /// `AutoTokenizer` opens.
+    ///
+    /// # Errors
+    /// Failure to write.
+    pub fn save(&self, directory: &Path) -> std::result::Result<(), CheckpointError> {
+        files::save(self, directory)
+    }
+
+    fn encode(&self, text: &str, max_length: usize) -> Result<Vec<u32>> {
+        let wanted = max_length.saturating_sub(2);
+        let mut ids = Vec::new();
+        for prefix in prefixes::prefixes(&self.inner, text, wanted) {
+            let encoding =
+                self.inner.encode_fast(prefix, false).map_err(|error| Error::Msg(format!("tokenizer: {error}")))?;
+            let kept = encoding.len().min(wanted);
+            ids = Vec::with_capacity(kept + 2);
+            ids.push(self.ends[0]);
+            ids.extend_from_slice(&encoding.get_ids()[..kept]);
+            ids.push(self.ends[1]);
+            if kept == wanted {
+                break;
+            }
+        }
+        Ok(ids)
+    }
+}

@@ -1,0 +1,7 @@
+//! The reference and the tokenizer, tested from outside: one binary, because each costs a link.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod fixtures;
+mod gradients;
+mod transformers;

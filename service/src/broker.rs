@@ -1,0 +1,253 @@
+//! The broker, as the command line and the benchmarks talk to it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::KafkaArguments;
+use anyhow::{Context, anyhow, bail};
+use rdkafka::ClientContext;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+
+/// One question to a broker; long enough for a broker on the other side of the world.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// A cluster to ask about its topics.
+pub struct Cluster {
+    arguments: KafkaArguments,
+    client: Arc<BaseConsumer<Complaints>>,
+}
+
+impl Cluster {
+    /// Waits until a broker answers, at most `patience`.
+    pub async fn connect(arguments: &KafkaArguments, patience: Duration) -> anyhow::Result<Self> {
+        let complaints = Complaints::default();
+        let client = arguments
+            .client(&[("allow.auto.create.topics", "false")])?
+            .create_with_context(complaints.clone())
+            .context("the Kafka settings cannot be used")?;
+        let cluster = Self { arguments: arguments.clone(), client: Arc::new(client) };
+        let answered = cluster.ask(move |client| {
+            let answer = client.fetch_metadata(None, patience);
+            // What librdkafka has to complain about waits to be fetched.
+            if answer.is_err() {
+                client.poll(Duration::from_millis(100));
+            }
+            answer.is_ok()
+        });
+        if !answered.await {
+            let why = complaints.last().map_or(String::new(), |complaint| format!(": {complaint}"));
+            bail!("no Kafka broker answered at {} within {} s{why}", arguments.brokers, patience.as_secs());
+        }
+        Ok(cluster)
+    }
+
+    /// The cluster's own id; none where the brokers are too old to have one.
+    pub async fn id(&self) -> Option<String> {
+        self.ask(|client| client.client().fetch_cluster_id(ANSWER)).await
+    }
+
+    /// The number of partitions of a topic; none if there is no such topic.
+    pub async fn partitions(&self, topic: &str) -> anyhow::Result<Option<usize>> {
+        let name = topic.to_owned();
+        self.ask(move |client| {
+            let metadata = client.fetch_metadata(Some(&name), ANSWER)?;
+            let found = metadata.topics().iter().find(|topic| topic.name() == name);
+            Ok::<_, KafkaError>(found.map(|topic| topic.partitions().len()).filter(|partitions| *partitions > 0))
+        })
+        .await
+        .with_context(|| format!("the brokers do not tell of topic {topic:?}"))
+    }
+
+    /// The offset after the last record of each partition of a topic, in their order.
+    pub async fn ends(&self, topic: &str, partitions: usize) -> anyhow::Result<Vec<i64>> {
+        let name = topic.to_owned();
+        self.ask(move |client| {
+            let partitions = 0..i32::try_from(partitions).unwrap_or(i32::MAX);
+            let end = |partition| Ok(client.fetch_watermarks(&name, partition, ANSWER)?.1);
+            partitions.map(end).collect::<Result<_, KafkaError>>()
+        })
+        .await
+        .with_context(|| format!("the brokers do not tell the offsets of topic {topic:?}"))
+    }
+
+    /// Makes a topic with the cluster's default replication; one that exists already is left as it
+    /// is.
+    pub async fn create_topic(&self, topic: &str, partitions: i32) -> anyhow::Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.arguments.client(&[])?.create()?;
+        // -1: as the broker's default.replication.factor has it.
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+        let made = admin.create_topics([&new], &AdminOptions::new().operation_timeout(Some(ANSWER))).await?;
+        match made.into_iter().next() {
+            Some(Err((_, error))) if error != RDKafkaErrorCode::TopicAlreadyExists => {
+                Err(anyhow!("topic {topic:?} could not be made: {error}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A setting of a topic, where the brokers tell it.
+    pub async fn topic_setting(&self, topic: &str, setting: &str) -> Option<String> {
+        let admin: AdminClient<DefaultClientContext> = self.arguments.client(&[]).ok()?.create().ok()?;
+        let options = AdminOptions::new().request_timeout(Some(ANSWER));
+        let answer = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await.ok()?;
+        let resource = answer.into_iter().next()?.ok()?;
+        resource.get(setting)?.value.clone()
+    }
+
+    /// librdkafka's questions block, so they are asked on a thread of their own.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&BaseConsumer<Complaints>) -> T + Send + 'static,
+    ) -> T {
+        let client = Arc::clone(&self.client);
+        tokio::task::spawn_blocking(move || question(&client)).await.expect("a question that panics is a bug")
+    }
+}
+
+/// What is published: bytes, as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// What decides the partition.
+    pub key: Option<Vec<u8>>,
+    /// The message; none is a tombstone.
+    pub payload: Option<Vec<u8>>,
+    /// Names and values.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// An idempotent producer that waits for all in-sync replicas and counts what was delivered.
+pub struct Publisher {
+    producer: ThreadedProducer<Deliveries>,
+}
+
+impl Publisher {
+    /// Connects nothing yet: see [`Cluster::connect`].
+    pub fn open(arguments: &KafkaArguments) -> anyhow::Result<Self> {
+        let defaults = [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            // A few milliseconds fill a batch; a person does not notice them.
+            ("linger.ms", "20"),
+            // What is too large is the topic's to say: a dead letter goes back as large as it came.
+            ("message.max.bytes", "100000000"),
+            // What cannot be delivered in a minute is reported instead of hoped for.
+            ("message.timeout.ms", "60000"),
+        ];
+        let producer = arguments.client(&defaults)?.create_with_context(Deliveries::default());
+        let producer = producer.context("the Kafka settings cannot be used")?;
+        Ok(Self { producer })
+    }
+
+    /// Queues a record, and waits while the queue is full. `number` names the record in what
+    /// [`Self::finish`] returns.
+    pub async fn send(&self, topic: &str, record: &Record, number: usize) {
+        let mut next = BaseRecord::with_opaque_to(topic, number);
+        next.key = record.key.as_deref();
+        next.payload = record.payload.as_deref();
+        if !record.headers.is_empty() {
+            next = next.headers(kafka_headers(&record.headers));
+        }
+        loop {
+            match self.producer.send::<[u8], [u8]>(next) {
+                Ok(()) => return,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
+                    next = refused;
+                    // The queue holds 100,000 records: some hundred of them leave meanwhile.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err((error, _)) => return self.producer.context().failed(number, &error),
+            }
+        }
+    }
+
+    /// How many records the brokers have acknowledged so far.
+    pub fn delivered(&self) -> u64 {
+        self.producer.context().delivered.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the fate of every queued record, and returns those that were not delivered, each
+    /// with the reason.
+    pub async fn finish(&self) -> Vec<(usize, String)> {
+        let deadline = Instant::now() + Duration::from_secs(65);
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut failed = self.producer.context().failed.lock().expect("a poisoned lock is a bug");
+        std::mem::take(&mut failed)
+    }
+}
+
+fn kafka_headers(headers: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
+    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
+        all.insert(Header { key, value: value.as_ref() })
+    })
+}
+
+/// Counts deliveries, on the producer's thread.
+#[derive(Default)]
+struct Deliveries {
+    delivered: AtomicU64,
+    failed: Mutex<Vec<(usize, String)>>,
+}
+
+impl Deliveries {
+    fn failed(&self, number: usize, error: &KafkaError) {
+        let why = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
+        self.failed.lock().expect("a poisoned lock is a bug").push((number, why));
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, message: &str) {
+        tracing::debug!("{message}");
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, "{reason}");
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        match result {
+            Ok(_) => {
+                self.delivered.fetch_add(1, Ordering::Relaxed);
+            }
+            Err((error, _)) => self.failed(number, error),
+        }
+    }
+}
+
+/// Keeps librdkafka's last complaint, which says why nobody answers.
+#[derive(Clone, Default)]
+struct Complaints(Arc<Mutex<Option<String>>>);
+
+impl Complaints {
+    fn last(&self) -> Option<String> {
+        self.0.lock().expect("a poisoned lock is a bug").clone()
+    }
+}
+
+impl ClientContext for Complaints {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!("{message}");
+        if facility == "FAIL" {
+            // "[thrd:127.0.0.1:1/bootstrap]: 127.0.0.1:1/bootstrap: Connect to ... failed: ..."
+            let complaint = message.splitn(3, "]: ").last().unwrap_or(message);
+            *self.0.lock().expect("a poisoned lock is a bug") = Some(complaint.to_owned());
+        }
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, "{reason}");
+    }
+}
+
+impl ConsumerContext for Complaints {}

@@ -1,0 +1,90 @@
+//! From a directory to a registered version: verified, published, numbered.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use classifier::checkpoint::Manifest;
+use classifier::{Classifier, Device};
+use store::checkpoints::CheckpointStore;
+use store::{Model, NewModel, Store, Version};
+use tempfile::TempDir;
+
+/// What a checkpoint from elsewhere may consist of, apart from its weights.
+const FILES: [&str; 5] =
+    ["config.json", "tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"];
+
+/// Registers a checkpoint directory; the same checkpoint again keeps its version.
+pub async fn register(store: &Store, checkpoints: &str, directory: &Path) -> anyhow::Result<Model> {
+    let checkpoints = CheckpointStore::open(checkpoints)?;
+    let source = directory.to_owned();
+    let checked = tokio::task::spawn_blocking(move || check(&source)).await?;
+    let checked = checked.with_context(|| format!("{} cannot be registered", directory.display()))?;
+    let uri = checkpoints.publish(checked.directory.path()).await?;
+    let model = NewModel {
+        uri,
+        manifest_sha256: checked.manifest_sha256,
+        labels: checked.labels,
+        metrics: checked.metrics,
+        parent: None,
+        round: None,
+    };
+    Ok(store.model(store.register_model(&model).await?).await?)
+}
+
+/// Promotes, unless somebody else promotes another version at the same moment.
+pub async fn promote_over_the_champion(store: &Store, version: Version, why: &str) -> anyhow::Result<()> {
+    let champion = store.champion().await?.map(|model| model.version);
+    Ok(store.promote(version, why, champion).await?)
+}
+
+struct Checked {
+    directory: Directory,
+    manifest_sha256: String,
+    labels: Vec<String>,
+    metrics: serde_json::Value,
+}
+
+/// A directory that has a manifest: as it came, or a copy that was given one.
+enum Directory {
+    AsItCame(PathBuf),
+    Copied(TempDir),
+}
+
+impl Directory {
+    fn path(&self) -> &Path {
+        match self {
+            Self::AsItCame(path) => path,
+            Self::Copied(copy) => copy.path(),
+        }
+    }
+}
+
+/// Opens the model and lets it classify once: what is registered can serve.
+fn check(source: &Path) -> anyhow::Result<Checked> {
+    let classifier = Classifier::open(source, &Device::Cpu)?;
+    classifier.canary()?;
+    let directory = if source.join("manifest.json").exists() {
+        Directory::AsItCame(source.to_owned())
+    } else {
+        Directory::Copied(copy_with_manifest(source)?)
+    };
+    let manifest = Manifest::verify(directory.path())?;
+    Ok(Checked {
+        manifest_sha256: Manifest::sha256(directory.path())?,
+        labels: classifier.classes().names().to_vec(),
+        metrics: manifest.extra.get("metrics").cloned().unwrap_or_else(|| serde_json::json!({})),
+        directory,
+    })
+}
+
+/// A checkpoint directory is never written to, whoever it belongs to.
+fn copy_with_manifest(source: &Path) -> anyhow::Result<TempDir> {
+    let copy = tempfile::tempdir()?;
+    let weights = if source.join("model.safetensors").exists() { "model.safetensors" } else { "pytorch_model.bin" };
+    for name in FILES.into_iter().chain([weights]).filter(|name| source.join(name).exists()) {
+        fs::copy(source.join(name), copy.path().join(name)).with_context(|| format!("{name} cannot be copied"))?;
+    }
+    Manifest::write(copy.path(), serde_json::Map::new())?;
+    Ok(copy)
+}

@@ -1,0 +1,75 @@
+//! One entry to every kind of training.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::base::Base;
+use crate::dataset::Dataset;
+use crate::fit::{Summary, Watch, fit};
+use crate::from_scratch::{ENOUGH, FromScratchSummary, train_from_scratch};
+use crate::linear::{LinearSettings, LinearSummary, fit_linear};
+use crate::metrics::Evaluation;
+use crate::settings::Settings;
+
+/// What a training came to, whichever kind of model it was.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Trained {
+    /// A BERT.
+    Network(Box<Summary>),
+    /// A linear model.
+    Linear(LinearSummary),
+    /// The better of both.
+    FromScratch(Box<FromScratchSummary>),
+}
+
+impl Trained {
+    /// The checkpoint that was written.
+    pub fn checkpoint(&self) -> &Path {
+        match self {
+            Self::Network(summary) => &summary.checkpoint,
+            Self::Linear(summary) => &summary.checkpoint,
+            Self::FromScratch(summary) => &summary.checkpoint,
+        }
+    }
+
+    /// The SHA-256 of its manifest.
+    pub fn manifest_sha256(&self) -> &str {
+        match self {
+            Self::Network(summary) => &summary.manifest_sha256,
+            Self::Linear(summary) => &summary.manifest_sha256,
+            Self::FromScratch(summary) => &summary.manifest_sha256,
+        }
+    }
+
+    /// How well it does on the validation texts; absent where there are none.
+    pub fn evaluation(&self) -> Option<&Evaluation> {
+        match self {
+            Self::Network(summary) => summary.evaluation.as_ref(),
+            Self::Linear(summary) => summary.evaluation.as_ref(),
+            Self::FromScratch(summary) => summary.evaluation.as_ref(),
+        }
+    }
+}
+
+/// Trains from any base and writes the checkpoint to `out`.
+///
+/// # Errors
+/// As [`fit`] and [`fit_linear`].
+pub fn train(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut Watch) -> Result<Trained> {
+    match base {
+        Base::New => {
+            let summary = train_from_scratch(settings, dataset, &ENOUGH, out, progress)?;
+            Ok(Trained::FromScratch(Box::new(summary)))
+        }
+        Base::NewLinear => {
+            let settings = LinearSettings { threads: settings.options.threads };
+            Ok(Trained::Linear(fit_linear(&settings, dataset, out)?))
+        }
+        Base::NewBert | Base::Checkpoint(_) => {
+            Ok(Trained::Network(Box::new(fit(settings, dataset, base, out, progress)?)))
+        }
+    }
+}
