@@ -8,8 +8,8 @@ mod gate;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use service::Kind;
+use tokio_util::sync::CancellationToken;
 
 /// Benchmarks for developers; bench/README.md says how each figure is made.
 #[derive(clap::Parser)]
@@ -31,23 +31,21 @@ enum Command {
     Gate(gate::Arguments),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
-        .with_writer(std::io::stderr)
-        .init();
-    let done = match Program::parse().command {
-        Command::Swap(arguments) => swap::run(*arguments).await,
-        Command::WriteRate(arguments) => write_rate::run(arguments).await,
-        Command::Budgets(arguments) => budgets::run(&arguments),
-        Command::Gate(arguments) => gate::run(&arguments),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+fn main() -> ExitCode {
+    service::main(Kind::Command, run)
+}
+
+async fn run(program: Program, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
+    let measured = async {
+        match program.command {
+            Command::Swap(arguments) => swap::run(*arguments).await,
+            Command::WriteRate(arguments) => write_rate::run(arguments).await,
+            Command::Budgets(arguments) => budgets::run(&arguments),
+            Command::Gate(arguments) => gate::run(&arguments),
         }
+    };
+    match shutdown.run_until_cancelled(measured).await {
+        Some(measured) => measured.map(|()| ExitCode::SUCCESS),
+        None => Ok(service::interrupted()),
     }
 }
