@@ -8,7 +8,9 @@ mod gate;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use service::Kind;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 /// Benchmarks for developers; bench/README.md says how each figure is made.
@@ -35,17 +37,18 @@ fn main() -> ExitCode {
     service::main(Kind::Command, run)
 }
 
-async fn run(program: Program, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
-    let measured = async {
-        match program.command {
-            Command::Swap(arguments) => swap::run(*arguments).await,
-            Command::WriteRate(arguments) => write_rate::run(arguments).await,
-            Command::Budgets(arguments) => budgets::run(&arguments),
-            Command::Gate(arguments) => gate::run(&arguments),
-        }
-    };
-    match shutdown.run_until_cancelled(measured).await {
+async fn run(program: Program, shutdown: CancellationToken) -> Result<ExitCode> {
+    match shutdown.run_until_cancelled(measure(program.command)).await {
         Some(measured) => measured.map(|()| ExitCode::SUCCESS),
         None => Ok(service::interrupted()),
+    }
+}
+
+async fn measure(command: Command) -> Result<()> {
+    match command {
+        Command::Swap(arguments) => swap::run(*arguments).await,
+        Command::WriteRate(arguments) => write_rate::run(arguments).await,
+        Command::Budgets(arguments) => spawn_blocking(move || budgets::run(&arguments)).await?,
+        Command::Gate(arguments) => spawn_blocking(move || gate::run(&arguments)).await?,
     }
 }

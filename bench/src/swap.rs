@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use bench::measure::percentile;
+use bench::servers;
 use bench::stream::every;
 use bench::stream::measure::{Run, Setup};
 use bench::texts::record;
-use bench::{servers, texts};
 use chrono::{DateTime, TimeDelta, Utc};
 use classifier::DeviceChoice;
 use serde_json::json;
