@@ -56,7 +56,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 /// Runs the command.
 pub fn run(arguments: Arguments) -> anyhow::Result<Value> {
     arguments.instructions.into_iter().for_each(Instructions::limit);
-    let file = texts::read(&arguments.texts)?;
+    let file = rows::texts(&arguments.texts)?;
     let texts = texts::spread(&file, arguments.count)?;
     // The same texts of a batch are computed once: none may hold the file twice.
     let batch_size = arguments.batch_size.min(file.len());

@@ -8,8 +8,10 @@ mod gate;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use anyhow::Result;
+use service::Kind;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 /// Benchmarks for developers; bench/README.md says how each figure is made.
 #[derive(clap::Parser)]
@@ -31,23 +33,22 @@ enum Command {
     Gate(gate::Arguments),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
-        .with_writer(std::io::stderr)
-        .init();
-    let done = match Program::parse().command {
+fn main() -> ExitCode {
+    service::main(Kind::Command, run)
+}
+
+async fn run(program: Program, shutdown: CancellationToken) -> Result<ExitCode> {
+    match shutdown.run_until_cancelled(measure(program.command)).await {
+        Some(measured) => measured.map(|()| ExitCode::SUCCESS),
+        None => Ok(service::interrupted()),
+    }
+}
+
+async fn measure(command: Command) -> Result<()> {
+    match command {
         Command::Swap(arguments) => swap::run(*arguments).await,
         Command::WriteRate(arguments) => write_rate::run(arguments).await,
-        Command::Budgets(arguments) => budgets::run(&arguments),
-        Command::Gate(arguments) => gate::run(&arguments),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Command::Budgets(arguments) => spawn_blocking(move || budgets::run(&arguments)).await?,
+        Command::Gate(arguments) => spawn_blocking(move || gate::run(&arguments)).await?,
     }
 }

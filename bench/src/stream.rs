@@ -79,7 +79,7 @@ pub struct Arguments {
 /// Runs the command. What it does goes to standard error.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Value> {
     ensure!(arguments.count > 0 && arguments.rounds > 0, "there is nothing to measure: --count, --rounds");
-    let file = texts::read(&arguments.reviews)?;
+    let file = rows::texts(&arguments.reviews)?;
     let texts = texts::spread(&file, Some(arguments.count))?;
     let servers = arguments.servers.clone();
     let servers = tokio::task::spawn_blocking(|| servers::Servers::start(servers)).await??;

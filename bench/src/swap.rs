@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use bench::measure::percentile;
+use bench::servers;
 use bench::stream::every;
 use bench::stream::measure::{Run, Setup};
 use bench::texts::record;
-use bench::{servers, texts};
 use chrono::{DateTime, TimeDelta, Utc};
 use classifier::DeviceChoice;
 use serde_json::json;
@@ -71,7 +71,7 @@ const AFTERWARDS: TimeDelta = TimeDelta::seconds(1);
 /// Runs the command. What it does goes to standard error, the result to standard output.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     ensure!(arguments.swaps > 0 && arguments.pause >= 2.0, "there is nothing to measure: --swaps, --pause");
-    let texts = texts::read(&arguments.reviews)?;
+    let texts = rows::texts(&arguments.reviews)?;
     let servers = arguments.servers.clone();
     let servers = tokio::task::spawn_blocking(|| servers::Servers::start(servers)).await??;
     let store = DatabaseArguments::new(&*servers.database_url).open().await?;

@@ -1,25 +1,11 @@
 //! The texts to measure with, and as records.
 
-use std::path::Path;
-
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde_json::json;
 use service::broker::Record;
 
-/// The texts of a CSV: its column `text` or `review`.
-pub fn read(path: &Path) -> anyhow::Result<Vec<String>> {
-    let read = || -> anyhow::Result<Vec<String>> {
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path)?;
-        let names: Vec<&str> =
-            reader.headers()?.iter().map(|name| name.trim_start_matches('\u{feff}').trim()).collect();
-        let column = ["text", "review"].into_iter().find_map(|text| names.iter().position(|name| *name == text));
-        let column = column.context("no column text or review")?;
-        reader.records().map(|cells| Ok(cells?.get(column).unwrap_or_default().to_owned())).collect()
-    };
-    read().with_context(|| path.display().to_string())
-}
-
-/// `count` texts spread evenly over the file, whose rows are often sorted by label; the file again and again beyond its end.
+/// `count` texts spread evenly over the file, whose rows are often sorted by label; the file again
+/// and again beyond its end.
 pub fn spread(texts: &[String], count: Option<usize>) -> anyhow::Result<Vec<&str>> {
     ensure!(!texts.is_empty(), "there are no texts to measure with");
     let count = count.unwrap_or(texts.len());

@@ -26,13 +26,6 @@ pub fn open(path: &Path, text_column: Option<&str>, options: Options) -> Result<
     records(Input::open(path, options, is_standard_input.then_some(Format::Lines))?, stem, text_column)
 }
 
-/// The texts of a table, without their ids.
-pub fn texts(path: &Path) -> Result<Vec<String>> {
-    let (rows, text) = (Input::open(path, Options::default(), Some(Format::Csv))?.rows()?, Column::text(None));
-    rows.require(&text)?;
-    rows.map(|row| row?.take_required(&text)).collect()
-}
-
 fn records(input: Input, stem: String, text_column: Option<&str>) -> Result<Records> {
     let format = input.format();
     if format == Format::Csv {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use crate::column::Column;
 use crate::csv::Csv;
 use crate::encoding::{Encoding, decode};
 use crate::lines::Lines;
@@ -108,6 +109,17 @@ impl Input {
     pub fn lines(self) -> Lines {
         Lines::new(self.bytes, self.name)
     }
+}
+
+/// The texts of a table, one a row.
+///
+/// # Errors
+/// A file that cannot be read, or has no column of texts.
+pub fn texts(path: &Path) -> Result<Vec<String>> {
+    let rows = Input::open(path, Options::default(), Some(Format::Csv))?.rows()?;
+    let text = Column::text(None);
+    rows.require(&text)?;
+    rows.map(|row| row?.take_required(&text)).collect()
 }
 
 impl Format {

@@ -25,7 +25,7 @@ mod input;
 
 pub use column::Column;
 pub use encoding::{Encoding, UnknownEncoding};
-pub use input::{Format, Input, Options, UnknownFormat};
+pub use input::{Format, Input, Options, UnknownFormat, texts};
 pub use lines::{Line, Lines};
 pub use place::Place;
 pub use row::{Row, Rows};

@@ -50,7 +50,7 @@ impl Reviews {
             let rows = read_rows(rows, &Columns::default())?;
             return Self::of_labeled(rows, None).with_context(|| file.display().to_string());
         }
-        let texts = crate::reviews::texts(file)?.into_iter().enumerate();
+        let texts = rows::texts(file)?.into_iter().enumerate();
         let stream = texts.map(|(number, text)| Review { id: format!("demo-{}", number + 1), text, label: None });
         Ok(Self { stream: stream.collect(), ..Self::of_labeled(shipped()?, Some(0))? })
     }
