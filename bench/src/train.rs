@@ -66,11 +66,8 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<Value> {
     arguments.instructions.into_iter().for_each(Instructions::limit);
     ensure!(matches!(arguments.base, Base::NewBert | Base::Checkpoint(_)), "base {} has no steps", arguments.base);
-    let columns = Columns {
-        text: arguments.text_column.clone(),
-        label: arguments.label_column.clone(),
-        ..Columns::default()
-    };
+    let columns =
+        Columns { text: arguments.text_column.clone(), label: arguments.label_column.clone(), ..Columns::default() };
     let dataset = Dataset::open(&arguments.data, &columns, None)?;
     let settings = settings(&arguments, dataset.train.len());
     settings.check()?;

@@ -153,5 +153,4 @@ fn estimate_tokens(text: &str, max_length: usize) -> usize {
 }
 
 #[cfg(test)]
-#[path = "batch_tests.rs"]
 mod tests;

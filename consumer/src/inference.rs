@@ -324,5 +324,4 @@ impl Section {
 }
 
 #[cfg(test)]
-#[path = "inference_tests.rs"]
 mod tests;

@@ -383,5 +383,4 @@ fn refuse(reason: Reason, detail: &str) -> Refusal {
 }
 
 #[cfg(test)]
-#[path = "message_tests.rs"]
 mod tests;

@@ -228,5 +228,4 @@ fn taken(partition: i32) -> NoClaim {
 }
 
 #[cfg(test)]
-#[path = "claim_tests.rs"]
 mod tests;

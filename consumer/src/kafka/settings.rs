@@ -77,5 +77,4 @@ fn check(KafkaProperty { key, value }: &KafkaProperty) -> Result<()> {
 }
 
 #[cfg(test)]
-#[path = "settings_tests.rs"]
 mod tests;
