@@ -225,8 +225,7 @@ fn training_leaves_a_page_and_events_that_tensorboard_reads() {
     assert!(page.contains("<svg ") && page.contains("validation loss") && page.contains("confusion"), "{page}");
 
     let Ok(python) = std::env::var("LABELSTREAM_PYTHON") else {
-        eprintln!("NOT RUN: set LABELSTREAM_PYTHON to a Python with tensorboard to read the events with it");
-        return;
+        return stack::not_run("set LABELSTREAM_PYTHON to a Python with tensorboard to read the events with it");
     };
     const SCRIPT: &str = r#"
 import json, sys

@@ -70,7 +70,7 @@ mod tests {
         let place = directory.path().join("disk");
         let disk = match SmallDisk::mount(&place, 1) {
             Ok(disk) => disk,
-            Err(error) => return eprintln!("did not run: {error:#}"),
+            Err(error) => return crate::not_run(format!("{error:#}")),
         };
         disk.fill().unwrap();
         let error = fs::write(place.join("file"), "something").unwrap_err();

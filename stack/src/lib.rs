@@ -8,6 +8,7 @@ mod disk;
 mod in_process;
 mod kafka;
 mod machine;
+mod not_run;
 mod postgres;
 mod server;
 
@@ -15,4 +16,5 @@ pub use disk::SmallDisk;
 pub use in_process::{Fault, InProcessKafka};
 pub use kafka::Kafka;
 pub use machine::free_port;
+pub use not_run::{kafka_cannot_run, not_run};
 pub use postgres::Postgres;

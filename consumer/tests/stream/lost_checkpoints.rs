@@ -18,7 +18,7 @@ async fn a_champion_for_which_the_disk_has_no_room_is_refused_until_it_has() {
     let site = Site::new().await;
     let disk = match SmallDisk::mount(&site.path("cache"), 4) {
         Ok(disk) => disk,
-        Err(error) => return eprintln!("did not run: {error:#}"),
+        Err(error) => return stack::not_run(format!("{error:#}")),
     };
     let consumer = site.consume_looking(Duration::from_millis(200));
     site.until_reported(Version(1), LoadStatus::Serving).await;

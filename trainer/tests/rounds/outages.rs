@@ -11,7 +11,7 @@ async fn a_full_checkpoint_store_is_waited_for_and_nothing_half_published_is_reg
     let site = Site::new().await;
     let disk = match SmallDisk::mount(&site.path("checkpoints"), 64) {
         Ok(disk) => disk,
-        Err(error) => return eprintln!("did not run: {error:#}"),
+        Err(error) => return stack::not_run(format!("{error:#}")),
     };
     disk.fill().unwrap();
     site.label(0..600).await;
