@@ -21,5 +21,5 @@ pub fn kafka_cannot_run() -> bool {
         return false;
     }
     let missing = Kafka::missing().unwrap_or_else(|error| panic!("the machine can be looked at: {error:#}"));
-    missing.inspect(not_run).is_some()
+    missing.inspect(|why| not_run(why)).is_some()
 }

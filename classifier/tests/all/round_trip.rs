@@ -1,6 +1,7 @@
 //! Checkpoints that we write.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
