@@ -89,10 +89,8 @@ mod tests {
             let parser = flag.get_value_parser().type_id();
             format!("--{} {parser:?} {values:?} {:?}", long(flag), flag.get_value_delimiter())
         };
-        // To be emptied: variables of training, publishing and measuring that still have two meanings.
-        const TWO_MEANINGS: [&str; 3] = ["LABELSTREAM_PATIENCE", "LABELSTREAM_PRECISION", "LABELSTREAM_REVIEWS"];
         let mut contradictions = Vec::new();
-        for (name, flags) in readers.into_iter().filter(|(name, _)| !TWO_MEANINGS.contains(&name.as_str())) {
+        for (name, flags) in readers {
             let (first, flag) = &flags[0];
             for (path, other) in flags[1..].iter().filter(|(_, other)| meaning(other) != meaning(flag)) {
                 let [one, other] = [flag, other].map(meaning);

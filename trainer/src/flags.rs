@@ -117,7 +117,7 @@ pub struct TrainingFlags {
     pub threads: Option<usize>,
 
     /// Device to train on: auto, cpu, cuda or cuda:N
-    #[arg(long, env = "LABELSTREAM_TRAIN_DEVICE", default_value_t = DeviceChoice::Auto)]
+    #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
 }
 
