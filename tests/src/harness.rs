@@ -32,7 +32,8 @@ pub fn own_kafka() -> Kafka {
     Kafka::start().expect("Apache Kafka starts")
 }
 
-/// A machine without Java runs none of these tests, and says so; with `LABELSTREAM_REQUIRE_KAFKA` set, as in CI, it fails.
+/// A machine without Java runs none of these tests, and says so; with `LABELSTREAM_REQUIRE_KAFKA`
+/// set, as in CI, it fails.
 fn end_where_kafka_cannot_run() {
     if stack::kafka_cannot_run() {
         std::process::exit(0);

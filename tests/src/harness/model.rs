@@ -1,4 +1,5 @@
-//! A model small enough that nothing waits for it. What it says of a text means nothing, but it is always the same.
+//! A model small enough that nothing waits for it. What it says of a text means nothing, but it is
+//! always the same.
 
 use std::path::Path;
 
