@@ -27,16 +27,19 @@ pub struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// Rows one after the other.
+    #[inline]
     pub fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
         Self::strided(values, rows, columns, columns)
     }
 
     /// Rows that start every `row_stride` values.
+    #[inline]
     pub fn strided(values: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         Self { values, rows, columns, row_stride, column_stride: 1 }
     }
 
     /// The same values with rows and columns exchanged.
+    #[inline]
     pub fn transposed(self) -> Self {
         Self {
             rows: self.columns,

@@ -135,6 +135,7 @@ impl Share {
     pub const ALL: Self = Self { number: 0, of: 1 };
 
     /// The part of so many things.
+    #[inline]
     pub fn of(self, count: usize) -> Range<usize> {
         count * self.number / self.of..count * (self.number + 1) / self.of
     }
@@ -142,11 +143,13 @@ impl Share {
 
 impl Span {
     /// All of so many panels, to where they came from.
+    #[inline]
     pub fn all(panels: usize) -> Self {
         Self { share: Share::ALL, from: 0, to: 0, panels }
     }
 
     /// Pieces of at most so many panels.
+    #[inline]
     pub fn cut(self, panels: usize) -> impl Iterator<Item = Self> {
         (0..self.panels).step_by(panels).map(move |done| Self {
             share: self.share,
@@ -158,6 +161,7 @@ impl Span {
 }
 
 /// The inputs in blocks of about the same size.
+#[inline]
 fn blocks(inputs: usize) -> impl Iterator<Item = Range<usize>> {
     let block = inputs.div_ceil(inputs.div_ceil(DEPTH));
     (0..inputs).step_by(block).map(move |start| start..inputs.min(start + block))
