@@ -22,7 +22,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 build() {
     out=$1
     command -v nvcc >&2 || { echo "there is no nvcc on the PATH" >&2 && exit 1; }
-    cargo build --locked --package cli --features cuda --manifest-path "$here/../Cargo.toml"
+    # With OpenSSL in it: the other machine may have none.
+    OPENSSL_STATIC=1 cargo build --locked --package cli --features cuda --manifest-path "$here/../Cargo.toml"
     mkdir -p "$out"
     strip -o "$out/labelstream" "${CARGO_TARGET_DIR:-$here/../target}/debug/labelstream"
     # From 93 MB to 28: it has to travel.

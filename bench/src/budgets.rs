@@ -1,9 +1,10 @@
-//! How good `labelstream train --base new` is with few labels and with many: five folds of a CSV of labeled texts, a growing
-//! number of training texts, mean accuracy and macro-F1.
+//! How good `labelstream train --base new` is with few labels and with many: five folds of a CSV of
+//! labeled texts, a growing number of training texts, mean accuracy and macro-F1.
 //!
-//! The folds are those of the reference figures: the first 8 hex digits of the SHA-256 of the text without white space, mod 5;
-//! of the other folds the first N texts in the order of the rest of the hash. Up to 9,600 texts no network is trained, so the
-//! figures are those of the linear model; `bench/training.sh` has the network's.
+//! The folds are those of the reference figures: the first 8 hex digits of the SHA-256 of the text
+//! without white space, mod 5; of the other folds the first N texts in the order of the rest of the
+//! hash. Up to 9,600 texts no network is trained, so the figures are those of the linear model;
+//! `bench/training.sh` has the network's.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

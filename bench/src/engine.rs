@@ -1,8 +1,9 @@
 //! `labelstream bench engine`: tokenizing and the forward pass, without Kafka and Postgres.
 //!
-//! `gflops` counts the multiplications and additions of the layers' products for the tokens that the texts have and the results
-//! that are read, over the whole time, tokenizing included; `peak_gflops` is what all cores do in f32 without any memory, measured
-//! right after. Both are of the CPU.
+//! `gflops` counts the multiplications and additions of the layers' products for the tokens that
+//! the texts have and the results that are read, over the whole time, tokenizing included;
+//! `peak_gflops` is what all cores do in f32 without any memory, measured right after. Both are of
+//! the CPU.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -24,11 +25,13 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE.csv")]
     texts: PathBuf,
 
-    /// Classify so many texts; the file is started over where it is shorter. Without it: each text once.
+    /// Classify so many texts; the file is started over where it is shorter. Without it: each text
+    /// once.
     #[arg(long)]
     count: Option<usize>,
 
-    /// Texts at once: as many as the consumer's largest batch, unless told; never more than the file has.
+    /// Texts at once: as many as the consumer's largest batch, unless told; never more than the
+    /// file has.
     #[arg(long, default_value_t = 1024, value_parser = at_least_one)]
     batch_size: usize,
 
@@ -40,11 +43,13 @@ pub struct Arguments {
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
 
-    /// How exactly the model computes: f32, int8 on the CPU, or bf16 on a GPU; by default f32 on the CPU and bf16 on a GPU.
+    /// How exactly the model computes: f32, int8 on the CPU, or bf16 on a GPU; by default f32 on
+    /// the CPU and bf16 on a GPU.
     #[arg(long)]
     precision: Option<Precision>,
 
-    /// Leave instructions of the CPU unused, to measure what one without them does: baseline, avx2 or avx512.
+    /// Leave instructions of the CPU unused, to measure what one without them does: baseline, avx2
+    /// or avx512.
     #[arg(long, env = "LABELSTREAM_INSTRUCTIONS")]
     instructions: Option<Instructions>,
 }

@@ -1,5 +1,5 @@
-//! How often the gate lets pass what is no better, and holds back what is: a simulation of pairs of models on held-out
-//! texts.
+//! How often the gate lets pass what is no better, and holds back what is: a simulation of pairs of
+//! models on held-out texts.
 
 use anyhow::Result;
 use trainer::gate::{Answers, Case, Policy, judge};
@@ -14,8 +14,8 @@ pub struct Arguments {
 
 /// How often the champion is right: a linear model on short reviews.
 const ACCURACY: f64 = 0.85;
-/// On how many texts a candidate that is no better and the champion differ: a champion trained further, and another
-/// kind of model.
+/// On how many texts a candidate that is no better and the champion differ: a champion trained
+/// further, and another kind of model.
 const DISAGREEMENTS: [f64; 2] = [0.06, 0.14];
 /// Candidate minus champion, in accuracy.
 const DIFFERENCES: [f64; 7] = [-0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.05];

@@ -1,6 +1,8 @@
-//! How fast the engine is, how much of that the stream keeps, and how fast a model learns: what `labelstream bench` runs.
+//! How fast the engine is, how much of that the stream keeps, and how fast a model learns: what
+//! `labelstream bench` runs.
 //!
-//! The binary `bench` of this package has the benchmarks that only developers need. README.md says how each figure is made.
+//! The binary `bench` of this package has the benchmarks that only developers need. README.md says
+//! how each figure is made.
 
 pub mod engine;
 pub mod train;

@@ -1,4 +1,5 @@
-//! `bench`: the benchmarks that only developers need. Those that anybody may ask for are `labelstream bench`.
+//! `bench`: the benchmarks that only developers need. Those that anybody may ask for are
+//! `labelstream bench`.
 
 mod swap;
 mod write_rate;
@@ -23,7 +24,8 @@ struct Program {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// How long a record takes while the champion changes, beside how long it takes otherwise: one JSON object.
+    /// How long a record takes while the champion changes, beside how long it takes otherwise: one
+    /// JSON object.
     Swap(Box<swap::Arguments>),
     /// How fast rows get into `predictions`, as they are written and by `unnest`: a table.
     WriteRate(write_rate::Arguments),

@@ -31,11 +31,13 @@ pub struct Servers {
 impl Servers {
     /// Starts what the arguments do not name.
     pub fn start(arguments: ServerArguments) -> anyhow::Result<Self> {
+        let mut settings = arguments.kafka;
         let (kafka, brokers) = match arguments.brokers {
             Some(brokers) => (None, brokers),
             None => {
                 eprintln!("starting a private Apache Kafka ...");
                 let kafka = Kafka::start()?;
+                settings = settings.without_environment();
                 let brokers = kafka.brokers().to_owned();
                 (Some(kafka), brokers)
             }
@@ -49,7 +51,7 @@ impl Servers {
                 (Some(postgres), url)
             }
         };
-        let kafka_arguments = KafkaArguments { brokers, settings: arguments.kafka };
+        let kafka_arguments = KafkaArguments { brokers, settings };
         Ok(Self { kafka: kafka_arguments, database_url, _kafka: kafka, _postgres: postgres })
     }
 }

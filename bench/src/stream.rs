@@ -1,4 +1,5 @@
-//! `labelstream bench stream`: a topic that is full from the start, and the time until all of it is in Postgres.
+//! `labelstream bench stream`: a topic that is full from the start, and the time until all of it is
+//! in Postgres.
 
 mod beside;
 mod fill;
@@ -50,17 +51,19 @@ pub struct Arguments {
     #[arg(long, default_value_t = 1)]
     rounds: usize,
 
-    /// A command that does the same work, to compare with. It finds BROKERS, TOPIC, DATABASE_URL and COUNT in its environment
-    /// and prints a JSON object with `records_per_second` as its last line.
+    /// A command that does the same work, to compare with. It finds BROKERS, TOPIC, DATABASE_URL
+    /// and COUNT in its environment and prints a JSON object with `records_per_second` as its last
+    /// line.
     #[arg(long, value_name = "COMMAND")]
     peer: Option<String>,
 
-    /// Then measure as many rounds again while this command, a trainer, works on a round: what the stream loses by it. The command
-    /// finds DATABASE_URL and CHECKPOINTS in its environment.
+    /// Then measure as many rounds again while this command, a trainer, works on a round: what the
+    /// stream loses by it. The command finds DATABASE_URL and CHECKPOINTS in its environment.
     #[arg(long, value_name = "COMMAND")]
     trainer: Option<String>,
 
-    /// Then publish for so many seconds at half the measured rate, to measure how long a record takes.
+    /// Then publish for so many seconds at half the measured rate, to measure how long a record
+    /// takes.
     #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
     latency_seconds: f64,
 

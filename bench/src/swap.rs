@@ -1,4 +1,5 @@
-//! `bench swap`: how long a record takes while the champion changes, beside how long it takes otherwise.
+//! `bench swap`: how long a record takes while the champion changes, beside how long it takes
+//! otherwise.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,7 +32,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE.csv")]
     reviews: PathBuf,
 
-    /// Records a second; well below what the stream can keep, else it is the queue that is measured.
+    /// Records a second; well below what the stream can keep, else it is the queue that is
+    /// measured.
     #[arg(long, default_value_t = 200.0)]
     rate: f64,
 
@@ -65,7 +67,8 @@ struct Change {
     served: DateTime<Utc>,
 }
 
-/// What counts as during a change, after it: what had piled up, if anything had, is worked off by then.
+/// What counts as during a change, after it: what had piled up, if anything had, is worked off by
+/// then.
 const AFTERWARDS: TimeDelta = TimeDelta::seconds(1);
 
 /// Runs the command. What it does goes to standard error, the result to standard output.

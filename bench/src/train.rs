@@ -57,7 +57,8 @@ pub struct Arguments {
     #[arg(long, default_value_t = ProductPrecision::Auto)]
     precision: ProductPrecision,
 
-    /// Leave instructions of the CPU unused, to measure what one without them does: baseline, avx2 or avx512.
+    /// Leave instructions of the CPU unused, to measure what one without them does: baseline, avx2
+    /// or avx512.
     #[arg(long, env = "LABELSTREAM_INSTRUCTIONS")]
     instructions: Option<Instructions>,
 }
@@ -189,7 +190,8 @@ impl Steps {
     }
 }
 
-/// Useful operations of a step: three times those of a forward pass over real tokens, whatever is computed.
+/// Useful operations of a step: three times those of a forward pass over real tokens, whatever is
+/// computed.
 fn operations(head: &Head, texts: usize, tokens: usize) -> f64 {
     let (hidden, inner) = (head.hidden_size as f64, head.intermediate_size as f64);
     // The texts of a batch are of similar length, so their mean stands for each.
@@ -219,7 +221,8 @@ mod tests {
             labels: Vec::new(),
             initialised: Vec::new(),
         };
-        // BERT-base has 85.1 million parameters in matrices of its layers: two operations each a token, and the attention.
+        // BERT-base has 85.1 million parameters in matrices of its layers: two operations each a
+        // token, and the attention.
         let forward = 27.0 * (2.0 * 12.0 * 12.0 * 768.0 * 768.0 + 12.0 * 4.0 * 27.0 * 768.0);
         assert_eq!(operations(&head, 1, 27), 3.0 * forward);
         assert_eq!(operations(&head, 32, 27 * 32), 32.0 * 3.0 * forward);

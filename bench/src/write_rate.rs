@@ -1,8 +1,9 @@
-//! How fast rows get into `predictions`, with its real indexes and the fence: `Store::write` (binary `copy`) beside the
-//! same transaction with `insert ... select from unnest`, on a private Postgres.
+//! How fast rows get into `predictions`, with its real indexes and the fence: `Store::write`
+//! (binary `copy`) beside the same transaction with `insert ... select from unnest`, on a private
+//! Postgres.
 //!
-//! Prints rows per second by the clock, and microseconds of processor time a row, which do not depend on what else the
-//! machine is doing.
+//! Prints rows per second by the clock, and microseconds of processor time a row, which do not
+//! depend on what else the machine is doing.
 
 use std::fs;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use store::{Epoch, NextOffset, Outcome, PredictionRow, Store, Stream, Version, W
 /// Flags of `bench write-rate`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Rows of each line of the table: a multiple of 20,000, the largest batch on each of two connections.
+    /// Rows of each line of the table: a multiple of 20,000, the largest batch on each of two
+    /// connections.
     #[arg(long, default_value_t = 400_000)]
     rows: i64,
 }

@@ -17,9 +17,9 @@ const CHUNK: usize = 1024;
 
 /// Flags of `labelstream classify`.
 ///
-/// Writes `{"text": ..., "label": ..., "score": ...}` for each text, in the order of the input. A
-/// line without a text (empty, or only white space) gives `{"text": "", "error": "no text"}` in its
-/// place, so output line N always answers input line N.
+/// Writes `{"text": ..., "label": ..., "score": ...}` for each text, in the order of the input: of
+/// a file without a header, output line N answers input line N. Where there is no text (an empty
+/// line, or only white space), `{"text": "", "error": "no text"}` stands in its place.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {

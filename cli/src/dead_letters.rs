@@ -25,7 +25,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Publish them again, byte for byte: key, value and headers. They stay on record, marked as replayed.
+    /// Publish them again, byte for byte: key, value and headers. They stay on record, marked as
+    /// replayed.
     Replay {
         #[command(flatten)]
         filter: Filter,

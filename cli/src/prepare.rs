@@ -1,4 +1,4 @@
-//! `labelstream prepare`: a CSV of labeled reviews to the files that `train` reads.
+//! `labelstream prepare`: a file of labeled reviews to the files that `train` reads.
 
 use std::fs;
 use std::path::{Path, PathBuf};

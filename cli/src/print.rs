@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use unicode_width::UnicodeWidthStr;
 
-/// Ends the program without a word when the reader of its output has gone (`labelstream ... | head`),
-/// where the standard library's print macros would panic.
+/// Ends the program without a word when the reader of its output has gone (`labelstream ... |
+/// head`), where the standard library's print macros would panic.
 pub fn end_quietly_on_a_broken_pipe() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {

@@ -23,7 +23,8 @@ fn the_demo_labels_each_review_once_and_better_after_people_have_labeled_some() 
     assert!(lines.len() > 4_000 && ids.len() == lines.len(), "{} lines about {} reviews", lines.len(), ids.len());
     assert_eq!(summary["labeled"], lines.len());
 
-    // The champion has changed under the stream, and none of the reviews was learned from before it was labeled.
+    // The champion has changed under the stream, and none of the reviews was learned from before it
+    // was labeled.
     let versions = summary["versions"].as_array().unwrap();
     let accuracy = |version: &Value| version["accuracy"].as_f64().unwrap();
     let (first, last) = (accuracy(&versions[0]), accuracy(versions.last().unwrap()));

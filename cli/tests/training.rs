@@ -348,7 +348,8 @@ fn wrong_usage_exits_with_2() {
     }
 }
 
-/// The project's own reviews through `prepare`, `train` as it is by default, `evaluate` and `classify`.
+/// The project's own reviews through `prepare`, `train` as it is by default, `evaluate` and
+/// `classify`.
 #[test]
 fn without_a_base_a_linear_model_learns_the_reviews_of_the_demo() {
     let reviews = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/reviews.csv");

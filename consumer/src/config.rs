@@ -115,7 +115,9 @@ impl Default for Config {
     /// The defaults of the command line. Brokers, database and checkpoint store are empty: they are
     /// for the caller to say.
     fn default() -> Self {
-        service::defaults(&[]).expect("defaults that cannot be read are a bug")
+        let defaults: Self = service::defaults(&[]).expect("defaults that cannot be read are a bug");
+        // Without the secrets of this process's environment.
+        Self { kafka: KafkaArguments::default(), ..defaults }
     }
 }
 

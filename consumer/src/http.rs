@@ -115,16 +115,16 @@ async fn answer(service: &Service, inputs: Inputs) -> Result<Scores, Refusal> {
         TrySendError::Full(_) => Refusal::Overloaded,
         TrySendError::Closed(_) => Refusal::Unhealthy("the consumer is stopping".to_owned()),
     })?;
-    let Answer { labels, predictions } = answer
+    let Answer { classes, predictions } = answer
         .await
         .map_err(|_| Refusal::Unhealthy("the model does not work at the moment".to_owned()))?
         .map_err(|error| Refusal::Backend(format!("{error:#}")))?;
-    let mut scores: Vec<_> = predictions.into_iter().map(|prediction| sorted(&labels, &prediction)).collect();
+    let mut scores: Vec<_> = predictions.into_iter().map(|prediction| sorted(&classes, &prediction)).collect();
     Ok(if several { Scores::Several(scores) } else { Scores::One(scores.remove(0)) })
 }
 
-fn sorted(labels: &Classes, prediction: &Prediction) -> Vec<Scored> {
-    let scored = prediction.scores.iter().zip(labels.names());
+fn sorted(classes: &Classes, prediction: &Prediction) -> Vec<Scored> {
+    let scored = prediction.scores.iter().zip(classes.names());
     let mut scored: Vec<_> = scored.map(|(&score, label)| Scored { label: label.clone(), score }).collect();
     scored.sort_by(|one, other| other.score.total_cmp(&one.score));
     scored

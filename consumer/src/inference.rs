@@ -34,7 +34,7 @@ pub(crate) struct PredictJob {
 
 /// The class names, and a prediction for each text.
 pub(crate) struct Answer {
-    pub labels: classifier::Classes,
+    pub classes: classifier::Classes,
     pub predictions: Vec<Prediction>,
 }
 
@@ -129,9 +129,9 @@ impl Inference {
     fn predict(&mut self, job: PredictJob) {
         let texts: Vec<&str> = job.texts.iter().map(String::as_str).collect();
         let predictions = attempt(self.model.as_mut(), &texts);
-        let labels = self.model.classes().clone();
+        let classes = self.model.classes().clone();
         // Nobody may be waiting any more.
-        let _ = job.reply.send(predictions.map(|predictions| Answer { labels, predictions }));
+        let _ = job.reply.send(predictions.map(|predictions| Answer { classes, predictions }));
     }
 
     fn sign_of_life(&mut self) {

@@ -150,7 +150,7 @@ impl Model for Champion {
 
 /// A model that says the same of every text, for measuring everything around the model.
 pub struct Constant {
-    labels: Classes,
+    classes: Classes,
     version: Version,
 }
 
@@ -158,14 +158,14 @@ impl Constant {
     /// A model over the classes `negative` and `positive` that finds every text positive with
     /// probability 0.75.
     pub fn new(version: Version) -> Self {
-        let labels = Classes::new(["negative", "positive"]);
-        Self { labels, version }
+        let classes = Classes::new(["negative", "positive"]);
+        Self { classes, version }
     }
 }
 
 impl Model for Constant {
     fn classes(&self) -> &Classes {
-        &self.labels
+        &self.classes
     }
 
     fn max_length(&self) -> usize {

@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn gelu_is_within_a_millionth_of_the_error_function() {
-        // python3 -c "import math; [print((x, 0.5 * x * (1 + math.erf(x / 2**0.5)))) for x in (-9.0, -3.0, -1.0, -0.25, 0.0, 0.5, 1.0, 2.0, 6.0)]"
+        // python3 -c "import math; [print((x, 0.5 * x * (1 + math.erf(x / 2**0.5)))) for x in
+        // (-9.0, -3.0, -1.0, -0.25, 0.0, 0.5, 1.0, 2.0, 6.0)]"
         let reference = [
             (-9.0, -1.0162829378139917e-18),
             (-3.0, -0.00404969409489031),

@@ -24,7 +24,8 @@ pub(crate) fn parse<P: Parser>() -> (P, Log) {
 }
 
 /// The settings that `flags` say, and the defaults of all others. Required ones that are not given
-/// are empty: they are for the caller to fill in. The environment is not asked.
+/// are empty: they are for the caller to fill in. No flag's variable is asked; secrets that have no
+/// flag are read from the environment all the same.
 ///
 /// # Errors
 /// Flags that the program does not have, or that have no such value.

@@ -3,10 +3,14 @@
 //! A secret stands in the environment (`LABELSTREAM_KAFKA_SASL_PASSWORD` is `sasl.password`) or in
 //! a file, and in no log or error.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, anyhow};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
 
 use crate::Secret;
 
@@ -32,7 +36,8 @@ pub struct KafkaSettings {
         env = "LABELSTREAM_KAFKA_PROPERTY",
         hide_env_values = true,
         value_delimiter = ';',
-        value_name = "KEY=VALUE"
+        value_name = "KEY=VALUE",
+        value_parser = PropertyParser
     )]
     pub kafka_properties: Vec<KafkaProperty>,
 
@@ -48,6 +53,11 @@ pub struct KafkaSettings {
 }
 
 impl KafkaSettings {
+    /// The same for a broker of our own, which knows nothing of the secrets in the environment.
+    pub fn without_environment(self) -> Self {
+        Self { environment: Vec::new(), ..self }
+    }
+
     /// Every property: those of the file, then of the environment, then of the command line. The
     /// last of a key holds.
     ///
@@ -90,6 +100,21 @@ pub struct KafkaProperty {
     pub key: String,
     /// Its value, which may be a password.
     pub value: Secret,
+}
+
+/// Parses a property for clap, whose own message would repeat the value, which may be a password.
+#[derive(Clone)]
+struct PropertyParser;
+
+impl TypedValueParser for PropertyParser {
+    type Value = KafkaProperty;
+
+    fn parse_ref(&self, _: &Command, _: Option<&Arg>, value: &OsStr) -> Result<KafkaProperty, clap::Error> {
+        let refused = |why: &str| {
+            clap::Error::raw(ErrorKind::ValueValidation, format!("--kafka-property (or its variable): {why}\n"))
+        };
+        value.to_str().ok_or_else(|| refused("not UTF-8"))?.parse().map_err(|why: String| refused(&why))
+    }
 }
 
 impl FromStr for KafkaProperty {
@@ -175,6 +200,19 @@ mod client {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_property_that_is_none_is_refused_without_repeating_it() {
+        #[derive(Debug, clap::Parser)]
+        struct Program {
+            #[command(flatten)]
+            settings: KafkaSettings,
+        }
+        let error = <Program as clap::Parser>::try_parse_from(["program", "-Xhunter2"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let error = error.to_string();
+        assert!(error.contains("expected key=value") && !error.contains("hunter2"), "{error}");
+    }
 
     #[test]
     fn properties_come_from_the_file_the_environment_and_the_command_line_in_this_order() {

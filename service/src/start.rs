@@ -36,7 +36,9 @@ pub fn main<P: Parser, T: Termination, F: Future<Output = Result<T>>>(
     match ended {
         Ok(done) => done.report(),
         Err(error) => {
-            if kind == Kind::Service || log.is_json() {
+            let is_logged = kind == Kind::Service || log.is_json();
+            // A filter that lets errors of some parts through may hide this one.
+            if is_logged && tracing::enabled!(tracing::Level::ERROR) {
                 tracing::error!("{error:#}");
             } else {
                 eprintln!("error: {error:#}");

@@ -1,4 +1,5 @@
-//! librdkafka's own cluster, inside this process: for the demo, and for faults that a real broker does not show on command.
+//! librdkafka's own cluster, inside this process: for the demo, and for faults that a real broker
+//! does not show on command.
 
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -14,12 +15,15 @@ type Request = Box<dyn FnOnce(&Cluster) + Send>;
 /// The id of the only broker.
 const BROKER: i32 = 1;
 
-/// A one-broker cluster in this process, reachable from every process of the machine, until it is dropped.
+/// A one-broker cluster in this process, reachable from every process of the machine, until it is
+/// dropped.
 ///
-/// It is no Kafka. It holds about 5 MiB or 100,000 message sets a partition and then forgets the oldest silently; it has
-/// no admin requests, no offsets by time and no transaction isolation, and waits three seconds before a group's first rebalance.
+/// It is no Kafka. It holds about 5 MiB or 100,000 message sets a partition and then forgets the
+/// oldest silently; it has no admin requests, no offsets by time and no transaction isolation, and
+/// waits three seconds before a group's first rebalance.
 ///
-/// The cluster lives on a thread of its own, because it may not move between threads; this handle may.
+/// The cluster lives on a thread of its own, because it may not move between threads; this handle
+/// may.
 pub struct InProcessKafka {
     brokers: String,
     requests: Option<Sender<Request>>,

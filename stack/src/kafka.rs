@@ -33,7 +33,8 @@ logger.started.level=info
 
 /// A real Apache Kafka on 127.0.0.1 with its own data, until it is dropped.
 ///
-/// It needs Java 17 or newer, and `mvn` once, to fetch Kafka's jars into the user's cache directory.
+/// It needs Java 17 or newer, and `mvn` once, to fetch Kafka's jars into the user's cache
+/// directory.
 pub struct Kafka {
     // Declared before the directory: the server ends before its files go.
     server: Option<Server>,
@@ -43,7 +44,8 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Formats new storage and starts a broker on it. Takes about five seconds, the very first time half a minute more.
+    /// Formats new storage and starts a broker on it. Takes about five seconds, the very first time
+    /// half a minute more.
     pub fn start() -> anyhow::Result<Self> {
         let jars = jars::class_path()?;
         let directory = tempfile::Builder::new().prefix("labelstream-kafka-").tempdir()?;
@@ -171,7 +173,8 @@ log.cleaner.dedupe.buffer.size=4194304
     )
 }
 
-/// A random cluster id in the form that Kafka wants: 16 bytes in base64, of which 22 characters count.
+/// A random cluster id in the form that Kafka wants: 16 bytes in base64, of which 22 characters
+/// count.
 fn cluster_id() -> anyhow::Result<String> {
     const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef";
     let letters = random_bytes::<21>()?.map(|byte| char::from(LETTERS[usize::from(byte % 32)]));

@@ -1,8 +1,10 @@
-//! A private Kafka and Postgres on this machine, for the demo and the tests, and a disk that can be full.
+//! A private Kafka and Postgres on this machine, for the demo and the tests, and a disk that can be
+//! full.
 //!
-//! Every server here is a real one (or, for [`InProcessKafka`], librdkafka's own cluster) that listens on
-//! 127.0.0.1 only, keeps its files in a temporary directory, and ends with the process that started it,
-//! however that process ends. The functions block: async code calls them from a blocking thread.
+//! Every server here is a real one (or, for [`InProcessKafka`], librdkafka's own cluster) that
+//! listens on 127.0.0.1 only, keeps its files in a temporary directory, and ends with the process
+//! that started it, however that process ends. The functions block: async code calls them from a
+//! blocking thread.
 
 mod disk;
 mod in_process;

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-/// Ports to choose from: below those that Linux and macOS give to outgoing connections, so that nobody,
-/// not even a client that tries to reach a stopped server, is given a server's port while the server is down.
+/// Ports to choose from: below those that Linux and macOS give to outgoing connections, so that
+/// nobody, not even a client that tries to reach a stopped server, is given a server's port while
+/// the server is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A port of 127.0.0.1 that nobody listens on now.
@@ -73,12 +74,14 @@ pub fn poll_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
         if Instant::now() >= deadline {
             return false;
         }
-        // Servers take tenths of a second to start: asking this often costs nothing and adds nothing.
+        // Servers take tenths of a second to start: asking this often costs nothing and adds
+        // nothing.
         thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Waits for a future on a thread of its own, so that it may be called inside another runtime as well.
+/// Waits for a future on a thread of its own, so that it may be called inside another runtime as
+/// well.
 pub fn wait_for<T: Send>(future: impl Future<Output = anyhow::Result<T>> + Send) -> anyhow::Result<T> {
     thread::scope(|scope| {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future);

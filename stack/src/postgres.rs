@@ -21,10 +21,12 @@ use crate::server::{Launch, Server};
 /// The superuser of the private server.
 const ROLE: &str = "labelstream";
 
-/// A Postgres server with its own data, on 127.0.0.1, with a random password; safe on disk (`fsync` is on) until it is dropped.
+/// A Postgres server with its own data, on 127.0.0.1, with a random password; safe on disk (`fsync`
+/// is on) until it is dropped.
 ///
-/// It uses the newest server binaries it finds on the machine, and fetches some where there are none. Started by root, it runs as
-/// the user `postgres`, or `nobody`, because Postgres refuses to run as root.
+/// It uses the newest server binaries it finds on the machine, and fetches some where there are
+/// none. Started by root, it runs as the user `postgres`, or `nobody`, because Postgres refuses to
+/// run as root.
 pub struct Postgres {
     // Declared before the directory: the server ends before its files go.
     server: Option<Server>,
@@ -54,7 +56,8 @@ impl Postgres {
             directory,
         };
         postgres.initialise()?;
-        // Another process can take the port between our look and the server's: then the next one serves as well.
+        // Another process can take the port between our look and the server's: then the next one
+        // serves as well.
         let mut tries = 0;
         loop {
             postgres.port = free_port()?;
@@ -90,7 +93,8 @@ impl Postgres {
         self.server.as_ref().map_or(0, Server::pid)
     }
 
-    /// Stops the server (a "fast shutdown": open transactions are rolled back, the data is flushed) and waits for its end.
+    /// Stops the server (a "fast shutdown": open transactions are rolled back, the data is flushed)
+    /// and waits for its end.
     pub fn stop(&mut self) {
         if let Some(server) = self.server.take() {
             server.stop();
@@ -105,7 +109,8 @@ impl Postgres {
     /// Starts the stopped or killed server on the same port and data.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
         ensure!(self.server.is_none(), "postgres runs already");
-        // After a kill its other processes need a moment to notice; until then the data is not free.
+        // After a kill its other processes need a moment to notice; until then the data is not
+        // free.
         let mut tries = 0;
         loop {
             match self.launch() {

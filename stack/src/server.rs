@@ -1,7 +1,8 @@
 //! A server process that ends with this process, however this process ends.
 //!
-//! The server runs under a small shell script, the keeper, which waits for the end of a pipe that only this process
-//! holds. When this process exits, is killed, or closes the pipe, the keeper stops the server by its process id.
+//! The server runs under a small shell script, the keeper, which waits for the end of a pipe that
+//! only this process holds. When this process exits, is killed, or closes the pipe, the keeper
+//! stops the server by its process id.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -16,7 +17,8 @@ use nix::unistd::{Gid, Pid, Uid};
 
 use crate::machine::poll_until;
 
-/// The keeper. Its arguments: the signals of [`Launch`], the server's directory, the server's command.
+/// The keeper. Its arguments: the signals of [`Launch`], the server's directory, the server's
+/// command.
 ///
 /// - The end of the pipe means "stop". Without the file `stopped` it also means that nobody is left to want the files.
 /// - The server reads nothing and does not hold the pipe.
@@ -88,7 +90,8 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(output)
-            // Ctrl-C in a terminal goes to the whole process group of the program there; the server is stopped by us.
+            // Ctrl-C in a terminal goes to the whole process group of the program there; the server
+            // is stopped by us.
             .process_group(0);
         if let Some((user, group)) = launch.user {
             keeper.uid(user.as_raw()).gid(group.as_raw());
@@ -106,8 +109,8 @@ impl Server {
         self.pid.as_raw().unsigned_abs()
     }
 
-    /// Waits until `ready` says yes. The end of the server or of `limit` is an error that shows the end of its log; the files
-    /// stay.
+    /// Waits until `ready` says yes. The end of the server or of `limit` is an error that shows the
+    /// end of its log; the files stay.
     pub fn wait_until(mut self, limit: Duration, mut ready: impl FnMut() -> bool) -> anyhow::Result<Self> {
         let mut ended = false;
         let answered = poll_until(limit, || {
@@ -130,7 +133,8 @@ impl Server {
 
     /// Ends the server with SIGKILL and waits for its end; its files stay.
     pub fn kill(mut self) -> anyhow::Result<()> {
-        // The keeper reaps the server as it ends: while the keeper lives, the process id is the server's.
+        // The keeper reaps the server as it ends: while the keeper lives, the process id is the
+        // server's.
         self.keep_files();
         if !self.has_ended() {
             kill(self.pid, Signal::SIGKILL).context("cannot kill the server")?;
@@ -143,7 +147,8 @@ impl Server {
     }
 
     fn keep_files(&self) {
-        // Where the note cannot be written the disk is full or the directory gone, and nothing can be kept.
+        // Where the note cannot be written the disk is full or the directory gone, and nothing can
+        // be kept.
         let _ = File::create(&self.stopped);
     }
 }

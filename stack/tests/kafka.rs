@@ -1,5 +1,5 @@
-//! The private Apache Kafka, for real. It needs Java and, once, Maven; without them this test does not run and says so, or fails
-//! where `LABELSTREAM_REQUIRE_KAFKA` is set.
+//! The private Apache Kafka, for real. It needs Java and, once, Maven; without them this test does
+//! not run and says so, or fails where `LABELSTREAM_REQUIRE_KAFKA` is set.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Rows in the binary form of `copy`: with all indexes in place the server spends a fifth less time
-//! on them than on `unnest` (`examples/write_rate.rs`), and the client encodes them once, without
+//! on them than on `unnest` (`bench write-rate`), and the client encodes them once, without
 //! arrays.
 //!
 //! The form: <https://www.postgresql.org/docs/current/sql-copy.html>, "Binary Format"; each value

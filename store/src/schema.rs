@@ -1,6 +1,6 @@
 //! The schema: applied by `labelstream migrate`, checked by everything else.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Connection, SqlSafeStr};
@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unmigrated`] says what is missing; [`StoreError::Refused`] where the database
-    /// is not in UTF-8.
+    /// is not in UTF-8, or was migrated by other files of the same numbers.
     pub async fn check_schema(&self) -> Result<Schema, StoreError> {
         let encoding = self.encoding().await?;
         if encoding != "UTF8" {
@@ -53,15 +53,22 @@ impl Store {
         }
         let applied = self.applied_migrations().await?;
         let known = migrations();
+        if let Some(other) = known.iter().find(|own| applied.get(&own.version).is_some_and(|sum| *sum != *own.checksum))
+        {
+            return Err(StoreError::Refused(format!(
+                "its migration {:04} is not this program's: it was made before the first release; make a new database",
+                other.version
+            )));
+        }
         let missing: Vec<_> = known
             .iter()
-            .filter(|migration| !applied.contains(&migration.version))
+            .filter(|migration| !applied.contains_key(&migration.version))
             .map(|migration| format!("{:04} {}", migration.version, migration.description))
             .collect();
         if !missing.is_empty() {
             return Err(StoreError::Unmigrated { missing });
         }
-        match applied.iter().filter(|version| !known.version_exists(**version)).count() {
+        match applied.keys().filter(|version| !known.version_exists(**version)).count() {
             0 => Ok(Schema::Current),
             by => Ok(Schema::Newer { by }),
         }
@@ -71,15 +78,16 @@ impl Store {
         self.run(async |connection| Ok(sqlx::query_scalar("show server_encoding").fetch_one(connection).await?)).await
     }
 
-    async fn applied_migrations(&self) -> Result<BTreeSet<i64>, StoreError> {
+    /// The numbers of the migrations that were applied, and the checksums of their files.
+    async fn applied_migrations(&self) -> Result<BTreeMap<i64, Vec<u8>>, StoreError> {
         let applied = self
             .run(async |connection| {
-                Ok(sqlx::query_scalar("select version from _sqlx_migrations").fetch_all(connection).await?)
+                Ok(sqlx::query_as("select version, checksum from _sqlx_migrations").fetch_all(connection).await?)
             })
             .await;
         match applied {
-            Ok(versions) => Ok(versions.into_iter().collect()),
-            Err(StoreError::Unmigrated { .. }) => Ok(BTreeSet::new()),
+            Ok(applied) => Ok(applied.into_iter().collect()),
+            Err(StoreError::Unmigrated { .. }) => Ok(BTreeMap::new()),
             Err(error) => Err(error),
         }
     }

@@ -57,7 +57,8 @@ async fn records_that_kafka_deleted_unread_stop_the_partition_where_that_is_aske
     assert!(consumer.ended().is_none());
 }
 
-/// The new topic holds so many records: fewer than the position, so that its end betrays it, or more, so that only its id does.
+/// The new topic holds so many records: fewer than the position, so that its end betrays it, or
+/// more, so that only its id does.
 async fn a_topic_made_again_is_not_mixed_with_the_old_one(name: &str, records: usize) {
     let site = Site::new(name, 1).await;
     let sent = site.open_topic().publish(&Message::mixed(300)).await;

@@ -52,7 +52,8 @@ async fn requests_that_cannot_be_served_say_why() {
         assert_eq!(status, expected, "{answer}");
         assert!(answer["error"].is_string() && answer["error_type"].is_string(), "{answer}");
     }
-    // Just over a megabyte. A server that has read enough hangs up, and then the answer may be lost on its way.
+    // Just over a megabyte. A server that has read enough hangs up, and then the answer may be lost
+    // on its way.
     let big = json!({"inputs": "好".repeat(350_000)});
     until("the refusal of a body that is too large", async || {
         let (status, answer) = consumer.predict(&big);

@@ -10,7 +10,8 @@ use crate::site::Site;
 const RECORDS: usize = 20_000;
 const KILLS: usize = 50;
 
-/// Records from one kill to the next: at random, 290 in the mean, so that 50 kills fit into the flow with room to spare.
+/// Records from one kill to the next: at random, 290 in the mean, so that 50 kills fit into the
+/// flow with room to spare.
 const BETWEEN_KILLS: std::ops::Range<u64> = 100..480;
 
 /// Small batches: a kill then falls into every stage of one.

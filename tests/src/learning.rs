@@ -1,4 +1,5 @@
-//! The whole loop: people label what the stream has shown, the trainer makes a better model of it, and the stream takes it over.
+//! The whole loop: people label what the stream has shown, the trainer makes a better model of it,
+//! and the stream takes it over.
 
 use harness::{TINY_CLASSES, until};
 use serde_json::Value;
@@ -16,7 +17,8 @@ const BLAME: [&str; 10] =
     ["很差", "太糟糕", "让人失望", "不能忍", "一塌糊涂", "不敢恭维", "越来越差", "毫无诚意", "惨不忍睹", "垃圾"];
 const ENDS: [&str; 5] = ["今天中午点的", "同事也这么说", "第二次买了", "送到公司的", "周末和家人一起吃"];
 
-/// Review number `number`, and what people would say of it: the next thing, then the next word, then the next end.
+/// Review number `number`, and what people would say of it: the next thing, then the next word,
+/// then the next end.
 fn review(number: usize) -> (String, &'static str) {
     let (subject, word, end) = (number % 10, number / 10 % 20, number / 200 % 5);
     let (words, label) = if word < 10 { (PRAISE, TINY_CLASSES[1]) } else { (BLAME, TINY_CLASSES[0]) };

@@ -1,4 +1,5 @@
-//! The whole system against a real Apache Kafka and a real Postgres: services as processes, checked record by record.
+//! The whole system against a real Apache Kafka and a real Postgres: services as processes, checked
+//! record by record.
 
 mod bad_records;
 mod gaps;

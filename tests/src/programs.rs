@@ -15,8 +15,9 @@ pub fn labelstream(arguments: &[&str]) -> Output {
     program("labelstream").args(arguments).output().expect("labelstream can be run")
 }
 
-/// Where cargo puts the programs: above the `deps` that this test binary lies in. Testing a package does not build the
-/// programs of others, so they are built here, once: as `cargo test --workspace` builds them, after which nothing is left to do.
+/// Where cargo puts the programs: above the `deps` that this test binary lies in. Testing a package
+/// does not build the programs of others, so they are built here, once: as `cargo test --workspace`
+/// builds them, after which nothing is left to do.
 fn directory() -> &'static PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
@@ -27,7 +28,8 @@ fn directory() -> &'static PathBuf {
             .args(["test", "--quiet", "--workspace", "--no-run", "--manifest-path"])
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
         build.arg("--target-dir").arg(profile.parent().expect("target/PROFILE"));
-        // What cargo tells a test of its package would look to build scripts like another environment to build for.
+        // What cargo tells a test of its package would look to build scripts like another
+        // environment to build for.
         for (variable, _) in env::vars_os() {
             let name = variable.to_string_lossy();
             if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {

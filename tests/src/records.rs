@@ -67,7 +67,8 @@ impl Message {
         self
     }
 
-    /// So many records as they come in life: reviews, and here and there something else. Each of its own text.
+    /// So many records as they come in life: reviews, and here and there something else. Each of
+    /// its own text.
     pub fn mixed(count: usize) -> Vec<Self> {
         (0..count).map(Self::mixed_at).collect()
     }
@@ -146,7 +147,8 @@ impl Topic {
     }
 }
 
-/// Publishes twenty records every 50 ms, each made by its number, until it is told to stop; returns them all.
+/// Publishes twenty records every 50 ms, each made by its number, until it is told to stop; returns
+/// them all.
 pub async fn publish_steadily(
     topic: Topic,
     message: fn(usize) -> Message,

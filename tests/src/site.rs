@@ -109,7 +109,8 @@ impl Site {
         until(&format!("{expected} records done"), async || self.done().await >= expected).await;
     }
 
-    /// The invariant, record by record: every published record became what it had to become, once, and nothing else is there.
+    /// The invariant, record by record: every published record became what it had to become, once,
+    /// and nothing else is there.
     pub async fn check_every_record(&self, sent: &[Sent]) {
         let mut predictions = self.predictions().await;
         let mut dead_letters = self.dead_letters().await;
@@ -141,7 +142,8 @@ impl Site {
         self.check_positions(sent.len() as i64).await;
     }
 
-    /// Predictions + dead letters + tombstones + gaps = the records before the position, by the rows and by the counters.
+    /// Predictions + dead letters + tombstones + gaps = the records before the position, by the
+    /// rows and by the counters.
     async fn check_positions(&self, records: i64) {
         let sql = "select partition, next_offset, predictions, dead_letters, tombstones,
                 (select count(*) from predictions as row where row.partition = positions.partition),
@@ -184,10 +186,12 @@ impl Deref for Site {
     }
 }
 
-/// A partition, its position, its three counters, and what there is: predictions, dead letters, offsets in gaps.
+/// A partition, its position, its three counters, and what there is: predictions, dead letters,
+/// offsets in gaps.
 type PositionRow = (i32, i64, i64, i64, i64, i64, i64, i64);
 
-/// A row of `dead_letters`: partition, offset, reason, key, payload, names and values of the headers.
+/// A row of `dead_letters`: partition, offset, reason, key, payload, names and values of the
+/// headers.
 type DeadLetterRow = (i32, i64, String, Option<Vec<u8>>, Option<Vec<u8>>, Vec<String>, Vec<Option<Vec<u8>>>);
 
 #[derive(Debug, PartialEq)]

@@ -1,4 +1,5 @@
-//! What is wrong at the start is said in one clear line: what waiting can mend is waited for, the rest ends with code 1.
+//! What is wrong at the start is said in one clear line: what waiting can mend is waited for, the
+//! rest ends with code 1.
 
 use std::fs;
 use std::path::Path;

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use crate::hyperparameters::Hyperparameters;
 use crate::start::Start;
 
-/// Two runs with equal fingerprints take the same steps.
+/// Two runs with equal fingerprints take the same steps, up to the rounding of sums over another
+/// number of threads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
     /// To say which differ.

@@ -123,19 +123,21 @@ pub struct Summary {
 /// Fits a classifier and writes the best checkpoint of the run to `out`; the last few are kept in
 /// `out.checkpoints`.
 ///
-/// Where the settings name a directory for the state, a run that was killed goes on from there and
-/// ends with the same bits.
+/// Where the settings name a directory for the state, a run that was killed goes on from there.
+/// With the same number of threads it ends with the same bits.
 ///
 /// # Errors
 /// Settings, data or a base that do not fit; an `out` that exists; the state of another run; a loss
 /// that is no number any more; an error of `progress`.
 pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut Watch) -> Result<Summary> {
     settings.check()?;
+    let device = settings.options.open_device()?;
+    let settings = &settings.with_precision_on(&device);
     let started = Instant::now();
     let goes_on = settings.options.state.as_deref().is_some_and(SavedState::is_in);
     let mut checkpoints = Checkpoints::new(out, settings, goes_on)?;
     let start = Start::new(&settings.hyperparameters, dataset, base)?;
-    let mut run = Run::new(settings, dataset, &start)?;
+    let mut run = Run::new(settings, dataset, &start, &device)?;
     let state = SavedState::new(settings, &start)?;
     let (first, mut losses) = run.resume(&state, &mut checkpoints)?;
     progress(&Progress::Started(&run.head))?;
@@ -194,8 +196,10 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
 /// As [`fit`]; the first replica has other settings, texts or another base, or has left.
 pub fn follow(settings: &Settings, dataset: &Dataset, base: &Base) -> Result<()> {
     settings.check()?;
+    let device = settings.options.open_device()?;
+    let settings = &settings.with_precision_on(&device);
     let start = Start::new(&settings.hyperparameters, dataset, base)?;
-    let mut run = Run::new(settings, dataset, &start)?;
+    let mut run = Run::new(settings, dataset, &start, &device)?;
     let mut step = run.follow()?;
     let mut ends = false;
     while step < run.head.optimization_steps && !ends {
@@ -230,17 +234,13 @@ struct Step {
 }
 
 impl<'a> Run<'a> {
-    fn new(settings: &'a Settings, dataset: &Dataset, start: &'a Start) -> Result<Self> {
+    fn new(settings: &'a Settings, dataset: &Dataset, start: &'a Start, device: &Device) -> Result<Self> {
         let Settings { hyperparameters, options } = settings;
-        let device = options
-            .device
-            .open_for(options.replica.as_ref().map_or(0, |replica| replica.local_rank))
-            .with_context(|| format!("device {}", options.device))?;
         let Checkpoint { config, parameters, .. } = &start.checkpoint;
         let best_by = &hyperparameters.best_by;
         ensure!(best_by.is_for(config.classes.names()), "best-by: there is no {best_by} of these classes");
-        let training = TrainingState::new(parameters, config, settings, &device)?;
-        let model = Model::new(config, &training.parameters, hyperparameters.precision, &device)?;
+        let training = TrainingState::new(parameters, config, settings, device)?;
+        let model = Model::new(config, &training.parameters, hyperparameters.precision, device)?;
         let order = Order::new(&start.train, hyperparameters);
         Ok(Self {
             settings,
@@ -251,7 +251,7 @@ impl<'a> Run<'a> {
             training,
             gradients: Gradients::new(&model),
             model,
-            replicas: Replicas::gather(options.replica.as_ref(), &device, || {
+            replicas: Replicas::gather(options.replica.as_ref(), device, || {
                 // Shards are cut by the number of threads: it must be the same everywhere.
                 Ok(format!("{} {}", Fingerprint::new(hyperparameters, start)?.digest(), options.threads))
             })?,

@@ -120,7 +120,7 @@ pub(crate) fn save(model: &LinearModel, evaluation: Option<&Evaluation>, out: &P
 /// The classifier itself, in memory.
 pub(crate) fn learn(settings: &LinearSettings, dataset: &Dataset) -> Result<LinearModel> {
     ensure!(!dataset.train.is_empty(), "there is no text to learn from");
-    let task = Task { labels: Classes::new(&dataset.classes), examples: &dataset.train };
+    let task = Task { classes: Classes::new(&dataset.classes), examples: &dataset.train };
     let texts = vocabulary::read(&dataset.train);
     if texts.len() < FEW {
         return calibrated(&task.separate(&texts, &|_| true, COST)?, calibration::USUAL);
@@ -150,7 +150,7 @@ fn folds(examples: &[Example], classes: usize) -> Vec<usize> {
 
 /// What is fitted on.
 struct Task<'a> {
-    labels: Classes,
+    classes: Classes,
     examples: &'a [Example],
 }
 
@@ -179,7 +179,7 @@ impl Task<'_> {
             .unzip();
         let vocabulary = Vocabulary::of(&texts);
         let rows = vocabulary.rows(&texts);
-        let classes = self.labels.len();
+        let classes = self.classes.len();
         let costs = costs(&truth, classes, cost);
         let one_against_rest = |class: usize| {
             let signs: Vec<f64> = truth.iter().map(|truth| if *truth == class { 1.0 } else { -1.0 }).collect();
@@ -202,7 +202,7 @@ impl Task<'_> {
             idf: vocabulary.idf,
             bias: bias.into_iter().map(|bias| bias as f32).collect(),
         };
-        Ok(LinearModel::new(self.labels.clone(), RANGE, weights)?)
+        Ok(LinearModel::new(self.classes.clone(), RANGE, weights)?)
     }
 }
 

@@ -4,8 +4,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
-use classifier::DeviceChoice;
+use anyhow::{Context, Result, ensure};
+use classifier::{Device, DeviceChoice};
 
 use crate::replica::Replica;
 
@@ -42,6 +42,15 @@ impl Default for RunOptions {
 }
 
 impl RunOptions {
+    /// The device, which is that of our place among several processes.
+    ///
+    /// # Errors
+    /// There is no such device.
+    pub(crate) fn open_device(&self) -> Result<Device> {
+        let process = self.replica.as_ref().map_or(0, |replica| replica.local_rank);
+        self.device.open_for(process).with_context(|| format!("device {}", self.device))
+    }
+
     /// Refuses options under which nothing would run.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
 //! The trainer service: labels to a better champion.
 //!
-//! `run` starts and stops things and looks for what is due; `triggers` says when that is, as a pure function; `round`
-//! is one round from top to bottom, over `lease` (the right to work on it), `champion` (what serves), `fitting` (a
-//! candidate and a linear baseline), `comparison` (everyone's answers on the held-out texts, for the gate) and
-//! `publish`. `collect` deletes checkpoints that nobody will want. `http` takes labels and answers for health and
-//! `metrics`.
+//! `run` starts and stops things and looks for what is due; `triggers` says when that is, as a pure
+//! function; `round` is one round from top to bottom, over `lease` (the right to work on it),
+//! `champion` (what serves), `fitting` (a candidate and a linear baseline), `comparison`
+//! (everyone's answers on the held-out texts, for the gate) and `publish`. `collect` deletes
+//! checkpoints that nobody will want. `http` takes labels and answers for health and `metrics`.
 
 mod config;
 mod run;

@@ -1,9 +1,11 @@
 //! Everything that a training is told: how it learns, and how it is carried out.
 
 use anyhow::Result;
+use classifier::Device;
 
 use crate::base::Base;
 use crate::hyperparameters::Hyperparameters;
+use crate::precision::ProductPrecision;
 use crate::run_options::RunOptions;
 
 /// How a run learns, and how it is carried out.
@@ -20,6 +22,14 @@ impl Settings {
     /// The defaults for a base.
     pub fn for_base(base: &Base) -> Self {
         Self { hyperparameters: Hyperparameters::for_base(base), options: RunOptions::default() }
+    }
+
+    /// The same with the precision that `auto` means on this device, as it is recorded.
+    pub(crate) fn with_precision_on(&self, device: &Device) -> Self {
+        let mut settings = self.clone();
+        let is_bf16 = self.hyperparameters.precision.is_bf16(device);
+        settings.hyperparameters.precision = if is_bf16 { ProductPrecision::Bf16 } else { ProductPrecision::F32 };
+        settings
     }
 
     /// Refuses what could not be learned with, or not run.

@@ -8,7 +8,8 @@ use super::measure::{Run, Setup};
 use crate::measure::percentile;
 use crate::texts::record;
 
-/// From the timestamp that a record got when it was published to the time that Postgres wrote beside its row.
+/// From the timestamp that a record got when it was published to the time that Postgres wrote
+/// beside its row.
 #[derive(serde::Serialize)]
 pub struct Latency {
     pub records: usize,
@@ -42,7 +43,8 @@ pub async fn measure(
         Some((_, why)) => bail!("a record could not be published: {why}"),
         None => Ok(()),
     };
-    // The first one connects: a record has its timestamp before that, and those after it would all seem to be late.
+    // The first one connects: a record has its timestamp before that, and those after it would all
+    // seem to be late.
     publish(0).await;
     arrived().await?;
     let mut due = every(rate);

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::measure::memory;
 
-/// How often Postgres is asked how far the stream is when it is near its end: what the figures may be late by.
+/// How often Postgres is asked how far the stream is when it is near its end: what the figures may
+/// be late by.
 const NEAR_THE_END: Duration = Duration::from_millis(20);
 /// And before that: to be asked takes of the same processors.
 const FAR_FROM_IT: Duration = Duration::from_millis(250);

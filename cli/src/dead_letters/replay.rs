@@ -12,7 +12,8 @@ use service::broker::{Cluster, Publisher, Record};
 /// A record may hold a megabyte: so many are in memory at once.
 const AT_ONCE: usize = 200;
 
-/// Publishes the letters in order, marks what the brokers acknowledged, and returns how many that is.
+/// Publishes the letters in order, marks what the brokers acknowledged, and returns how many that
+/// is.
 pub async fn replay(
     store: &Store,
     kafka: &KafkaArguments,

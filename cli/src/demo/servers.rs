@@ -38,16 +38,18 @@ impl Servers {
                 (Some(postgres), url)
             }
         };
+        let mut settings = arguments.kafka.clone();
         let (broker, brokers) = match &arguments.brokers {
             Some(brokers) => (None, brokers.clone()),
             None => {
                 let broker = InProcessKafka::start()?;
                 broker.create_topic(&arguments.topic, PARTITIONS)?;
+                settings = settings.without_environment();
                 let brokers = broker.brokers().to_owned();
                 (Some(broker), brokers)
             }
         };
-        let kafka = KafkaArguments { brokers, settings: arguments.kafka.clone() };
+        let kafka = KafkaArguments { brokers, settings };
         let cluster = Cluster::connect(&kafka, Duration::from_secs(30)).await?;
         if broker.is_none() {
             cluster.create_topic(&arguments.topic, PARTITIONS).await?;

@@ -1,4 +1,5 @@
-//! Deletes the files of versions that nobody will serve again. Their rows stay, and what was measured of them.
+//! Deletes the files of versions that nobody will serve again. Their rows stay, and what was
+//! measured of them.
 
 use std::time::Duration;
 
@@ -52,7 +53,8 @@ pub async fn collect(store: &Store, checkpoints: &str, arguments: &Arguments) ->
     Ok(())
 }
 
-/// The mark first, so that nobody promotes a version whose files are going; false for one that was promoted just now.
+/// The mark first, so that nobody promotes a version whose files are going; false for one that was
+/// promoted just now.
 async fn delete(store: &Store, checkpoints: &CheckpointStore, model: &Model) -> anyhow::Result<bool> {
     let marked = store.mark_collected(model.version).await?;
     if marked {

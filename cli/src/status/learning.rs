@@ -1,4 +1,5 @@
-//! The other half of `labelstream status`: which model serves where, and how the next one is coming along.
+//! The other half of `labelstream status`: which model serves where, and how the next one is coming
+//! along.
 
 use std::collections::HashMap;
 

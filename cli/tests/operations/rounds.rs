@@ -1,4 +1,5 @@
-//! A round asked for, followed and read again. The trainer's part is played by the test, through the same tables.
+//! A round asked for, followed and read again. The trainer's part is played by the test, through
+//! the same tables.
 
 use std::process::Stdio;
 use std::time::Duration;

@@ -18,7 +18,8 @@ use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR as NO_ERROR;
 pub(super) fn topic_id<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Option<String> {
     let name = CString::new(topic).ok()?;
     // Only the controller is asked for topics. librdkafka's own cluster names one that is not
-    // there, and would be waited for. SAFETY: the client outlives this call.
+    // there, and would be waited for.
+    // SAFETY: the client outlives this call.
     let controller = unsafe { sys::rd_kafka_controllerid(client.native_ptr(), 0) };
     let metadata = client.fetch_metadata(Some(topic), timeout).ok()?;
     metadata.brokers().iter().find(|broker| broker.id() == controller)?;

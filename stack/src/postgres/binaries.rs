@@ -13,7 +13,8 @@ use crate::machine::{cache_directory, open_to_all, program, wait_for};
 /// The release line that is fetched where the machine has none.
 const FETCHED: &str = "17";
 
-/// Directories that hold one directory a version, each with a `bin`: Debian's, Red Hat's, Homebrew's on both Macs.
+/// Directories that hold one directory a version, each with a `bin`: Debian's, Red Hat's,
+/// Homebrew's on both Macs.
 const VERSIONED: [&str; 4] = ["/usr/lib/postgresql", "/usr", "/opt/homebrew/opt", "/usr/local/opt"];
 
 /// Directories of one installation: Postgres.app's, and where it lands when built by hand.

@@ -46,6 +46,23 @@ async fn labeled_reviews_shows_the_newest_prediction_and_the_newest_label() {
 }
 
 #[tokio::test]
+async fn a_review_that_two_pipelines_classify_has_a_newest_prediction_in_each() {
+    let (store, mut look) = migrated().await;
+    for (pipeline, label) in [("labelstream", "好评"), ("second", "差评")] {
+        let stream = store::Stream { pipeline: pipeline.to_owned(), ..reviews().clone() };
+        let claim = store.claim(&stream, 0, "a", NextOffset(0)).await.unwrap();
+        let mut write = predictions(&claim, 1);
+        write.predictions[0].label = label.into();
+        assert_eq!(store.write(&stream, &write).await.unwrap(), Outcome::Written);
+    }
+    sqlx::raw_sql("insert into labels (review_id, label) values ('r-0', '好评')").execute(&mut look).await.unwrap();
+    let question = "select pipeline, prediction, label from labeled_reviews where label is not null order by pipeline";
+    let rows: Vec<(String, String, String)> = sqlx::query_as(question).fetch_all(&mut look).await.unwrap();
+    let row = |one: &str, other: &str| (one.to_owned(), other.to_owned(), "好评".to_owned());
+    assert_eq!(rows, [row("labelstream", "好评"), row("second", "差评")]);
+}
+
+#[tokio::test]
 async fn whoever_watches_reads_on_in_the_order_of_the_records() {
     let (store, _) = migrated().await;
     assert_eq!(store.progress("labelstream").await.unwrap(), None);

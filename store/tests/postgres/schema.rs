@@ -80,3 +80,11 @@ async fn a_database_that_cannot_hold_every_review_is_refused() {
     let error = store.check_schema().await.unwrap_err();
     assert!(error.to_string().contains("encoding is LATIN1"), "{error}");
 }
+
+#[tokio::test]
+async fn a_database_that_other_files_have_migrated_is_refused() {
+    let (store, mut look) = migrated().await;
+    sqlx::raw_sql("update _sqlx_migrations set checksum = '\\x00' where version = 1").execute(&mut look).await.unwrap();
+    let error = store.check_schema().await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused(_)) && error.to_string().contains("0001"), "{error}");
+}

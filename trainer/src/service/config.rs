@@ -190,9 +190,12 @@ impl FromStr for ClassRecall {
 }
 
 impl Default for Config {
-    /// The defaults of the command line. Database and checkpoint store are empty: they are for the caller to say.
+    /// The defaults of the command line. Database and checkpoint store are empty: they are for the
+    /// caller to say.
     fn default() -> Self {
-        service::defaults(&[]).expect("defaults that cannot be read are a bug")
+        let defaults: Self = service::defaults(&[]).expect("defaults that cannot be read are a bug");
+        // Without the token of this process's environment.
+        Self { token: TokenArguments::default(), ..defaults }
     }
 }
 

@@ -60,8 +60,8 @@ impl Keeper {
     }
 }
 
-/// While Postgres is away the work goes on: if somebody else takes the round over meanwhile, its epoch fences what is
-/// written.
+/// While Postgres is away the work goes on: if somebody else takes the round over meanwhile, its
+/// epoch fences what is written.
 async fn keep(
     store: Store,
     lease: RoundLease,
@@ -76,7 +76,8 @@ async fn keep(
             Ok(Outcome::Fenced) => return stop.cancel(),
             Err(error) => tracing::warn!(%error, round = lease.round, "the lease could not be extended"),
         }
-        // Never in the middle of a statement, which Postgres would carry out all the same, whenever it came to it.
+        // Never in the middle of a statement, which Postgres would carry out all the same, whenever
+        // it came to it.
         if end.run_until_cancelled(tokio::time::sleep(REPORT.min(length / 3))).await.is_none() {
             return;
         }

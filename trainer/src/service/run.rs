@@ -133,7 +133,8 @@ impl Trainer {
     async fn waiting(&mut self, last: Option<&Round>, now: DateTime<Utc>) -> Result<Waiting> {
         let store = &self.rounds.store;
         let new_labels = store.new_labels().await?;
-        // Times that passed while there was nothing new are over; times that passed while no trainer ran are not.
+        // Times that passed while there was nothing new are over; times that passed while no
+        // trainer ran are not.
         let begun = last.map(|round| round.started_at);
         let since = self.looked_at.max(begun).unwrap_or(now);
         if new_labels == 0 || self.looked_at.is_none() && begun.is_none() {

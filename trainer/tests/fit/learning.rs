@@ -47,7 +47,8 @@ fn accumulating_two_halves_is_the_whole_batch() {
         Run::new(&Hyperparameters { batch_size: 32, accumulation_steps: 2, ..plain_settings() }, &data, &Base::NewBert);
     assert_eq!((whole.losses.len(), halves.losses.len()), (1, 1));
     assert!((whole.losses[0] - halves.losses[0]).abs() < 1e-6);
-    // One step of Adam moves by the learning rate in the direction of the gradient's sign: compare where the sign is certain.
+    // One step of Adam moves by the learning rate in the direction of the gradient's sign: compare
+    // where the sign is certain.
     let (whole, halves) = (weights(&whole.out()), weights(&halves.out()));
     let pairs = whole.iter().zip(&halves).flat_map(|((_, a), (_, b))| a.iter().zip(b));
     let differing = pairs.clone().filter(|(a, b)| (*a - *b).abs() > 1e-5).count();

@@ -19,7 +19,8 @@ fn two_replicas_with_half_of_each_batch_take_the_steps_of_one() {
     let follower = std::thread::scope(|scope| {
         let follower = scope.spawn(|| trainer::follow(&replica(1), &data, &Base::NewBert));
         let two = Run::with(&replica(0), &data, &Base::NewBert);
-        // Two replicas of one thread add up the same shards in the same order as one of two threads: not a bit differs.
+        // Two replicas of one thread add up the same shards in the same order as one of two
+        // threads: not a bit differs.
         assert!(weights(&two.out()) == weights(&one.out()), "two replicas went another way than one");
         assert_eq!(two.losses, one.losses);
         follower.join().unwrap()

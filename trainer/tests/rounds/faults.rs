@@ -70,7 +70,8 @@ async fn a_champion_that_a_person_promotes_meanwhile_is_the_one_to_beat() {
     site.round(&["--margin", "0.5"]).await;
     assert_eq!(site.registry().await.champions, [1, 2]);
 
-    // The round compares with version 2 and finds, when it is to conclude, that version 1 serves again.
+    // The round compares with version 2 and finds, when it is to conclude, that version 1 serves
+    // again.
     site.label(600..1200).await;
     let mut blocker = site.pool.begin().await.unwrap();
     sqlx::raw_sql("lock table deployments in share row exclusive mode").execute(&mut *blocker).await.unwrap();

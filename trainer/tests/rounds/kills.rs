@@ -9,7 +9,8 @@ use crate::site::Site;
 
 const LINEAR: [&str; 3] = ["--once", "--base", "new-linear"];
 
-/// The champion is the old one, and the round goes on; or it is the new one, and everything about it is there.
+/// The champion is the old one, and the round goes on; or it is the new one, and everything about
+/// it is there.
 async fn old_or_new(site: &Site) -> bool {
     let registry = site.registry().await;
     site.every_registered_checkpoint_is_complete().await;
