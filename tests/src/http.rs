@@ -1,8 +1,10 @@
 //! Health, metrics and predictions over HTTP.
 
+use harness::{TINY_CLASSES, until};
 use serde_json::{Value, json};
 
-use crate::harness::{Message, Site, TINY_LABELS, until};
+use crate::records::Message;
+use crate::site::Site;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_metrics_and_predictions_are_served() {
@@ -14,11 +16,11 @@ async fn health_metrics_and_predictions_are_served() {
     assert_eq!(consumer.get("/nothing").0, 404);
     site.until_done(&sent).await;
 
-    until("the counters", async || consumer.metric("labelstream_records_total") == 200.0).await;
+    until("the counters", async || consumer.metric("labelstream_records_total") == Some(200.0)).await;
     let predictions = site.number("select count(*) from predictions").await.expect("the database answers");
-    assert_eq!(consumer.metric("labelstream_predictions_total"), predictions as f64);
+    assert_eq!(consumer.metric("labelstream_predictions_total"), Some(predictions as f64));
     for name in ["kafka_up", "database_up", "model_up", "assigned_partitions"] {
-        assert_eq!(consumer.metric(&format!("labelstream_{name}")), 1.0, "{name}");
+        assert_eq!(consumer.metric(&format!("labelstream_{name}")), Some(1.0), "{name}");
     }
     let (_, page) = consumer.get("/metrics");
     for line in page.lines().filter(|line| !line.starts_with('#')) {
@@ -59,7 +61,7 @@ async fn requests_that_cannot_be_served_say_why() {
         status == 413
     })
     .await;
-    assert_eq!(consumer.post("/predict", "no json").0, 422);
+    assert_eq!(consumer.post("/predict", None, "no json").0, 422);
     assert_eq!(consumer.predict(&json!({"inputs": "好吃"})).0, 200);
 }
 
@@ -68,7 +70,7 @@ fn check_scores(scored: &Value) {
     let scored = scored.as_array().expect("a list of labels");
     let mut labels: Vec<&str> = scored.iter().filter_map(|one| one["label"].as_str()).collect();
     labels.sort_unstable();
-    assert_eq!(labels, TINY_LABELS);
+    assert_eq!(labels, TINY_CLASSES);
     let scores: Vec<f64> = scored.iter().filter_map(|one| one["score"].as_f64()).collect();
     assert!(scores.is_sorted_by(|one, other| one >= other), "{scores:?}");
     assert!((scores.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{scores:?}");

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use harness::{Process, Signal, until};
 
-use crate::harness::{Message, Service, Site, until_within};
+use crate::records::Message;
+use crate::site::Site;
 
 const RECORDS: usize = 20_000;
 const KILLS: usize = 50;
@@ -21,13 +22,12 @@ async fn fifty_kills_while_consumers_come_and_go_lose_nothing_and_double_nothing
     let site = Site::new("kills", 4).await;
     let sent = site.open_topic().publish(&Message::mixed(RECORDS)).await;
     let mut random = Random::new(20_261_122);
-    let mut consumers: [Service; 2] = ["one", "two"].map(|name| site.consumer(name, &FLAGS));
+    let mut consumers: [Process; 2] = ["one", "two"].map(|name| site.consumer(name, &FLAGS));
 
     for kill in 0..KILLS {
         let from = site.done().await;
         let to = from + random.within(BETWEEN_KILLS).cast_signed();
-        until_within(Duration::from_secs(60), "the records before the next kill", async || site.done().await >= to)
-            .await;
+        until("the records before the next kill", async || site.done().await >= to).await;
         // Not only right after a commit.
         tokio::time::sleep(Duration::from_millis(random.within(0..30))).await;
         let victim = usize::from(random.within(0..2) == 1);

@@ -1,11 +1,13 @@
 //! The whole loop: people label what the stream has shown, the trainer makes a better model of it,
 //! and the stream takes it over.
 
+use harness::{TINY_CLASSES, until};
 use serde_json::Value;
 use sqlx::query_as;
 use tokio::sync::watch;
 
-use crate::harness::{Message, Site, TINY_LABELS, publish_steadily, until};
+use crate::records::{Message, publish_steadily};
+use crate::site::Site;
 
 const SUBJECTS: [&str; 10] =
     ["味道", "包装", "配送", "分量", "服务", "牛肉面", "奶茶", "鱼香肉丝", "骑手的态度", "店里的环境"];
@@ -19,7 +21,7 @@ const ENDS: [&str; 5] = ["今天中午点的", "同事也这么说", "第二次�
 /// then the next end.
 fn review(number: usize) -> (String, &'static str) {
     let (subject, word, end) = (number % 10, number / 10 % 20, number / 200 % 5);
-    let (words, label) = if word < 10 { (PRAISE, TINY_LABELS[1]) } else { (BLAME, TINY_LABELS[0]) };
+    let (words, label) = if word < 10 { (PRAISE, TINY_CLASSES[1]) } else { (BLAME, TINY_CLASSES[0]) };
     (format!("{}{}，{}", SUBJECTS[subject], words[word % 10], ENDS[end]), label)
 }
 
@@ -51,7 +53,7 @@ async fn three_hundred_labels_become_a_better_champion_under_the_running_stream(
     .execute(&site.pool)
     .await
     .expect("plain SQL labels reviews by their ids alone");
-    until("the better model serves", async || consumer.metric("labelstream_model_version") == 2.0).await;
+    until("the better model serves", async || consumer.metric("labelstream_model_version") == Some(2.0)).await;
     let seen = site.done().await;
     until("some records by the new version", async || site.done().await > seen + 500).await;
     stop.send(true).expect("the publisher listens");

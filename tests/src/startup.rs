@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-use nix::sys::signal::Signal;
+use harness::{Process, Signal, flip_a_bit, kafka, postgres, until};
 
-use crate::harness::{Message, Service, Site, kafka, labelstream, postgres, until};
+use crate::programs::{labelstream, program};
+use crate::records::Message;
+use crate::site::Site;
 
 /// A password of Kafka's that must never be printed.
 const KAFKA_SECRET: &str = "sw0rdf1sh";
@@ -19,7 +21,7 @@ fn check_that_no_secret_is_told(site: &Site, output: &str) {
 }
 
 /// Waits for exit code 1 and returns the one line that says why.
-async fn refusal(site: &Site, mut consumer: Service) -> String {
+async fn refusal(site: &Site, mut consumer: Process) -> String {
     assert_eq!(consumer.exit_code().await, Some(1), "{}", consumer.log());
     let log = consumer.log();
     check_that_no_secret_is_told(site, &log);
@@ -83,20 +85,20 @@ async fn a_wrong_password_and_a_missing_database_are_refused_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unapplied_migrations_are_named_with_the_command_that_applies_them() {
-    let site = Site::bare("unmigrated", 1, kafka(), postgres()).await;
+    let site = Site::bare("unmigrated", 1).await;
     let line = refusal(&site, site.consumer("consumer", &[])).await;
     assert!(line.contains("labelstream migrate"), "{line}");
 
     let migrated = labelstream(&["migrate", "--database-url", &site.database]);
     assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
-    site.promote_tiny_model().await;
+    site.promote_tiny_model(1).await;
     site.consumer("again", &[]).until_ready().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_without_a_champion_is_waited_for() {
-    let site = Site::bare("no_champion", 2, kafka(), postgres()).await;
-    site.migrate().await;
+    let site = Site::bare("no_champion", 2).await;
+    site.store.migrate().await.expect("the migrations apply");
     let sent = site.open_topic().publish(&Message::mixed(200)).await;
     let mut consumer = site.consumer("consumer", &[]);
     consumer.until_it_says("champion").await;
@@ -106,7 +108,7 @@ async fn a_registry_without_a_champion_is_waited_for() {
     })
     .await;
 
-    site.promote_tiny_model().await;
+    site.promote_tiny_model(1).await;
     consumer.until_ready().await;
     site.until_done(&sent).await;
     site.check_every_record(&sent).await;
@@ -115,16 +117,13 @@ async fn a_registry_without_a_champion_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_champion_whose_checkpoint_is_gone_or_damaged_is_refused() {
     let site = Site::new("damaged", 1).await;
-    let store = site.files.path().join("checkpoints");
+    let store = site.path("checkpoints");
     let weights = find(&store, "model.safetensors").expect("the store holds the weights");
-    let mut bytes = fs::read(&weights).expect("the weights can be read");
-    let last = bytes.len() - 1;
-    bytes[last] ^= 1;
-    fs::write(&weights, bytes).expect("the weights can be written");
+    flip_a_bit(&weights);
     let line = refusal(&site, site.consumer("damaged", &[])).await;
     assert!(line.contains("model.safetensors"), "{line}");
 
-    let empty = site.files.path().join("empty").display().to_string();
+    let empty = site.path("empty").display().to_string();
     fs::remove_dir_all(&store).expect("the store can be removed");
     let line = refusal(&site, site.consumer("gone", &[("--cache", &empty)])).await;
     assert!(line.contains("checkpoint"), "{line}");
@@ -133,7 +132,7 @@ async fn a_champion_whose_checkpoint_is_gone_or_damaged_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_usage_ends_with_code_2() {
     let log = tempfile::TempDir::new().expect("a directory can be made");
-    let mut consumer = Service::start("consumer", &["--no-such-flag".to_owned()], log.path().join("log"));
+    let mut consumer = Process::start(program("consumer").arg("--no-such-flag"), log.path().join("log"));
     assert_eq!(consumer.exit_code().await, Some(2), "{}", consumer.log());
     assert_eq!(labelstream(&["no-such-command"]).status.code(), Some(2));
 }

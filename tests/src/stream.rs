@@ -1,9 +1,10 @@
 //! A review's way from Kafka to Postgres, and an orderly stop.
 
-use nix::sys::signal::Signal;
+use harness::{Signal, TINY_CLASSES, until};
 use sqlx::query_as;
 
-use crate::harness::{Message, Site, TINY_LABELS, until};
+use crate::records::Message;
+use crate::site::Site;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_published_review_becomes_a_row_with_everything_that_is_known_of_it() {
@@ -31,7 +32,7 @@ async fn a_published_review_becomes_a_row_with_everything_that_is_known_of_it() 
     assert_eq!((version, scores.len()), (1, 2));
     assert!((scores.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{scores:?} are no probabilities");
     let best = usize::from(scores[1] > scores[0]);
-    assert_eq!((label.as_str(), score), (TINY_LABELS[best], scores[best]));
+    assert_eq!((label.as_str(), score), (TINY_CLASSES[best], scores[best]));
 
     let ids: Vec<(String,)> =
         query_as("select review_id from predictions where kafka_offset > 0 order by kafka_offset")

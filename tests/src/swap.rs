@@ -1,9 +1,12 @@
 //! The champion changes under a running stream.
 
+use harness::{Process, until};
 use sqlx::query_as;
 use tokio::sync::watch;
 
-use crate::harness::{Message, Service, Site, labelstream, publish_steadily, save_tiny_model, until};
+use crate::programs::labelstream;
+use crate::records::{Message, publish_steadily};
+use crate::site::Site;
 
 /// What `labelstream models` does with these words; it must succeed.
 fn models(site: &Site, words: &[&str]) {
@@ -11,9 +14,9 @@ fn models(site: &Site, words: &[&str]) {
     assert!(output.status.success(), "{words:?}\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
-async fn until_it_serves(consumers: &[Service], version: i64) {
+async fn until_it_serves(consumers: &[Process], version: i64) {
     until(&format!("version {version} everywhere"), async || {
-        consumers.iter().all(|consumer| consumer.metric("labelstream_model_version") == version as f64)
+        consumers.iter().all(|consumer| consumer.metric("labelstream_model_version") == Some(version as f64))
     })
     .await;
 }
@@ -21,9 +24,7 @@ async fn until_it_serves(consumers: &[Service], version: i64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promotion_and_a_rollback_change_the_version_between_two_batches_and_lose_nothing() {
     let site = Site::new("swap", 4).await;
-    let other = site.files.path().join("other");
-    save_tiny_model(&other, 2);
-    assert_eq!(site.register(&other).await.0, 2);
+    assert_eq!(site.register_tiny_model(2).await.0, 2);
     // Looking alone would come too late: this is the way of the notification.
     let mut consumers = ["one", "two"].map(|name| site.consumer(name, &[("--reload-interval", "600")]));
     for consumer in &mut consumers {
@@ -64,7 +65,7 @@ async fn a_promotion_and_a_rollback_change_the_version_between_two_batches_and_l
     ) as predictions where place <= 10";
     assert_eq!(site.number(newest).await, Some(2));
     for consumer in &consumers {
-        assert_eq!(consumer.metric("labelstream_model_swaps_total"), 3.0);
+        assert_eq!(consumer.metric("labelstream_model_swaps_total"), Some(3.0));
         assert_eq!(consumer.get("/health/ready").0, 200);
     }
 }

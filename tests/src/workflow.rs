@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use harness::{TINY_CLASSES, save_tiny_model, until};
 use serde_json::Value;
 use sqlx::query_as;
 
-use crate::harness::{Site, kafka, labelstream, postgres, until};
+use crate::programs::labelstream;
+use crate::site::Site;
 
 /// Runs a command that must succeed and returns what it printed.
 fn typed(arguments: &[&str]) -> String {
@@ -33,11 +35,11 @@ fn write_reviews(file: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_csv_becomes_a_champion_and_published_reviews_become_rows() {
-    let site = Site::bare("workflow", 2, kafka(), postgres()).await;
-    let path = |name: &str| site.files.path().join(name).display().to_string();
+    let site = Site::bare("workflow", 2).await;
+    let path = |name: &str| site.path(name).display().to_string();
     let (csv, data, out, tiny) = (path("reviews.csv"), path("data"), path("model"), path("tiny"));
     write_reviews(Path::new(&csv));
-    crate::harness::save_tiny_model(Path::new(&tiny), 1);
+    save_tiny_model(Path::new(&tiny), &TINY_CLASSES, 1);
 
     // From a CSV to a model.
     let report = parsed(&["prepare", &csv, "--out", &data, "--labels", "negative,positive", "--json"]);

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use harness::postgres;
 use stack::Kafka;
 
-use super::program::{POSTGRES, json, run, save_tiny_model, succeed};
+use super::program::{json, run, save_tiny_model, succeed};
 
 /// 60 labeled texts, no two the same.
 fn reviews(file: PathBuf) -> String {
@@ -72,7 +73,7 @@ fn bench_stream_prints_the_rate_and_the_latency_of_what_is_in_postgres_as_one_js
     }
     let directory = tempfile::tempdir().unwrap();
     let texts = reviews(directory.path().join("reviews.csv"));
-    let (kafka, database) = (Kafka::start().unwrap(), POSTGRES.create_database("bench_stream").unwrap());
+    let (kafka, database) = (Kafka::start().unwrap(), postgres().create_database("bench_stream").unwrap());
     let arguments = ["bench", "stream", "--constant", "--reviews", &texts, "--count", "300", "--latency-seconds", "1"];
     let servers = ["--brokers", kafka.brokers(), "--database-url", &database];
     let figures = json(&succeed(&[&arguments[..], &servers].concat()));

@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use harness::postgres;
 use store::{LoadStatus, Store, Version};
 
 use crate::program::*;
@@ -16,7 +17,7 @@ fn outcome(output: &Output, check: &str) -> (String, String) {
 
 #[test]
 fn doctor_names_each_thing_that_is_missing_and_what_to_do() {
-    let url = POSTGRES.create_database("doctor").unwrap();
+    let url = postgres().create_database("doctor").unwrap();
     let doctor = [
         "doctor",
         "--json",

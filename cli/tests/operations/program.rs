@@ -5,20 +5,16 @@ use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use classifier::Classes;
-use classifier::checkpoint::Checkpoint;
-use classifier::tokenizer::Tokenizer;
-use classifier::{ModelConfig, initialise};
+use harness::postgres;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
-use stack::{InProcessKafka, Postgres};
+use stack::InProcessKafka;
 use store::{DeadLetterRow, NextOffset, Outcome, PredictionRow, Store, Stream, Version, Write as StoreWrite};
 use tokio::runtime::Runtime;
 
-/// One server of each kind for all tests; each test has its own database and topic.
-pub static POSTGRES: LazyLock<Postgres> = LazyLock::new(|| Postgres::start().unwrap());
+/// One for all tests, as the database server is; each test has its own database and topic.
 pub static KAFKA: LazyLock<InProcessKafka> = LazyLock::new(|| InProcessKafka::start().unwrap());
 
 pub fn labelstream(arguments: &[&str]) -> Command {
@@ -51,7 +47,7 @@ pub fn json(text: &str) -> Value {
 }
 
 pub fn migrated_database(name: &str) -> String {
-    let url = POSTGRES.create_database(name).unwrap();
+    let url = postgres().create_database(name).unwrap();
     succeed(&["migrate", "--database-url", &url]);
     url
 }
@@ -116,14 +112,7 @@ pub fn registered(url: &str, checkpoints: &Path, seed: u64, flags: &[&str]) -> i
     json(&registered)["version"].as_i64().unwrap()
 }
 
-/// Writes it as a checkpoint directory.
+/// The model, as a checkpoint directory.
 pub fn save_tiny_model(directory: &Path, seed: u64) {
-    let tokenizer = Tokenizer::from_characters(&["很快，好吃。太慢了不来"], 100);
-    let mut config = ModelConfig::small(tokenizer.vocab_size(), Classes::new(["好评", "差评"]));
-    config.hidden_size = 32;
-    config.num_hidden_layers = 1;
-    config.num_attention_heads = 2;
-    config.intermediate_size = 64;
-    let parameters = initialise(&config, seed).unwrap();
-    Checkpoint { config, parameters, tokenizer }.save(directory, serde_json::Map::new()).unwrap();
+    harness::save_tiny_model(directory, &["好评", "差评"], seed);
 }

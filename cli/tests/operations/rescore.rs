@@ -1,5 +1,6 @@
 //! Stored reviews, labeled again by the champion.
 
+use harness::flip_a_bit;
 use store::{NextOffset, Predicted, PredictionRow, Store, Stream, Version};
 
 use crate::program::*;
@@ -66,11 +67,7 @@ fn rescore_keeps_to_its_rate_and_refuses_what_makes_no_sense() {
     // A damaged copy in the cache is fetched again; a damaged checkpoint is refused.
     let damage = |directory: &str| {
         for checkpoint in std::fs::read_dir(directory).unwrap() {
-            let weights = checkpoint.unwrap().path().join("model.safetensors");
-            let mut bytes = std::fs::read(&weights).unwrap();
-            let last = bytes.len() - 1;
-            bytes[last] ^= 1;
-            std::fs::write(&weights, bytes).unwrap();
+            flip_a_bit(&checkpoint.unwrap().path().join("model.safetensors"));
         }
     };
     damage(cache);

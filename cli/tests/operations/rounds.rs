@@ -4,6 +4,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use harness::until_some;
 use serde_json::json;
 use store::{Begun, Concluded, Conclusion, NewModel, NewRound, RoundLease, Store, Trigger};
 
@@ -29,14 +30,7 @@ fn a_waiting_retrain_ends_with_the_verdict_of_its_round() {
     let retrain = retrain.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let store = block_on(Store::connect(&url, 1)).unwrap();
     let status = ["status", "--json", "--database-url", &url];
-    let request = block_on(async {
-        loop {
-            if let Some(request) = store.open_request().await.unwrap() {
-                break request;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    });
+    let request = block_on(until_some("the request", async || store.open_request().await.unwrap()));
     assert_eq!(request.parameters, json!({"from": "base"}));
     assert_eq!(json(&succeed(&status))["round_requested"], true);
 
@@ -90,9 +84,7 @@ fn a_round_that_is_given_up_fails_whoever_waited_for_it() {
     let retrain = retrain.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let store = block_on(Store::connect(&url, 1)).unwrap();
     block_on(async {
-        while store.open_request().await.unwrap().is_none() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until_some("the request", async || store.open_request().await.unwrap()).await;
         let lease = begin(&store).await;
         let _ = store.abandon_round(&lease, "the disk is full").await.unwrap();
     });

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
+use harness::postgres;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
@@ -109,10 +110,10 @@ fn a_csv_is_published_and_status_tells_the_lag_or_why_it_cannot() {
 fn what_cannot_be_reached_is_one_clear_line_without_the_password() {
     let error = fail(&["status", "--database-url", "postgres://me:hunter2@127.0.0.1:1/reviews"]);
     assert!(!error.contains("hunter2"), "{error}");
-    let url = POSTGRES.url("nowhere");
+    let url = postgres().url("nowhere");
     let error = fail(&["models", "list", "--database-url", &url]);
     assert!(error.contains("nowhere"), "{error}");
-    let url = POSTGRES.create_database("unmigrated").unwrap();
+    let url = postgres().create_database("unmigrated").unwrap();
     let error = fail(&["models", "list", "--database-url", &url]);
     assert!(error.contains("labelstream migrate"), "{error}");
     let error = fail(&["publish", "-", "--brokers", "127.0.0.1:1", "--patience", "1"]);

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use harness::{until, until_some};
 use rustix::fs::OFlags;
 use stack::SmallDisk;
 use store::{LoadStatus, Version};
 
 use crate::site::Site;
-use crate::world::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_champion_for_which_the_disk_has_no_room_is_refused_until_it_has() {
@@ -23,8 +23,7 @@ async fn a_champion_for_which_the_disk_has_no_room_is_refused_until_it_has() {
     let consumer = site.consume_looking(Duration::from_millis(200));
     site.until_reported(Version(1), LoadStatus::Serving).await;
     disk.fill().unwrap();
-    let second = site.register(&site.checkpoint(2)).await;
-    site.promote(second).await;
+    let second = site.promote_tiny_model(2).await;
 
     let reason = site.until_reported(second, LoadStatus::Refused).await.unwrap();
     assert!(reason.contains("No space left on device") && reason.contains("cache"), "{reason}");
@@ -45,7 +44,7 @@ async fn a_champion_that_is_deleted_while_it_is_fetched_is_refused() {
     let site = Site::new().await;
     let consumer = site.consume_looking(Duration::from_millis(200));
     site.until_reported(Version(1), LoadStatus::Serving).await;
-    let second = site.register(&site.checkpoint(2)).await;
+    let second = site.register_tiny_model(2).await;
     let weights = site.published(second, "model.safetensors").await;
     let pipe = Pipe::in_place_of(&weights);
     site.promote(second).await;
@@ -56,7 +55,7 @@ async fn a_champion_that_is_deleted_while_it_is_fetched_is_refused() {
     // The half that was read is another refusal, and the last word that of the next attempt.
     until("the reason", async || {
         let reason = site.until_reported(second, LoadStatus::Refused).await.unwrap();
-        reason.contains("there is no checkpoint file").then_some(())
+        reason.contains("there is no checkpoint file")
     })
     .await;
     site.world.publish_reviews(10);
@@ -78,7 +77,7 @@ impl<'a> Pipe<'a> {
 
     /// Somebody reads, and reads nothing until this is dropped.
     async fn until_read(&self) -> File {
-        until("a reader", async || {
+        until_some("a reader", async || {
             // To write without waiting is possible only while somebody reads.
             let flags = OFlags::NONBLOCK.bits().cast_signed();
             File::options().write(true).custom_flags(flags).open(self.0).ok()

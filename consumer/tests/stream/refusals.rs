@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use classifier::checkpoint::Manifest;
-use classifier::{Classifier, Device};
+use classifier::{Classifier, Device, Tokenizer};
+use harness::{Http, TINY_CLASSES, flip_a_bit};
 use serde_json::{Value, json};
 use store::{LoadStatus, Version};
 
-use crate::site::{LABELS, Site, flip_a_bit, metric_of, tokenizer};
-use crate::world::free_address;
+use crate::site::Site;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_checkpoint_is_refused_with_its_reason_and_the_old_model_serves_on() {
@@ -17,12 +17,12 @@ async fn a_bad_checkpoint_is_refused_with_its_reason_and_the_old_model_serves_on
     site.until_reported(Version(1), LoadStatus::Serving).await;
     let weights = "model.safetensors";
 
-    let truncated = site.register(&site.checkpoint(10)).await;
+    let truncated = site.register_tiny_model(10).await;
     let file = site.published(truncated, weights).await;
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
 
-    let flipped = site.register(&site.checkpoint(11)).await;
+    let flipped = site.register_tiny_model(11).await;
     flip_a_bit(&site.published(flipped, weights).await);
 
     let no_number = site.changed(12, |directory| {
@@ -31,7 +31,7 @@ async fn a_bad_checkpoint_is_refused_with_its_reason_and_the_old_model_serves_on
         bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
         std::fs::write(directory.join(weights), bytes).unwrap();
     });
-    let no_number = site.register(&no_number).await;
+    let no_number = site.register(&no_number, &TINY_CLASSES).await;
 
     let misshapen = site.changed(13, |directory| {
         let config = std::fs::read_to_string(directory.join("config.json")).unwrap();
@@ -39,25 +39,26 @@ async fn a_bad_checkpoint_is_refused_with_its_reason_and_the_old_model_serves_on
         config["intermediate_size"] = 128.into();
         std::fs::write(directory.join("config.json"), config.to_string()).unwrap();
     });
-    let misshapen = site.register(&misshapen).await;
+    let misshapen = site.register(&misshapen, &TINY_CLASSES).await;
 
     let other_tokenizer = site.changed(14, |directory| {
-        tokenizer("一本带有许多其他文字的词典，甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申酉戌亥").save(directory).unwrap();
+        let other = "一本带有许多其他文字的词典，甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申酉戌亥";
+        Tokenizer::from_characters(&[other], 200).save(directory).unwrap();
     });
-    let other_tokenizer = site.register(&other_tokenizer).await;
+    let other_tokenizer = site.register(&other_tokenizer, &TINY_CLASSES).await;
 
     // Of the same size: only what it says gives it away.
     let other_answers = site.changed(15, |directory| {
         let said = Classifier::open(directory, &Device::Cpu).unwrap().classify(&["很快，好吃"]).unwrap();
-        let other = LABELS[1 - said[0].best().0];
+        let other = TINY_CLASSES[1 - said[0].best().0];
         let extra = json!({"golden": [{"text": "很快，好吃", "label": other}]});
         Manifest::write(directory, extra.as_object().unwrap().clone()).unwrap();
     });
-    let other_answers = site.register(&other_answers).await;
+    let other_answers = site.register(&other_answers, &TINY_CLASSES).await;
 
-    let other_labels = site.register_as(&site.checkpoint(16), &["bad", "good"]).await;
+    let other_labels = site.register(&site.tiny_model(16), &["bad", "good"]).await;
 
-    let deleted = site.register(&site.checkpoint(17)).await;
+    let deleted = site.register_tiny_model(17).await;
     std::fs::remove_file(site.published(deleted, weights).await).unwrap();
 
     let mut written = 0;
@@ -86,7 +87,7 @@ async fn a_bad_checkpoint_is_refused_with_its_reason_and_the_old_model_serves_on
         assert!(!site.cached(version).await.exists(), "a damaged copy is not kept");
     }
 
-    let good = site.register(&site.checkpoint(20)).await;
+    let good = site.register_tiny_model(20).await;
     site.promote(good).await;
     site.until_reported(good, LoadStatus::Serving).await;
     consumer.stop().await;
@@ -95,21 +96,21 @@ async fn a_bad_checkpoint_is_refused_with_its_reason_and_the_old_model_serves_on
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_version_is_not_tried_again_until_it_is_promoted_again() {
     let site = Site::new().await;
-    let address = free_address();
+    let http = Http::on_a_free_port();
     let consumer = site.consume(|config| {
         config.reload_interval = Duration::from_millis(100);
-        config.http = address.parse().unwrap();
+        config.http = http.address;
     });
     site.until_reported(Version(1), LoadStatus::Serving).await;
-    let bad = site.register(&site.checkpoint(2)).await;
+    let bad = site.register_tiny_model(2).await;
     let file = site.published(bad, "model.safetensors").await;
     flip_a_bit(&file);
     site.promote(bad).await;
     site.until_reported(bad, LoadStatus::Refused).await;
-    let refused = async || metric_of(&address, "labelstream_model_refused_total").await;
-    assert_eq!(refused().await, Some(1));
+    let refused = || http.metric("labelstream_model_refused_total");
+    assert_eq!(refused(), Some(1.0));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(refused().await, Some(1), "looked ten times, tried once");
+    assert_eq!(refused(), Some(1.0), "looked ten times, tried once");
 
     flip_a_bit(&file);
     site.promote(bad).await;
@@ -127,8 +128,7 @@ async fn a_cache_that_cannot_be_written_is_tried_again_at_each_look() {
     std::fs::remove_dir_all(&cache).unwrap();
     std::fs::write(&cache, "in the way").unwrap();
 
-    let second = site.register(&site.checkpoint(2)).await;
-    site.promote(second).await;
+    let second = site.promote_tiny_model(2).await;
     let reason = site.until_reported(second, LoadStatus::Refused).await.unwrap();
     assert!(reason.contains("writing to the cache"), "{reason}");
     site.world.publish_reviews(10);

@@ -4,20 +4,19 @@ use std::time::Duration;
 
 use classifier::Classes;
 use classifier::linear::{LinearModel, LinearWeights, NgramRange};
-use sqlx::{Connection as _, PgConnection};
+use harness::{Http, TINY_CLASSES, flip_a_bit, until};
 use store::{LoadStatus, Version};
 
-use crate::site::{LABELS, Site, flip_a_bit, metric_of};
-use crate::world::{free_address, until};
+use crate::site::Site;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promotion_and_a_rollback_take_effect_while_the_stream_flows() {
     let site = Site::new().await;
-    let address = free_address();
+    let http = Http::on_a_free_port();
     // Looking alone would take longer than the test has patience.
     let consumer = site.consume(|config| {
         config.reload_interval = Duration::from_secs(600);
-        config.http = address.parse().unwrap();
+        config.http = http.address;
     });
     let mut written = 0;
     let mut publish = async |count: usize| {
@@ -28,8 +27,8 @@ async fn a_promotion_and_a_rollback_take_effect_while_the_stream_flows() {
     publish(100).await;
     assert_eq!(site.newest_versions(50).await, [1]);
 
-    let second = site.register(&site.checkpoint(2)).await;
-    let third = site.register(&site.checkpoint(3)).await;
+    let second = site.register_tiny_model(2).await;
+    let third = site.register_tiny_model(3).await;
     for version in [second, third] {
         site.promote(version).await;
         site.until_reported(version, LoadStatus::Serving).await;
@@ -41,11 +40,11 @@ async fn a_promotion_and_a_rollback_take_effect_while_the_stream_flows() {
     publish(100).await;
     assert_eq!(site.newest_versions(50).await, [second.0]);
 
-    assert_eq!(metric_of(&address, "labelstream_model_version").await, Some(second.0));
-    assert_eq!(metric_of(&address, "labelstream_model_swaps_total").await, Some(3));
-    assert_eq!(metric_of(&address, "labelstream_model_refused_total").await, Some(0));
-    assert_eq!(metric_of(&address, r#"labelstream_model_info{version="2",device="cpu"}"#).await, Some(1));
-    assert_eq!(metric_of(&address, r#"labelstream_model_info{version="3",device="cpu"}"#).await, None);
+    assert_eq!(http.metric("labelstream_model_version"), Some(second.0 as f64));
+    assert_eq!(http.metric("labelstream_model_swaps_total"), Some(3.0));
+    assert_eq!(http.metric("labelstream_model_refused_total"), Some(0.0));
+    assert_eq!(http.metric(r#"labelstream_model_info{version="2",device="cpu"}"#), Some(1.0));
+    assert_eq!(http.metric(r#"labelstream_model_info{version="3",device="cpu"}"#), None);
     let reports = site.store.load_reports().await.unwrap();
     assert_eq!(reports.len(), 1, "one version serves, and no other is told of: {reports:?}");
     let cached = std::fs::read_dir(site.path("cache")).unwrap().count();
@@ -59,18 +58,18 @@ async fn a_linear_model_serves_like_a_bert_and_gives_way_to_one() {
     let site = Site::new().await;
     let directory = site.path("linear");
     let weights = LinearWeights { bias: vec![0.0, 1.0], ..LinearWeights::default() };
-    let model = LinearModel::new(Classes::new(LABELS), NgramRange(1, 2), weights).unwrap();
+    let model = LinearModel::new(Classes::new(TINY_CLASSES), NgramRange(1, 2), weights).unwrap();
     model.save(&directory, serde_json::Map::new()).unwrap();
-    let linear = site.register(&directory).await;
+    let linear = site.register(&directory, &TINY_CLASSES).await;
     site.promote(linear).await;
 
     let consumer = site.consume_looking(Duration::from_secs(600));
     site.world.publish_reviews(100);
     site.world.until_written(100).await;
     let scored = "select count(*) from predictions where label = 'positive' and abs(score - 0.731) < 0.001";
-    assert_eq!((site.newest_versions(50).await, site.world.number(scored).await), (vec![linear.0], 100));
+    assert_eq!((site.newest_versions(50).await, site.world.number(scored).await), (vec![linear.0], Some(100)));
 
-    let network = site.register(&site.checkpoint(2)).await;
+    let network = site.register_tiny_model(2).await;
     site.promote(network).await;
     site.until_reported(network, LoadStatus::Serving).await;
     site.world.publish_reviews(100);
@@ -93,37 +92,33 @@ async fn every_prediction_names_the_precision_that_it_was_computed_with() {
         "select count(*) from predictions where precision = 'f32'",
         "select count(*) from predictions where precision = 'int8'",
     ] {
-        assert_eq!(site.world.number(rows).await, 50, "{rows}");
+        assert_eq!(site.world.number(rows).await, Some(50), "{rows}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_of_two_versions_that_wait_for_postgres_together_are_written_apart() {
     let site = Site::new().await;
-    let address = free_address();
-    let consumer = site.consume(|config| config.http = address.parse().unwrap());
-    let publish = async |batches: i64| {
+    let http = Http::on_a_free_port();
+    let consumer = site.consume(|config| config.http = http.address);
+    let publish = async |batches: f64| {
         site.world.publish_reviews(1);
-        until("another batch", async || {
-            (metric_of(&address, "labelstream_batches_total").await == Some(batches)).then_some(())
-        })
-        .await;
+        until("another batch", async || http.metric("labelstream_batches_total") == Some(batches)).await;
     };
-    let mut sql = PgConnection::connect(&site.world.database).await.unwrap();
-    sqlx::raw_sql("begin; lock table prediction_rows in share mode").execute(&mut sql).await.unwrap();
+    let mut blocker = site.pool.begin().await.unwrap();
+    sqlx::raw_sql("lock table prediction_rows in share mode").execute(&mut *blocker).await.unwrap();
     // One in the hands of the writer, one behind it, and one more by another version.
-    publish(1).await;
-    publish(2).await;
-    let second = site.register(&site.checkpoint(2)).await;
-    site.promote(second).await;
+    publish(1.0).await;
+    publish(2.0).await;
+    let second = site.promote_tiny_model(2).await;
     site.until_reported(second, LoadStatus::Serving).await;
-    publish(3).await;
-    sqlx::raw_sql("commit").execute(&mut sql).await.unwrap();
+    publish(3.0).await;
+    blocker.rollback().await.unwrap();
     site.world.until_written(3).await;
     consumer.stop().await;
 
     let query = "select version, classified_at::text from predictions order by kafka_offset";
-    let rows: Vec<(i64, String)> = sqlx::query_as(query).fetch_all(&mut sql).await.unwrap();
+    let rows: Vec<(i64, String)> = sqlx::query_as(query).fetch_all(&site.pool).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.0).collect::<Vec<_>>(), [1, 1, second.0]);
     assert_ne!(rows[1].1, rows[2].1, "the time of a transaction is one");
 }
@@ -148,23 +143,23 @@ async fn a_damaged_copy_in_the_cache_is_fetched_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_promotions_in_ten_seconds_with_notifications_lost_end_with_the_last_everywhere() {
     let site = Site::new().await;
-    let addresses = [free_address(), free_address(), free_address()];
+    let pages = [Http::on_a_free_port(), Http::on_a_free_port(), Http::on_a_free_port()];
     let caches = ["one", "two", "three"].map(|name| site.path(name));
-    let consumers: Vec<_> = addresses
+    let consumers: Vec<_> = pages
         .iter()
         .zip(&caches)
-        .map(|(address, cache)| {
+        .map(|(http, cache)| {
             site.consume(|config| {
                 config.reload_interval = Duration::from_millis(500);
-                config.http = address.parse().unwrap();
+                config.http = http.address;
                 config.cache.directory = Some(cache.clone());
             })
         })
         .collect();
     let serves = async |version: Version| {
-        for address in &addresses {
-            until(&format!("version {version} at {address}"), async || {
-                (metric_of(address, "labelstream_model_version").await == Some(version.0)).then_some(())
+        for http in &pages {
+            until(&format!("version {version} at {}", http.address), async || {
+                http.metric("labelstream_model_version") == Some(version.0 as f64)
             })
             .await;
         }
@@ -172,23 +167,22 @@ async fn fifty_promotions_in_ten_seconds_with_notifications_lost_end_with_the_la
     serves(Version(1)).await;
     let mut versions = Vec::new();
     for seed in 2..7 {
-        versions.push(site.register(&site.checkpoint(seed)).await);
+        versions.push(site.register_tiny_model(seed).await);
     }
 
-    let mut sql = PgConnection::connect(&site.world.database).await.unwrap();
     let mut clock = tokio::time::interval(Duration::from_millis(200));
     for number in 0..50 {
         clock.tick().await;
         // Past the function that notifies; and now and then a connection that listens is cut.
         sqlx::query("insert into deployments (alias, version, why) values ('champion', $1, 'one of fifty')")
             .bind(versions[number % versions.len()])
-            .execute(&mut sql)
+            .execute(&site.pool)
             .await
             .unwrap();
         if number % 10 == 0 {
             let cut = "select pg_terminate_backend(pid) from pg_stat_activity
                 where query ilike 'listen%' and datname = current_database()";
-            sqlx::query(cut).execute(&mut sql).await.unwrap();
+            sqlx::query(cut).execute(&site.pool).await.unwrap();
         }
         site.world.publish_reviews(10);
     }
@@ -196,7 +190,7 @@ async fn fifty_promotions_in_ten_seconds_with_notifications_lost_end_with_the_la
     site.world.until_written(500).await;
     let mixed = "select count(*) from (
         select from predictions group by partition, classified_at having count(distinct version) > 1) as batches";
-    assert_eq!(site.world.number(mixed).await, 0, "no transaction names two versions");
+    assert_eq!(site.world.number(mixed).await, Some(0), "no transaction names two versions");
     for consumer in consumers {
         consumer.stop().await;
     }

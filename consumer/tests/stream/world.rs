@@ -1,24 +1,20 @@
 //! A topic, a database, and consumers between them.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::ops::Deref;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use consumer::{Config, Model, ModelSource};
+use harness::{Storage, until};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use service::{CheckpointArguments, DatabaseArguments, KafkaArguments, KafkaSettings};
-use sqlx::{Connection as _, PgConnection};
-use stack::InProcessKafka;
-use store::{Store, Version};
+use stack::{InProcessKafka, Postgres};
+use store::Version;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-/// Ends with the test process.
-static SERVER: LazyLock<stack::Postgres> = LazyLock::new(|| stack::Postgres::start().expect("a private Postgres"));
 
 pub const TOPIC: &str = "reviews";
 
@@ -26,30 +22,29 @@ pub struct World {
     /// The cluster, unless it is somebody else's.
     pub kafka: Option<InProcessKafka>,
     brokers: String,
-    pub database: String,
+    storage: Storage,
 }
 
 impl World {
     /// A topic with two partitions and a migrated database on the server that all tests share.
     pub async fn new() -> Self {
-        Self::on(&SERVER).await
+        Self::with(Storage::new().await)
     }
 
     /// The same on a server of one's own, which may be stopped.
-    pub async fn on(server: &stack::Postgres) -> Self {
+    pub async fn on(server: &Postgres) -> Self {
+        Self::with(Storage::on(server).await)
+    }
+
+    fn with(storage: Storage) -> Self {
         let kafka = InProcessKafka::start().unwrap();
         kafka.create_topic(TOPIC, 2).unwrap();
-        let (brokers, database) = (kafka.brokers().to_owned(), migrated(server).await);
-        Self { kafka: Some(kafka), brokers, database }
+        Self { brokers: kafka.brokers().to_owned(), kafka: Some(kafka), storage }
     }
 
     /// A migrated database beside a cluster that somebody else keeps.
     pub async fn beside(brokers: &str) -> Self {
-        Self { kafka: None, brokers: brokers.to_owned(), database: migrated(&SERVER).await }
-    }
-
-    pub async fn store(&self) -> Store {
-        Store::connect(&self.database, 2).await.unwrap()
+        Self { kafka: None, brokers: brokers.to_owned(), storage: Storage::new().await }
     }
 
     pub fn config(&self) -> Config {
@@ -113,27 +108,15 @@ impl World {
 
     /// Waits until so many records have left their effect.
     pub async fn until_written(&self, count: i64) {
-        until(&format!("{count} records written"), async || {
-            let mut connection = PgConnection::connect(&self.database).await.ok()?;
-            let query = "select coalesce(sum(predictions + dead_letters + tombstones), 0)::bigint from positions";
-            let written: i64 = sqlx::query_scalar(query).fetch_one(&mut connection).await.ok()?;
-            (written >= count).then_some(())
-        })
-        .await;
-        let query = "select coalesce(sum(predictions + dead_letters + tombstones), 0)::bigint from positions";
-        assert_eq!(self.number(query).await, count);
-    }
-
-    pub async fn number(&self, query: &'static str) -> i64 {
-        let mut connection = PgConnection::connect(&self.database).await.unwrap();
-        sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+        let written = "select coalesce(sum(predictions + dead_letters + tombstones), 0)::bigint from positions";
+        until(&format!("{count} records written"), async || self.number(written).await >= Some(count)).await;
+        assert_eq!(self.number(written).await, Some(count));
     }
 
     /// How often each reason has made a dead letter.
     pub async fn reasons(&self) -> BTreeMap<String, i64> {
-        let mut connection = PgConnection::connect(&self.database).await.unwrap();
         let query = "select reason, count(*) from dead_letters group by reason";
-        let rows: Vec<(String, i64)> = sqlx::query_as(query).fetch_all(&mut connection).await.unwrap();
+        let rows: Vec<(String, i64)> = sqlx::query_as(query).fetch_all(&self.pool).await.unwrap();
         rows.into_iter().collect()
     }
 
@@ -145,8 +128,17 @@ impl World {
             select partition, kafka_offset from predictions union all select partition, kafka_offset from dead_letters) rows";
         let positions = "select coalesce(sum(next_offset - tombstones), 0)::bigint from positions";
         let rows = self.number(query).await;
+        assert!(rows.is_some(), "the database answers");
         assert_eq!(rows, self.number(distinct).await, "no record has two rows");
         assert_eq!(rows, self.number(positions).await, "every record has a row");
+    }
+}
+
+impl Deref for World {
+    type Target = Storage;
+
+    fn deref(&self) -> &Storage {
+        &self.storage
     }
 }
 
@@ -170,29 +162,4 @@ impl Running {
     pub fn is_running(&self) -> bool {
         !self.task.is_finished()
     }
-}
-
-async fn migrated(server: &stack::Postgres) -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("consumer_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-    let database = server.create_database(&name).unwrap();
-    Store::connect(&database, 1).await.unwrap().migrate().await.unwrap();
-    database
-}
-
-/// Asks until there is an answer, for at most a minute.
-pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(start.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// An address that nothing listens on.
-pub fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }

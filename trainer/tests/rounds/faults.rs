@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
+use harness::{Signal, flip_a_bit, until};
 
-use crate::site::{Site, until};
+use crate::site::Site;
 
 const LINEAR: [&str; 3] = ["--once", "--base", "new-linear"];
 
@@ -17,8 +17,8 @@ async fn a_trainer_frozen_past_its_lease_publishes_nothing() {
     sqlx::raw_sql("lock table deployments in access exclusive mode").execute(&mut *blocker).await.unwrap();
     let mut frozen = site.trainer("frozen", &LINEAR);
     let begun = "select count(*) from rounds";
-    until("a round", async || sqlx::query_scalar::<_, i64>(begun).fetch_one(&site.pool).await.unwrap() == 1).await;
-    frozen.signal(Signal::STOP);
+    until("a round", async || site.number(begun).await == Some(1)).await;
+    frozen.signal(Signal::SIGSTOP);
     blocker.rollback().await.unwrap();
 
     tokio::time::sleep(Duration::from_millis(1_100)).await;
@@ -26,8 +26,8 @@ async fn a_trainer_frozen_past_its_lease_publishes_nothing() {
     let after = site.registry().await;
     assert_eq!((&after.champions[..], after.models), (&[1][..], 1));
 
-    frozen.signal(Signal::CONT);
-    assert_eq!(frozen.end().await.code(), Some(1));
+    frozen.signal(Signal::SIGCONT);
+    assert_eq!(frozen.exit_code().await, Some(1));
     assert!(frozen.log().contains("another trainer has taken the round over"), "{}", frozen.log());
     assert_eq!(site.registry().await, after);
 }
@@ -38,7 +38,7 @@ async fn of_two_trainers_one_does_the_round() {
     site.label(0..600).await;
     let mut trainers = [site.trainer("one", &LINEAR), site.trainer("other", &LINEAR)];
     for trainer in &mut trainers {
-        assert!(trainer.end().await.success());
+        assert_eq!(trainer.exit_code().await, Some(0));
     }
     let registry = site.registry().await;
     assert_eq!((&registry.champions[..], registry.models, registry.verdicts.len()), (&[1][..], 1, 1));
@@ -56,7 +56,7 @@ async fn a_round_that_has_ended_ten_trainers_is_given_up() {
     .await
     .unwrap();
     let mut trainer = site.trainer("trainer", &LINEAR);
-    assert_eq!(trainer.end().await.code(), Some(1));
+    assert_eq!(trainer.exit_code().await, Some(1));
     let round = site.last_round().await;
     assert_eq!(round["reason"], "given up: 10 trainers ended in the middle of it");
 }
@@ -77,16 +77,13 @@ async fn a_champion_that_a_person_promotes_meanwhile_is_the_one_to_beat() {
     sqlx::raw_sql("lock table deployments in share row exclusive mode").execute(&mut *blocker).await.unwrap();
     let mut trainer = site.trainer("trainer", &[&LINEAR[..], &["--margin", "0.5"]].concat());
     let waits = "select count(*) from pg_locks where not granted and relation = 'deployments'::regclass";
-    until("a verdict that waits", async || {
-        sqlx::query_scalar::<_, i64>(waits).fetch_one(&site.pool).await.unwrap() == 1
-    })
-    .await;
+    until("a verdict that waits", async || site.number(waits).await == Some(1)).await;
     sqlx::query("insert into deployments (alias, version, why) values ('champion', 1, 'by hand')")
         .execute(&mut *blocker)
         .await
         .unwrap();
     blocker.commit().await.unwrap();
-    assert!(trainer.end().await.success());
+    assert_eq!(trainer.exit_code().await, Some(0));
     let round = site.last_round().await;
     assert_eq!((&round["verdict"], &round["champion"]), (&"accepted".into(), &1.into()), "{}", round["reason"]);
     assert_eq!(site.registry().await.champions, [1, 2, 1, 3]);
@@ -101,10 +98,7 @@ async fn a_champion_that_was_damaged_in_the_cache_is_fetched_again() {
         site.label(labeled).await;
         site.round(&["--min-held-out", "100000"]).await;
         let champion = site.store.champion().await.unwrap().unwrap().manifest_sha256;
-        let cached = site.path("trainer").join("checkpoints").join(champion).join("model.safetensors");
-        let mut bytes = std::fs::read(&cached).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        std::fs::write(&cached, bytes).unwrap();
+        flip_a_bit(&site.path("trainer").join("checkpoints").join(champion).join("model.safetensors"));
     }
     let verdicts = site.registry().await.verdicts;
     assert_eq!(verdicts, ["accepted", "rejected", "rejected"].map(|verdict| Some(verdict.to_owned())));

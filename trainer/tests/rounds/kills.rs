@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use harness::{Signal, until};
 use sqlx::Connection;
 
-use crate::site::{Site, until};
+use crate::site::Site;
 
 const LINEAR: [&str; 3] = ["--once", "--base", "new-linear"];
 
@@ -56,9 +57,9 @@ async fn a_trainer_that_is_told_to_stop_leaves_its_round_to_the_next_one_at_once
     // A lease that outlives this test, were it not given back.
     let mut trainer = site.trainer("trainer", &[&LINEAR[..], &["--lease", "3600"]].concat());
     let begun = "select count(*) from rounds";
-    until("a round", async || sqlx::query_scalar::<_, i64>(begun).fetch_one(&site.pool).await.unwrap() == 1).await;
-    trainer.signal(rustix::process::Signal::TERM);
-    assert!(trainer.end().await.success());
+    until("a round", async || site.number(begun).await == Some(1)).await;
+    trainer.signal(Signal::SIGTERM);
+    assert_eq!(trainer.exit_code().await, Some(0));
     blocker.rollback().await.unwrap();
     assert!(!old_or_new(&site).await);
     site.round(&[]).await;
@@ -75,10 +76,7 @@ async fn killed_in_the_middle_of_the_verdict_a_round_is_concluded_by_the_next_tr
     sqlx::raw_sql("begin; lock table deployments in share row exclusive mode").execute(&mut blocker).await.unwrap();
     let mut trainer = site.trainer("trainer", &LINEAR);
     let waits = "select count(*) from pg_locks where not granted and relation = 'deployments'::regclass";
-    until("a verdict that waits", async || {
-        sqlx::query_scalar::<_, i64>(waits).fetch_one(&site.pool).await.unwrap() == 1
-    })
-    .await;
+    until("a verdict that waits", async || site.number(waits).await == Some(1)).await;
     let published = || {
         std::fs::read_dir(site.path("checkpoints")).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
     };
@@ -118,23 +116,17 @@ async fn a_training_that_is_killed_goes_on_to_the_checkpoint_that_an_undisturbed
         "100000",
     ];
     calm.label(0..300).await;
-    assert!(calm.trainer("trainer", &network).end().await.success());
+    assert_eq!(calm.trainer("trainer", &network).exit_code().await, Some(0));
 
     let site = Site::new().await;
     site.label(0..300).await;
     let mut trainer = site.trainer("trainer", &network);
-    until("some steps", async || {
-        sqlx::query_scalar::<_, bool>("select coalesce(max((progress->>'step')::int), 0) >= 3 from rounds")
-            .fetch_one(&site.pool)
-            .await
-            .unwrap()
-    })
-    .await;
+    site.until_steps(3).await;
     trainer.kill();
     assert_eq!(site.registry().await.models, 0, "it was killed too late for this test");
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let mut trainer = site.trainer("trainer", &network);
-    assert!(trainer.end().await.success());
+    assert_eq!(trainer.exit_code().await, Some(0));
     assert!(trainer.log().contains("the training goes on where it was"));
     let checkpoint = async |site: &Site| site.store.model(store::Version(1)).await.unwrap().manifest_sha256;
     assert_eq!(checkpoint(&site).await, checkpoint(&calm).await);
@@ -146,16 +138,10 @@ async fn a_new_model_that_is_killed_goes_on_with_the_vocabulary_that_it_began_wi
     let site = Site::new().await;
     site.label(0..300).await;
     let mut trainer = site.trainer("trainer", &network);
-    until("some steps", async || {
-        sqlx::query_scalar::<_, bool>("select coalesce(max((progress->>'step')::int), 0) >= 3 from rounds")
-            .fetch_one(&site.pool)
-            .await
-            .unwrap()
-    })
-    .await;
+    site.until_steps(3).await;
     trainer.kill();
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let mut trainer = site.trainer("trainer", &network);
-    assert!(trainer.end().await.success());
+    assert_eq!(trainer.exit_code().await, Some(0));
     assert!(trainer.log().contains("the training goes on where it was"));
 }

@@ -1,8 +1,9 @@
 //! What is away or full is waited for, in the middle of a round.
 
+use harness::until;
 use stack::{Postgres, SmallDisk};
 
-use crate::site::{Site, until};
+use crate::site::Site;
 
 const LINEAR: [&str; 3] = ["--once", "--base", "new-linear"];
 
@@ -21,7 +22,7 @@ async fn a_full_checkpoint_store_is_waited_for_and_nothing_half_published_is_reg
     assert_eq!((waiting.models, &waiting.champions[..], &waiting.verdicts[..]), (0, &[][..], &[None][..]));
 
     disk.clear().unwrap();
-    assert!(trainer.end().await.success());
+    assert_eq!(trainer.exit_code().await, Some(0));
     assert_eq!(site.registry().await.champions, [1]);
     site.every_registered_checkpoint_is_complete().await;
 }
@@ -35,24 +36,17 @@ async fn a_database_that_stops_and_one_that_crashes_in_the_middle_of_a_round_cos
     let network =
         ["--once", "--base", &base, "--epochs", "6", "--batch-size", "4", "--max-length", "16", "--save-steps", "1"];
     let mut trainer = site.trainer("trainer", &network);
-    let steps = async || {
-        until("some steps", async || {
-            let steps = sqlx::query_scalar::<_, i32>("select coalesce(max((progress->>'step')::int), 0) from rounds");
-            steps.fetch_one(&site.pool).await.is_ok_and(|steps| steps >= 2)
-        })
-        .await;
-    };
-    steps().await;
+    site.until_steps(2).await;
     postgres.stop();
     // Longer than the lease, which the trainer cannot extend meanwhile.
     tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
     postgres.start_again().expect("Postgres starts again");
-    steps().await;
+    site.until_steps(2).await;
     assert_eq!(site.registry().await.verdicts, [None], "the round ended too early for this test");
     postgres.kill().expect("Postgres can be killed");
     postgres.start_again().expect("Postgres starts again");
 
-    assert!(trainer.end().await.success(), "{}", trainer.log());
+    assert_eq!(trainer.exit_code().await, Some(0), "{}", trainer.log());
     let registry = site.registry().await;
     assert_eq!((registry.verdicts.len(), &registry.champions[..]), (1, &[1][..]), "{}", trainer.log());
     site.every_registered_checkpoint_is_complete().await;

@@ -1,75 +1,35 @@
 //! The trainer as it runs for weeks: labels come in, rounds start by themselves.
 
-use rustix::process::Signal;
-use serde_json::{Value, json};
+use harness::{Signal, until};
+use serde_json::json;
 
-use crate::site::{Site, until};
+use crate::site::Site;
 
 const LINEAR: [&str; 2] = ["--base", "new-linear"];
-
-struct Http(String);
-
-impl Http {
-    fn new() -> (Self, String) {
-        let address = format!("127.0.0.1:{}", stack::free_port().unwrap());
-        (Self(format!("http://{address}")), address)
-    }
-
-    fn get(&self, path: &str) -> (u16, String) {
-        answer(agent().get(format!("{}{path}", self.0)).call())
-    }
-
-    fn post(&self, token: Option<&str>, body: &str) -> (u16, Value) {
-        let mut request = agent().post(format!("{}/labels", self.0)).content_type("application/json");
-        if let Some(token) = token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let (status, body) = answer(request.send(body));
-        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
-    }
-
-    async fn until_ready(&self) {
-        until("a ready trainer", async || self.get("/health/ready").0 == 200).await;
-    }
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().http_status_as_error(false).build().into()
-}
-
-fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, String) {
-    match response {
-        Ok(mut response) => (response.status().as_u16(), response.body_mut().read_to_string().unwrap_or_default()),
-        Err(error) => (0, error.to_string()),
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_labels_by_sql_start_a_round_and_a_signal_ends_the_trainer() {
     let site = Site::new().await;
-    let (http, address) = Http::new();
-    let mut trainer =
-        site.trainer("trainer", &[&LINEAR[..], &["--http", &address, "--min-new-labels", "300"]].concat());
-    http.until_ready().await;
+    let mut trainer = site.trainer("trainer", &[&LINEAR[..], &["--min-new-labels", "300"]].concat());
+    trainer.until_ready().await;
     site.label(0..299).await;
-    until("the metric", async || http.get("/metrics").1.contains("labelstream_new_labels 299")).await;
+    until("the metric", async || trainer.get("/metrics").1.contains("labelstream_new_labels 299")).await;
     assert_eq!(site.registry().await.verdicts.len(), 0, "too few labels have started a round");
     site.label(299..300).await;
     until("a champion", async || !site.registry().await.champions.is_empty()).await;
     assert_eq!(site.last_round().await["trigger"], "new labels");
     let counted = "labelstream_rounds_total{verdict=\"accepted\"} 1";
-    until("the metrics", async || http.get("/metrics").1.contains(counted)).await;
-    trainer.signal(Signal::TERM);
-    assert!(trainer.end().await.success());
+    until("the metrics", async || trainer.get("/metrics").1.contains(counted)).await;
+    trainer.signal(Signal::SIGTERM);
+    assert_eq!(trainer.exit_code().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_and_a_schedule_start_rounds_too() {
     let site = Site::new().await;
-    let (http, address) = Http::new();
-    let every_second = ["--http", &address, "--min-new-labels", "0", "--schedule", "* * * * * *", "--margin", "0.5"];
-    let _trainer = site.trainer("trainer", &[&LINEAR[..], &every_second].concat());
-    http.until_ready().await;
+    let every_second = ["--min-new-labels", "0", "--schedule", "* * * * * *", "--margin", "0.5"];
+    let mut trainer = site.trainer("trainer", &[&LINEAR[..], &every_second].concat());
+    trainer.until_ready().await;
     site.label(0..400).await;
     until("a round", async || site.registry().await.verdicts == [Some("accepted".to_owned())]).await;
     assert_eq!(site.last_round().await["trigger"], "schedule");
@@ -89,14 +49,14 @@ async fn a_person_and_a_schedule_start_rounds_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn labels_come_in_over_http_with_the_token_and_as_known_classes_only() {
     let site = Site::new().await;
-    let (http, address) = Http::new();
-    let _trainer = site.trainer("trainer", &[&LINEAR[..], &["--http", &address]].concat());
-    http.until_ready().await;
+    let mut trainer = site.trainer("trainer", &LINEAR);
+    trainer.until_ready().await;
+    let post = |token, body: &str| trainer.post("/labels", token, body);
     let good = json!([{"text": "很好吃", "label": "好评", "labeled_by": "小明"}, {"review_id": "r-1", "text": "难吃", "label": "差评"}]);
     for token in [None, Some("guess"), Some("")] {
-        assert_eq!(http.post(token, &good.to_string()).0, 401);
+        assert_eq!(post(token, &good.to_string()).0, 401);
     }
-    assert_eq!(http.post(Some("secret"), &good.to_string()), (200, json!({"added": 2})));
+    assert_eq!(post(Some("secret"), &good.to_string()), (200, json!({"added": 2})));
     let rows: Vec<(Option<String>, String, String, String, String)> =
         sqlx::query_as("select review_id, text, label, labeled_by, source from labels order by id")
             .fetch_all(&site.pool)
@@ -108,7 +68,7 @@ async fn labels_come_in_over_http_with_the_token_and_as_known_classes_only() {
     site.store.add_class("好评").await.unwrap();
     site.store.add_class("差评").await.unwrap();
     let (status, refusal) =
-        http.post(Some("secret"), r#"[{"text": "还行", "label": "好评"}, {"text": "还行", "label": "中评"}]"#);
+        post(Some("secret"), r#"[{"text": "还行", "label": "好评"}, {"text": "还行", "label": "中评"}]"#);
     assert_eq!((status, &refusal["label"], &refusal["error_type"]), (422, &"中评".into(), &"unknown_label".into()));
     assert_eq!(refusal["known_labels"], json!(["好评", "差评"]));
     for bad in [
@@ -119,10 +79,10 @@ async fn labels_come_in_over_http_with_the_token_and_as_known_classes_only() {
         r#"[{"text": " ", "label": "好评"}]"#,
         r#"[{"text": "a\u0000b", "label": "好评"}]"#,
     ] {
-        assert_eq!(http.post(Some("secret"), bad).0, 422, "{bad}");
+        assert_eq!(post(Some("secret"), bad).0, 422, "{bad}");
     }
     let huge = format!(r#"[{{"text": "{}", "label": "好评"}}]"#, "好".repeat(400_000));
-    assert_eq!(http.post(Some("secret"), &huge).0, 413);
+    assert_eq!(post(Some("secret"), &huge).0, 413);
     assert_eq!(site.store.count_labels().await.unwrap(), 2, "a refused request added something");
-    assert!(http.get("/metrics").1.contains("labelstream_label_requests_total{code=\"401\"} 3"));
+    assert!(trainer.get("/metrics").1.contains("labelstream_label_requests_total{code=\"401\"} 3"));
 }

@@ -1,30 +1,14 @@
 //! A place of its own for each test: a database, a checkpoint store, trainers.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::ops::{Deref, Range};
+use std::path::Path;
 
-use classifier::checkpoint::Manifest;
-use sqlx::PgPool;
-use store::Store;
-use tempfile::TempDir;
+use bert::checkpoint::Manifest;
+use harness::{Process, Storage, until};
+use stack::Postgres;
 use trainer::{Base, Dataset, Hyperparameters, Row, RunOptions, Settings};
 
-/// How long anything may take that takes a second on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Ends with the test process.
-static SERVER: LazyLock<stack::Postgres> = LazyLock::new(|| stack::Postgres::start().expect("a private Postgres"));
-
-pub struct Site {
-    pub pool: PgPool,
-    pub store: Store,
-    pub files: TempDir,
-    database: String,
-}
+pub struct Site(Storage);
 
 /// What is in the registry and in the checkpoint store.
 #[derive(Debug, PartialEq)]
@@ -37,22 +21,16 @@ pub struct Registry {
 
 impl Site {
     pub async fn new() -> Self {
-        Self::on(&SERVER).await
+        Self(Storage::new().await)
     }
 
     /// The same on a server of its own, which the test may stop.
-    pub async fn on(server: &stack::Postgres) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("rounds_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let database = server.create_database(&name).unwrap();
-        let store = Store::connect(&database, 4).await.unwrap();
-        store.migrate().await.unwrap();
-        let pool = PgPool::connect(&database).await.unwrap();
-        Self { pool, store, files: tempfile::tempdir().unwrap(), database }
+    pub async fn on(server: &Postgres) -> Self {
+        Self(Storage::on(server).await)
     }
 
     /// Inserts labels of the demo's reviews, as a person would.
-    pub async fn label(&self, reviews: std::ops::Range<usize>) {
+    pub async fn label(&self, reviews: Range<usize>) {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/demo/reviews.csv");
         let rows = trainer::labeled_rows::read(&file, &trainer::Columns::default()).unwrap();
         let rows = &rows[reviews];
@@ -65,16 +43,10 @@ impl Site {
             .unwrap();
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.files.path().join(name)
-    }
-
     /// A trainer that has begun; `name` is that of its work directory.
-    pub fn trainer(&self, name: &str, arguments: &[&str]) -> Trainer {
-        let log = self.path(&format!("{name}.log"));
-        let output = File::options().create(true).append(true).open(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_trainer"))
-            .env_remove("LABELSTREAM_LOG")
+    pub fn trainer(&self, name: &str, arguments: &[&str]) -> Process {
+        let mut command = harness::command(env!("CARGO_BIN_EXE_trainer"));
+        command
             .env("LABELSTREAM_TOKEN", "secret")
             .args(["--database-url", &self.database])
             .args(["--checkpoints", &self.path("checkpoints").display().to_string()])
@@ -82,13 +54,8 @@ impl Site {
             // What a test may say otherwise.
             .envs([("LABELSTREAM_LEASE", "1"), ("LABELSTREAM_POLL", "0.05"), ("LABELSTREAM_TRAIN_THREADS", "1")])
             .args(["--device", "cpu"])
-            .args(arguments)
-            .stdout(output.try_clone().unwrap())
-            .stderr(output)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        Trainer { child, log }
+            .args(arguments);
+        Process::start(&mut command, self.path(&format!("{name}.log")))
     }
 
     /// The directory of a small BERT, before it has learned much.
@@ -112,7 +79,13 @@ impl Site {
     /// One round that ends well.
     pub async fn round(&self, arguments: &[&str]) {
         let mut trainer = self.trainer("trainer", &[&["--once", "--base", "new-linear"], arguments].concat());
-        assert!(trainer.end().await.success(), "{}", trainer.log());
+        assert_eq!(trainer.exit_code().await, Some(0), "{}", trainer.log());
+    }
+
+    /// Waits until a trainer has done so many steps.
+    pub async fn until_steps(&self, steps: i64) {
+        let done = "select max((progress->>'step')::bigint) from rounds";
+        until(&format!("{steps} steps"), async || self.number(done).await >= Some(steps)).await;
     }
 
     pub async fn registry(&self) -> Registry {
@@ -140,58 +113,10 @@ impl Site {
     }
 }
 
-/// Asks until the answer is yes.
-pub async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done().await {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
+impl Deref for Site {
+    type Target = Storage;
 
-/// A running `trainer`. Dropping it kills it.
-pub struct Trainer {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Trainer {
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn kill(&mut self) {
-        // It may have ended by itself: then there is nothing to kill.
-        let _ = self.child.kill();
-        self.child.wait().unwrap();
-    }
-
-    /// `STOP`, `CONT` or `TERM`.
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-
-    pub async fn end(&mut self) -> ExitStatus {
-        let mut status = None;
-        until("the trainer's end", async || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        })
-        .await;
-        status.unwrap()
-    }
-}
-
-impl Drop for Trainer {
-    fn drop(&mut self) {
-        self.kill();
-        if std::thread::panicking() {
-            eprintln!("--- the trainer's log ---\n{}", self.log());
-        }
+    fn deref(&self) -> &Storage {
+        &self.0
     }
 }

@@ -66,7 +66,7 @@ async fn a_network_that_the_linear_model_beats_gives_way_to_it() {
     site.label(0..600).await;
     let network = ["--base", "new-bert", "--epochs", "1", "--max-length", "16"];
     let mut trainer = site.trainer("trainer", &[&["--once"], &network[..]].concat());
-    assert!(trainer.end().await.success());
+    assert_eq!(trainer.exit_code().await, Some(0));
     let round = site.last_round().await;
     assert_eq!(round["verdict"], "accepted", "{}", round["reason"]);
     assert!(round["reason"].as_str().unwrap().contains("the linear model"), "{}", round["reason"]);
@@ -121,7 +121,7 @@ async fn a_round_that_fails_is_abandoned_with_its_reason_and_its_labels_are_new_
     let site = Site::new().await;
     site.label(0..30).await;
     let mut trainer = site.trainer("trainer", &["--once", "--base", "new-linear", "--min-per-class", "200"]);
-    assert_eq!(trainer.end().await.code(), Some(1));
+    assert_eq!(trainer.exit_code().await, Some(1));
     assert!(trainer.log().contains("two classes with 200 labeled texts"), "{}", trainer.log());
     let round = site.last_round().await;
     assert_eq!(round["verdict"], "abandoned");

@@ -2,20 +2,12 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-/// A command that runs one of the workspace's programs, without anything of this environment that
-/// would configure it.
+/// A command that runs one of the workspace's programs.
 pub fn program(name: &str) -> Command {
-    let mut command = Command::new(directory().join(name));
-    for (variable, _) in env::vars_os() {
-        if variable.to_string_lossy().starts_with("LABELSTREAM_") {
-            command.env_remove(variable);
-        }
-    }
-    command.env_remove("RUST_LOG").stdin(Stdio::null());
-    command
+    harness::command(directory().join(name))
 }
 
 /// Runs `labelstream` to its end.

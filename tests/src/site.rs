@@ -1,20 +1,14 @@
 //! A test's own place: a topic, a database, a checkpoint store.
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::ops::Deref;
 
-use classifier::checkpoint::Manifest;
-use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, PgPool, query_as, query_scalar};
+use harness::{Process, Storage, kafka, postgres, until};
+use sqlx::query_as;
 use stack::{Kafka, Postgres};
-use store::checkpoints::CheckpointStore;
-use store::{NewModel, Store, Version};
-use tempfile::TempDir;
 
-use super::model::{TINY_LABELS, save_tiny_model};
-use super::{Expect, Sent, Service, Topic, kafka, postgres, until};
+use crate::programs::program;
+use crate::records::{Expect, Sent, Topic};
 
 /// Where one test runs.
 pub struct Site {
@@ -24,12 +18,7 @@ pub struct Site {
     pub topic: String,
     /// How many partitions it has.
     pub partitions: i32,
-    /// The database's address.
-    pub database: String,
-    /// The same database, for looking into.
-    pub pool: PgPool,
-    /// Everything that lies in files.
-    pub files: TempDir,
+    storage: Storage,
 }
 
 /// The record of one row, wherever it stands.
@@ -38,67 +27,25 @@ type Place = (i32, i64);
 impl Site {
     /// A site on the shared servers, with a migrated database and a champion.
     pub async fn new(name: &str, partitions: i32) -> Self {
-        let site = Self::bare(name, partitions, kafka(), postgres()).await;
-        site.migrate().await;
-        site.promote_tiny_model().await;
+        Self::on(name, partitions, kafka(), postgres()).await
+    }
+
+    /// The same on servers of which the test may stop one.
+    pub async fn on(name: &str, partitions: i32, kafka: &Kafka, postgres: &Postgres) -> Self {
+        let site = Self::with(name, partitions, kafka, Storage::on(postgres).await);
+        site.promote_tiny_model(1).await;
         site
     }
 
-    /// A site with a topic and an empty database.
-    pub async fn bare(name: &str, partitions: i32, kafka: &Kafka, postgres: &Postgres) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let topic = format!("{name}_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        kafka.create_topic(&topic, partitions).expect("the topic can be made");
-        let database = postgres.create_database(&topic).expect("the database can be made");
-        // A test that stops the server asks on and on: let each question be short.
-        let options = PgPoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(5));
-        let pool = options.connect_lazy(&database).expect("the address is one");
-        let files = TempDir::new().expect("a directory can be made");
-        Self { brokers: kafka.brokers().to_owned(), topic, partitions, database, pool, files }
+    /// A site with a topic and an empty database on the shared servers.
+    pub async fn bare(name: &str, partitions: i32) -> Self {
+        Self::with(name, partitions, kafka(), Storage::unmigrated(postgres()).await)
     }
 
-    /// The store's own view of the database.
-    pub async fn store(&self) -> Store {
-        Store::connect(&self.database, 1).await.expect("the database answers")
-    }
-
-    /// Brings the database to the present schema.
-    pub async fn migrate(&self) {
-        self.store().await.migrate().await.expect("the migrations apply");
-    }
-
-    /// The address of the checkpoint store.
-    pub fn checkpoints(&self) -> String {
-        format!("file://{}/checkpoints", self.files.path().display())
-    }
-
-    /// Publishes a tiny model and makes it the champion.
-    pub async fn promote_tiny_model(&self) -> Version {
-        let directory = self.files.path().join("tiny");
-        save_tiny_model(&directory, 1);
-        self.promote(&directory).await
-    }
-
-    /// Publishes a checkpoint and makes it the first champion.
-    pub async fn promote(&self, directory: &Path) -> Version {
-        let version = self.register(directory).await;
-        let promoted = self.store().await.promote(version, "the test says so", None).await;
-        promoted.expect("the model can be promoted");
-        version
-    }
-
-    /// Publishes a checkpoint.
-    pub async fn register(&self, directory: &Path) -> Version {
-        let checkpoints = CheckpointStore::open(&self.checkpoints()).expect("the checkpoint store opens");
-        let model = NewModel {
-            uri: checkpoints.publish(directory).await.expect("the checkpoint can be published"),
-            manifest_sha256: Manifest::sha256(directory).expect("the checkpoint has a manifest"),
-            labels: TINY_LABELS.map(str::to_owned).to_vec(),
-            metrics: serde_json::json!({}),
-            parent: None,
-            round: None,
-        };
-        self.store().await.register_model(&model).await.expect("the model can be registered")
+    /// The topic must be new to the broker.
+    fn with(topic: &str, partitions: i32, kafka: &Kafka, storage: Storage) -> Self {
+        kafka.create_topic(topic, partitions).expect("the topic can be made");
+        Self { brokers: kafka.brokers().to_owned(), topic: topic.to_owned(), partitions, storage }
     }
 
     /// Opens the topic for publishing.
@@ -109,7 +56,7 @@ impl Site {
     /// The flags of a consumer of this site, but for those in `more`, which win.
     pub fn flags(&self, more: &[(&str, &str)]) -> Vec<String> {
         let checkpoints = self.checkpoints();
-        let cache = self.files.path().join("cache").display().to_string();
+        let cache = self.path("cache").display().to_string();
         let usual = [
             ("--brokers", self.brokers.as_str()),
             ("--topic", &self.topic),
@@ -124,17 +71,17 @@ impl Site {
     }
 
     /// Starts a consumer; `name` names its log.
-    pub fn consumer(&self, name: &str, more: &[(&str, &str)]) -> Service {
+    pub fn consumer(&self, name: &str, more: &[(&str, &str)]) -> Process {
         // A member that was killed holds its partitions until its session ends.
         let short_sessions = [("-X", "session.timeout.ms=1000"), ("-X", "heartbeat.interval.ms=200")];
         let flags: Vec<_> = short_sessions.iter().chain(more).copied().collect();
-        Service::start("consumer", &self.flags(&flags), self.files.path().join(format!("{name}.log")))
+        Process::start(program("consumer").args(self.flags(&flags)), self.path(&format!("{name}.log")))
     }
 
     /// Starts a trainer that looks often; `name` names its log.
-    pub fn trainer(&self, name: &str, more: &[(&str, &str)]) -> Service {
+    pub fn trainer(&self, name: &str, more: &[(&str, &str)]) -> Process {
         let checkpoints = self.checkpoints();
-        let work = self.files.path().join("work").display().to_string();
+        let work = self.path("work").display().to_string();
         let usual = [
             ("--database-url", self.database.as_str()),
             ("--checkpoints", &checkpoints),
@@ -142,13 +89,8 @@ impl Site {
             ("--device", "cpu"),
             ("--poll", "0.1"),
         ];
-        let flags = usual.iter().chain(more).flat_map(|(flag, value)| [flag.to_string(), value.to_string()]);
-        Service::start("trainer", &flags.collect::<Vec<_>>(), self.files.path().join(format!("{name}.log")))
-    }
-
-    /// One number from the database; `None` while it does not answer.
-    pub async fn number(&self, sql: &str) -> Option<i64> {
-        query_scalar(AssertSqlSafe(sql)).fetch_one(&self.pool).await.ok()
+        let flags = usual.iter().chain(more).flat_map(|(flag, value)| [flag, value]);
+        Process::start(program("trainer").args(flags), self.path(&format!("{name}.log")))
     }
 
     /// How many records are done, over all partitions.
@@ -233,6 +175,14 @@ impl Site {
             ((partition, offset), DeadLetter { reason, key, payload, headers })
         };
         rows.into_iter().map(keyed).collect()
+    }
+}
+
+impl Deref for Site {
+    type Target = Storage;
+
+    fn deref(&self) -> &Storage {
+        &self.storage
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use harness::PATIENCE;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use tokio::sync::watch;
-
-use super::PATIENCE;
 
 /// What is to become of a record.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,18 +3,16 @@
 
 use std::path::Path;
 
-use classifier::Classes;
-use classifier::checkpoint::Checkpoint;
-use classifier::tokenizer::Tokenizer;
-use classifier::{ModelConfig, initialise};
+use bert::checkpoint::Checkpoint;
+use bert::{Classes, ModelConfig, Tokenizer, initialise};
 
-/// Its classes.
-pub const TINY_LABELS: [&str; 2] = ["negative", "positive"];
+/// Its classes, where it does not matter which.
+pub const TINY_CLASSES: [&str; 2] = ["negative", "positive"];
 
-/// Writes it as a checkpoint directory, with the weights of a seed.
-pub fn save_tiny_model(directory: &Path, seed: u64) {
+/// Writes it as a checkpoint directory, with these classes and the weights of a seed.
+pub fn save_tiny_model(directory: &Path, classes: &[&str], seed: u64) {
     let tokenizer = Tokenizer::from_characters(&["很快，好吃。太慢了不来0123456789 review"], 100);
-    let mut config = ModelConfig::small(tokenizer.vocab_size(), Classes::new(TINY_LABELS));
+    let mut config = ModelConfig::small(tokenizer.vocab_size(), Classes::new(classes.iter().copied()));
     config.hidden_size = 32;
     config.num_hidden_layers = 1;
     config.num_attention_heads = 2;
