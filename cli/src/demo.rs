@@ -20,7 +20,7 @@ use self::reviews::Reviews;
 use self::servers::Servers;
 use self::services::Addresses;
 use self::watch::Watch;
-use crate::publish::Pace;
+use crate::publish::RateLimit;
 use crate::reviews::message;
 use service::broker::Publisher;
 
@@ -176,9 +176,9 @@ fn tell_where(arguments: &Arguments, servers: &Servers, addresses: &Addresses) {
 }
 
 async fn publish(publisher: &Publisher, arguments: &Arguments, stream: &[reviews::Review]) -> anyhow::Result<()> {
-    let pace = Pace::start(Some(arguments.rate));
+    let limit = RateLimit::start(Some(arguments.rate));
     for (number, review) in stream.iter().enumerate() {
-        pace.wait(number).await;
+        limit.wait(number).await;
         publisher
             .send(&arguments.topic, &message(review.id.clone(), &review.text, serde_json::Map::new()), number)
             .await;

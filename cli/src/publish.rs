@@ -138,7 +138,7 @@ async fn stream(
     shutdown: &CancellationToken,
     progress: &ProgressBar,
 ) -> anyhow::Result<()> {
-    let pace = Pace::start(rate);
+    let limit = RateLimit::start(rate);
     for number in 0.. {
         let record = tokio::select! {
             biased;
@@ -149,7 +149,7 @@ async fn stream(
         let record = record?;
         tokio::select! {
             () = shutdown.cancelled() => break,
-            () = pace.wait(number) => {}
+            () = limit.wait(number) => {}
         }
         publisher.send(topic, &record, number).await;
         progress.set_position(publisher.delivered());
@@ -158,12 +158,12 @@ async fn stream(
 }
 
 /// An even rate: the n-th record is due n/rate seconds after the first, whatever came between.
-pub struct Pace {
+pub struct RateLimit {
     started: Instant,
     rate: Option<f64>,
 }
 
-impl Pace {
+impl RateLimit {
     pub fn start(rate: Option<f64>) -> Self {
         Self { started: Instant::now(), rate }
     }

@@ -15,7 +15,7 @@ use service::{CacheArguments, CheckpointArguments, DatabaseArguments, checkpoint
 use store::{Model, PredictionKey, Rescored, Store, Version};
 
 use crate::print;
-use crate::publish::{Pace, positive};
+use crate::publish::{RateLimit, positive};
 
 /// Flags of `labelstream rescore`.
 #[derive(clap::Args)]
@@ -109,7 +109,7 @@ struct Rescore {
 impl Rescore {
     /// Labels page after page until there is no more or `wanted` are labeled; returns how many.
     async fn pages(&self, rate: f64, wanted: u64, progress: &ProgressBar) -> Result<u64> {
-        let pace = Pace::start(Some(rate));
+        let rate_limit = RateLimit::start(Some(rate));
         // Even a slow rate has pages of its own second, not one long page now and then.
         let most = (rate.ceil() as u32).clamp(1, PAGE);
         let (mut labeled, mut read, mut after) = (0, 0, None);
@@ -118,7 +118,7 @@ impl Rescore {
             let page = self.store.predictions_to_rescore(self.older_than, after.as_ref(), limit).await?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
-            pace.wait(read).await;
+            rate_limit.wait(read).await;
             read += page.len();
             self.check_champion().await?;
             labeled += self.store.rescore(&self.label(page).await?).await?;

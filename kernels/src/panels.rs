@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// Vectors of tokens, L tokens a panel: see [`lanes`](super::lanes).
+/// Vectors of tokens, L tokens a panel: see `lanes.rs`.
 #[derive(Debug, Default)]
 pub struct Panels<const L: usize> {
     values: Aligned<f32>,

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use crate::MOST_BYTES;
-use crate::place::Place;
+use crate::location::Location;
 
 /// A row as it stands in the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Record {
-    pub place: Place,
+    pub location: Location,
     pub cells: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ impl Csv {
         loop {
             let bytes = match self.input.fill_buf() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.parser.place(self.parser.line).unreadable(&error)),
+                Err(error) => return Err(self.parser.location(self.parser.line).unreadable(&error)),
                 Ok([]) => return self.parser.end(),
                 Ok(bytes) => bytes,
             };
@@ -122,7 +122,7 @@ impl Parser {
             (_, b',') => self.end_cell()?,
             _ if is_end_of_line => return self.end_record(),
             (State::QuoteInQuotes, _) if self.quote_line < self.line => {
-                return Err(self.place(self.quote_line).error(format_args!(
+                return Err(self.location(self.quote_line).error(format_args!(
                     "a quote opens here, and the next one, on line {}, does not end a field: is this one never closed?",
                     self.line
                 )));
@@ -138,7 +138,7 @@ impl Parser {
     /// The last record, where no end of line follows it.
     fn end(&mut self) -> Result<Option<Record>> {
         if self.state == State::Quoted {
-            return Err(self.place(self.quote_line).error("a quote opens here and is never closed"));
+            return Err(self.location(self.quote_line).error("a quote opens here and is never closed"));
         }
         self.end_record()
     }
@@ -146,7 +146,7 @@ impl Parser {
     fn end_cell(&mut self) -> Result<()> {
         let cell = String::from_utf8(std::mem::take(&mut self.cell)).map_err(|error| {
             let before = error.utf8_error().valid_up_to();
-            self.place(self.cell_line).not_utf8(&error.as_bytes()[..before])
+            self.location(self.cell_line).not_utf8(&error.as_bytes()[..before])
         })?;
         self.cells.push(cell);
         self.cell_line = self.line;
@@ -156,14 +156,14 @@ impl Parser {
 
     fn end_record(&mut self) -> Result<Option<Record>> {
         let is_blank = self.cells.is_empty() && self.state != State::QuoteInQuotes && self.cell.trim_ascii().is_empty();
-        let place = self.place(self.record_line);
+        let location = self.location(self.record_line);
         let record = if is_blank {
             self.cell.clear();
             self.state = State::CellBegins;
             None
         } else {
             self.end_cell()?;
-            Some(Record { place, cells: std::mem::take(&mut self.cells) })
+            Some(Record { location, cells: std::mem::take(&mut self.cells) })
         };
         (self.record_line, self.cell_line, self.bytes) = (self.line, self.line, 0);
         Ok(record)
@@ -171,13 +171,13 @@ impl Parser {
 
     fn too_long(&self) -> anyhow::Error {
         if self.state == State::Quoted {
-            return self.place(self.quote_line).error("the quote that opens here is not closed within 16 MiB");
+            return self.location(self.quote_line).error("the quote that opens here is not closed within 16 MiB");
         }
-        self.place(self.record_line).error("longer than 16 MiB")
+        self.location(self.record_line).error("longer than 16 MiB")
     }
 
-    fn place(&self, line: u64) -> Place {
-        Place { file: self.file.clone(), line }
+    fn location(&self, line: u64) -> Location {
+        Location { file: self.file.clone(), line }
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
         let mut csv = Csv::new(BufReader::new(input), "x.csv".into());
         let mut records = Vec::new();
         while let Some(record) = csv.read()? {
-            records.push((record.place.line, record.cells));
+            records.push((record.location.line, record.cells));
         }
         Ok(records)
     }

@@ -16,7 +16,7 @@ mod encoding;
 
 mod csv;
 mod lines;
-mod place;
+mod location;
 
 mod column;
 mod row;
@@ -27,7 +27,7 @@ pub use column::Column;
 pub use encoding::{Encoding, UnknownEncoding};
 pub use input::{Format, Input, Options, UnknownFormat, texts};
 pub use lines::{Line, Lines};
-pub use place::Place;
+pub use location::Location;
 pub use row::{Row, Rows};
 
 /// The longest row or line: longer than any review, and short enough to notice a quote that

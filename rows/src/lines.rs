@@ -6,26 +6,26 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use crate::MOST_BYTES;
-use crate::place::Place;
+use crate::location::Location;
 
 /// The lines of a file, one after the other, blank ones too.
 pub struct Lines {
     input: BufReader<Box<dyn Read + Send>>,
-    place: Place,
+    location: Location,
 }
 
 /// A line, without its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// Where it stands.
-    pub place: Place,
+    pub location: Location,
     /// What stands there: UTF-8 where the file is, which [`text`](Self::text) checks.
     pub bytes: Vec<u8>,
 }
 
 impl Lines {
     pub(crate) fn new(input: BufReader<Box<dyn Read + Send>>, file: Arc<str>) -> Self {
-        Self { input, place: Place { file, line: 0 } }
+        Self { input, location: Location { file, line: 0 } }
     }
 }
 
@@ -33,12 +33,12 @@ impl Iterator for Lines {
     type Item = Result<Line>;
 
     fn next(&mut self) -> Option<Result<Line>> {
-        self.place.line += 1;
+        self.location.line += 1;
         let mut bytes = Vec::new();
         match self.input.by_ref().take(MOST_BYTES as u64).read_until(b'\n', &mut bytes) {
-            Err(error) => return Some(Err(self.place.unreadable(&error))),
+            Err(error) => return Some(Err(self.location.unreadable(&error))),
             Ok(0) => return None,
-            Ok(MOST_BYTES) => return Some(Err(self.place.error("longer than 16 MiB"))),
+            Ok(MOST_BYTES) => return Some(Err(self.location.error("longer than 16 MiB"))),
             Ok(_) => {}
         }
         for end in [b'\n', b'\r'] {
@@ -46,7 +46,7 @@ impl Iterator for Lines {
                 bytes.pop();
             }
         }
-        Some(Ok(Line { place: self.place.clone(), bytes }))
+        Some(Ok(Line { location: self.location.clone(), bytes }))
     }
 }
 
@@ -61,6 +61,6 @@ impl Line {
     /// # Errors
     /// Bytes that are not UTF-8.
     pub fn text(&self) -> Result<&str> {
-        std::str::from_utf8(&self.bytes).map_err(|_| self.place.not_utf8(&[]))
+        std::str::from_utf8(&self.bytes).map_err(|_| self.location.not_utf8(&[]))
     }
 }

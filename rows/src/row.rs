@@ -8,14 +8,14 @@ use serde_json::{Map, Value};
 use crate::column::Column;
 use crate::csv::{Csv, Record};
 use crate::lines::{Line, Lines};
-use crate::place::Place;
+use crate::location::Location;
 
 /// A row: its fields in the order of the file. Cells of a CSV are texts; fields of JSON are as they
 /// stand there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Where it begins.
-    pub place: Place,
+    pub location: Location,
     /// What stands there, by name.
     pub fields: Map<String, Value>,
 }
@@ -38,11 +38,15 @@ impl Rows {
         let header = csv.read()?.with_context(|| format!("{file}: empty: a header row was expected"))?;
         let names: Vec<String> = header.cells.iter().map(|name| name.trim().to_owned()).collect();
         if names.iter().any(|name| name.contains('\0')) {
-            return Err(header.place.error("a NUL in the header; is the file UTF-16? then give --encoding utf-16le"));
+            return Err(header
+                .location
+                .error("a NUL in the header; is the file UTF-16? then give --encoding utf-16le"));
         }
         for (index, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
             if names[..index].iter().any(|earlier| earlier.eq_ignore_ascii_case(name)) {
-                return Err(header.place.error(format_args!("two columns are called {name:?}: which of them counts?")));
+                return Err(header
+                    .location
+                    .error(format_args!("two columns are called {name:?}: which of them counts?")));
             }
         }
         Ok(Self { file, kind: Kind::Csv(csv, names) })
@@ -110,28 +114,28 @@ impl Row {
     /// Anything else.
     pub fn of_json(line: &Line) -> Result<Self> {
         match serde_json::from_str(line.text()?) {
-            Ok(Value::Object(fields)) => Ok(Self { place: line.place.clone(), fields }),
-            Ok(_) => Err(line.place.error("not a JSON object")),
-            Err(error) => Err(line.place.error(format_args!("not JSON: {error}"))),
+            Ok(Value::Object(fields)) => Ok(Self { location: line.location.clone(), fields }),
+            Ok(_) => Err(line.location.error("not a JSON object")),
+            Err(error) => Err(line.location.error(format_args!("not JSON: {error}"))),
         }
     }
 
     /// A line as the field `text`.
     pub fn of_text(line: &Line) -> Result<Self> {
         let fields = [("text".to_owned(), line.text()?.into())].into_iter().collect();
-        Ok(Self { place: line.place.clone(), fields })
+        Ok(Self { location: line.location.clone(), fields })
     }
 
     fn of_cells(record: Record, header: &[String]) -> Result<Self> {
         let (cells, columns) = (record.cells.len(), header.len());
         if cells != columns {
-            return Err(record.place.error(format_args!(
+            return Err(record.location.error(format_args!(
                 "{cells} fields where the header has {columns}; is a text with commas not quoted?"
             )));
         }
         let named = header.iter().zip(record.cells).filter(|(name, _)| !name.is_empty());
         let fields = named.map(|(name, cell)| (name.clone(), cell.into())).collect();
-        Ok(Self { place: record.place, fields })
+        Ok(Self { location: record.location, fields })
     }
 
     /// Takes a field out as a text; numbers are written out, null is an empty text.
@@ -147,7 +151,7 @@ impl Row {
             Some(Value::Null) => Ok(Some(String::new())),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(number @ Value::Number(_)) => Ok(Some(number.to_string())),
-            Some(_) => Err(self.place.error(format_args!("the field `{name}` is no text"))),
+            Some(_) => Err(self.location.error(format_args!("the field `{name}` is no text"))),
         }
     }
 
@@ -158,7 +162,7 @@ impl Row {
     pub fn take_required(&mut self, column: &Column) -> Result<String> {
         match self.take(column)? {
             Some(text) => Ok(text),
-            None => Err(self.place.error(column.missing(self.fields.keys().map(String::as_str)))),
+            None => Err(self.location.error(column.missing(self.fields.keys().map(String::as_str)))),
         }
     }
 }

@@ -71,7 +71,7 @@ fn a_row_with_too_many_fields_is_an_error_on_its_own_line_after_texts_of_several
 #[test]
 fn json_lines_and_plain_lines_are_rows_too() {
     let json = rows("{\"label\":1,\"text\":\"好\"}\n\n{\"text\":null}\n".as_bytes(), Format::JsonLines, None).unwrap();
-    let lines: Vec<u64> = json.iter().map(|row| row.place.line).collect();
+    let lines: Vec<u64> = json.iter().map(|row| row.location.line).collect();
     assert_eq!(lines, [1, 3]);
     assert_eq!(json[0].clone().take(&Column::label(None)).unwrap().as_deref(), Some("1"));
     assert_eq!(texts("好\r\n\n差".as_bytes(), Format::Lines, None).unwrap(), ["好", "差"]);

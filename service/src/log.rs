@@ -42,6 +42,11 @@ impl Log {
         }
     }
 
+    /// Whether nothing at all is to be logged.
+    pub fn is_off(&self) -> bool {
+        self.filter.as_deref() == Some("off")
+    }
+
     /// Whether machines read it.
     pub fn is_json(&self) -> bool {
         self.format == Format::Json

@@ -37,10 +37,10 @@ pub fn main<P: Parser, T: Termination, F: Future<Output = Result<T>>>(
         Ok(done) => done.report(),
         Err(error) => {
             let is_logged = kind == Kind::Service || log.is_json();
-            // A filter that lets errors of some parts through may hide this one.
-            if is_logged && tracing::enabled!(tracing::Level::ERROR) {
+            if is_logged && (tracing::enabled!(tracing::Level::ERROR) || log.is_off()) {
                 tracing::error!("{error:#}");
             } else {
+                // A filter that speaks of other parts alone does not hide why a program ended.
                 eprintln!("error: {error:#}");
             }
             ExitCode::FAILURE

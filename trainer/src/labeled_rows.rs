@@ -44,7 +44,7 @@ pub fn read_rows(rows: Rows, columns: &Columns) -> Result<Vec<Row>> {
     rows.require(&label)?;
     rows.map(|row| {
         let mut row = row?;
-        Ok(Row { line: row.place.line, text: row.take_required(&text)?, label: row.take_required(&label)? })
+        Ok(Row { line: row.location.line, text: row.take_required(&text)?, label: row.take_required(&label)? })
     })
     .collect()
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
-use rows::{Column, Place, Rows};
+use rows::{Column, Location, Rows};
 use store::NewLabel;
 use trainer::prepare::key;
 
@@ -18,7 +18,7 @@ pub struct Labels {
 /// One label, and where it stands.
 #[derive(Debug)]
 pub struct Row {
-    pub place: Place,
+    pub location: Location,
     pub label: Fields,
 }
 
@@ -43,9 +43,9 @@ impl Labels {
         let mut labels = Self { rows: Vec::new(), without_label: 0 };
         for row in rows {
             let row = row?;
-            let place = row.place.clone();
-            match Fields::of(row)?.checked().with_context(|| place.to_string())? {
-                Some(label) => labels.rows.push(Row { place, label }),
+            let location = row.location.clone();
+            match Fields::of(row)?.checked().with_context(|| location.to_string())? {
+                Some(label) => labels.rows.push(Row { location, label }),
                 None => labels.without_label += 1,
             }
         }
@@ -72,11 +72,11 @@ impl Labels {
     /// Refuses an id that has many texts: labels are never taken back, and of each review the
     /// newest counts.
     fn check_ids(&self) -> Result<()> {
-        let mut first: HashMap<&str, (&Place, String)> = HashMap::new();
-        for Row { place, label } in &self.rows {
+        let mut first: HashMap<&str, (&Location, String)> = HashMap::new();
+        for Row { location, label } in &self.rows {
             let (Some(id), Some(text)) = (&label.review_id, &label.text) else { continue };
             let text = key(text);
-            let (first, known) = first.entry(id).or_insert_with(|| (place, text.clone()));
+            let (first, known) = first.entry(id).or_insert_with(|| (location, text.clone()));
             if *known == text {
                 continue;
             }
@@ -86,7 +86,7 @@ impl Labels {
             } else {
                 ""
             };
-            return Err(place.error(format_args!(
+            return Err(location.error(format_args!(
                 "the review id {id:?} stands on line {first} with another text{cause}; nothing was imported"
             )));
         }

@@ -75,7 +75,7 @@ fn name_of(path: &Path) -> String {
 fn explain(file: &Labels, error: StoreError) -> anyhow::Error {
     let line = |complained: &dyn Fn(&Fields) -> bool| {
         let row = file.rows.iter().find(|row| complained(&row.label));
-        row.map_or_else(String::new, |row| format!("line {}: ", row.place.line))
+        row.map_or_else(String::new, |row| format!("line {}: ", row.location.line))
     };
     match &error {
         StoreError::UnknownLabel { label, known } => anyhow::anyhow!(

@@ -4,7 +4,7 @@
 
 mod classes;
 mod damaged;
-#[path = "../../../bert/tests/all/fixtures.rs"]
+#[path = "../../../bert/tests/bert/fixtures.rs"]
 mod fixtures;
 mod linear;
 mod parity;

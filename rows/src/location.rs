@@ -8,19 +8,19 @@ use crate::encoding::Malformed;
 
 /// A line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     pub(crate) file: Arc<str>,
     /// Counted from 1.
     pub line: u64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}: line {}", self.file, self.line)
     }
 }
 
-impl Place {
+impl Location {
     /// An error that stands here.
     pub fn error(&self, message: impl fmt::Display) -> anyhow::Error {
         anyhow::anyhow!("{self}: {message}")
