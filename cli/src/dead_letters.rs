@@ -25,7 +25,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Publish them again, byte for byte: key, value and headers. They stay on record, marked as
+    /// Publish dead letters again, byte for byte: key, value and headers. They stay on record, marked as
     /// replayed.
     Replay {
         #[command(flatten)]
