@@ -63,7 +63,9 @@ fn bench_train_prints_the_rate_of_its_steps_as_one_json_object() {
         layers hidden_size version",
     );
     assert_eq!(missing, Vec::<&str>::new(), "{figures}");
-    assert_eq!((figures["steps"].as_u64(), figures["texts"].as_u64()), (Some(100), Some(800)));
+    assert_eq!(figures["steps"].as_u64(), Some(100));
+    // The last batch of an epoch is smaller.
+    assert!((700..=800).contains(&figures["texts"].as_u64().unwrap()), "{figures}");
 }
 
 #[test]
