@@ -21,6 +21,9 @@ pub fn check_log_variables(service: impl Fn() -> Command) {
     assert!(usual.len() > 1 && usual.iter().all(|line| line.contains("INFO") || line.contains("ERROR")), "{usual:?}");
     assert_eq!(log(&[("LABELSTREAM_LOG", "error")]).len(), 1);
     assert!(log(&[("LABELSTREAM_LOG", "off")]).is_empty());
+    // A filter that speaks of another part alone does not hide why the service ended.
+    let why = log(&[("LABELSTREAM_LOG", "another_part=debug")]);
+    assert!(why.last().is_some_and(|line| line.starts_with("error: ")), "{why:?}");
 
     let lines = log(&[("LABELSTREAM_LOG_FORMAT", "json")]);
     let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();

@@ -244,6 +244,8 @@ mod tests {
         ];
         assert_eq!(shown, expected);
         assert!(!format!("{settings:?}").contains("hunter2"));
+        let own_broker = settings.clone().without_environment().properties().unwrap();
+        assert!(own_broker.iter().all(|property| property.key != "ssl.key.password"));
 
         std::fs::write(&file, "client.id=file\nhunter2").unwrap();
         let error = format!("{:#}", settings.properties().unwrap_err());

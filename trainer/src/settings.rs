@@ -41,3 +41,16 @@ impl Settings {
         self.options.check()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_is_the_precision_that_auto_means_on_the_device() {
+        let settings = Settings::for_base(&Base::NewBert);
+        assert_eq!(settings.hyperparameters.precision, ProductPrecision::Auto);
+        let on_cpu = settings.with_precision_on(&Device::Cpu);
+        assert_eq!(on_cpu.hyperparameters.precision, ProductPrecision::F32);
+    }
+}
