@@ -4,10 +4,12 @@
 //! their order, and the section says which position it starts from and which it leaves: offsets
 //! have holes, so a count would not do.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use store::{DeadLetterRow, Epoch, NextOffset};
 
+use crate::in_flight::{Held, InFlight};
 use crate::message::{Decoded, Record, Review};
 
 /// What a batch holds at most. It may exceed the tokens and bytes by one record, never the count.
@@ -42,6 +44,7 @@ pub(crate) struct Section {
     pub reviews: Vec<(Record, Review)>,
     pub dead_letters: Vec<DeadLetterRow>,
     pub tombstones: u64,
+    pub held: Held,
 }
 
 /// Where a record was read, and the position that reading started from.
@@ -53,18 +56,18 @@ pub(crate) struct Origin {
 }
 
 /// Gathers records into the batch that comes next.
-#[derive(Debug)]
 pub(crate) struct Batcher {
     limits: Limits,
     max_length: usize,
+    in_flight: Arc<InFlight>,
     batch: Batch,
     opened: Option<Instant>,
 }
 
 impl Batcher {
     /// A batcher for a model that truncates texts to `max_length` tokens.
-    pub fn new(limits: Limits, max_length: usize) -> Self {
-        Self { limits, max_length, batch: Batch::default(), opened: None }
+    pub fn new(limits: Limits, max_length: usize, in_flight: Arc<InFlight>) -> Self {
+        Self { limits, max_length, in_flight, batch: Batch::default(), opened: None }
     }
 
     /// The most tokens from now on; see [`crate::batch_size::BatchSize`].
@@ -82,11 +85,14 @@ impl Batcher {
     pub fn push(&mut self, origin: Origin, record: Record, decoded: Decoded, now: Instant) {
         self.opened.get_or_insert(now);
         self.batch.records += 1;
-        self.batch.bytes += record.bytes();
+        let bytes = record.bytes();
+        self.batch.bytes += bytes;
         if let Decoded::Review(review) = &decoded {
             self.batch.tokens += estimate_tokens(&review.text, self.max_length);
         }
-        self.batch.section(origin).push(record, decoded);
+        let section = self.batch.section(origin, &self.in_flight);
+        section.held.add_record(bytes);
+        section.push(record, decoded);
     }
 
     /// Whether another record would be too many.
@@ -114,9 +120,14 @@ impl Batch {
         reviews.map(|(_, review)| review.text.as_str()).collect()
     }
 
+    /// The bytes that it holds of those in flight.
+    pub fn held_bytes(&self) -> usize {
+        self.sections.iter().map(|section| section.held.bytes()).sum()
+    }
+
     /// The section of this claim. Records come in runs of a partition, so it is mostly the last
     /// one.
-    fn section(&mut self, origin: Origin) -> &mut Section {
+    fn section(&mut self, origin: Origin, in_flight: &Arc<InFlight>) -> &mut Section {
         let same = |section: &Section| (section.partition, section.epoch) == (origin.partition, origin.epoch);
         let index = self.sections.iter().rposition(same).unwrap_or_else(|| {
             self.sections.push(Section {
@@ -127,6 +138,7 @@ impl Batch {
                 reviews: Vec::new(),
                 dead_letters: Vec::new(),
                 tombstones: 0,
+                held: Held::new(in_flight.clone(), origin.partition),
             });
             self.sections.len() - 1
         });

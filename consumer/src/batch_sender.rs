@@ -1,6 +1,7 @@
 //! The way from the Kafka thread to the model: a channel of one batch, and one batch that waits for
-//! room in it.
+//! room in it and in the memory for what is in flight.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -8,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::batch::Batch;
+use crate::in_flight::InFlight;
 
 /// Batches between the thread that reads and the thread that classifies: one is prefetched.
 pub(crate) const CAPACITY: usize = 1;
@@ -21,12 +23,13 @@ const ATTEMPT: Duration = Duration::from_millis(50);
 /// The sending end.
 pub(crate) struct BatchSender {
     sender: Option<mpsc::Sender<Batch>>,
+    in_flight: Arc<InFlight>,
     waiting: Option<(Batch, Instant)>,
 }
 
 impl BatchSender {
-    pub fn new(sender: mpsc::Sender<Batch>) -> Self {
-        Self { sender: Some(sender), waiting: None }
+    pub fn new(sender: mpsc::Sender<Batch>, in_flight: Arc<InFlight>) -> Self {
+        Self { sender: Some(sender), in_flight, waiting: None }
     }
 
     /// Whether the next batch may be offered.
@@ -55,6 +58,11 @@ impl BatchSender {
         let (Some(sender), Some((batch, since))) = (&self.sender, self.waiting.take()) else {
             return false;
         };
+        if self.in_flight.is_full(batch.held_bytes()) {
+            self.waiting = Some((batch, since));
+            std::thread::sleep(ATTEMPT);
+            return false;
+        }
         let Err(TrySendError::Full(batch) | TrySendError::Closed(batch)) = sender.try_send(batch) else {
             return true;
         };
@@ -79,13 +87,44 @@ impl BatchSender {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::metrics::gauge::Gauge;
+
+    use store::{Epoch, NextOffset};
+
     use super::*;
+    use crate::batch::{Batcher, Limits, Origin};
+    use crate::message::{Decoded, Record};
+
+    fn room(bytes: usize) -> Arc<InFlight> {
+        InFlight::new(bytes, Gauge::default())
+    }
+
+    #[test]
+    fn a_batch_waits_for_memory_but_not_for_its_own() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (sender, mut batches) = mpsc::channel(9);
+        let in_flight = room(1);
+        let mut output = BatchSender::new(sender, in_flight.clone());
+        let batch = || {
+            let limits = Limits { tokens: 9, records: 9, bytes: 9, delay: Duration::ZERO };
+            let mut batcher = Batcher::new(limits, 9, in_flight.clone());
+            let origin = Origin { partition: 0, epoch: Epoch(1), from: NextOffset(0) };
+            batcher.push(origin, Record::default(), Decoded::Tombstone, Instant::now());
+            batcher.take().unwrap()
+        };
+        output.offer(batch());
+        assert!(output.send(runtime.handle()), "alone it goes, however large");
+        output.offer(batch());
+        assert!(!output.send(runtime.handle()), "the one before it is still in flight");
+        drop(batches.try_recv().unwrap());
+        assert!(output.send(runtime.handle()));
+    }
 
     #[test]
     fn a_batch_waits_for_room_and_nothing_is_offered_behind_it() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (sender, mut batches) = mpsc::channel(1);
-        let mut output = BatchSender::new(sender);
+        let mut output = BatchSender::new(sender, room(usize::MAX));
         for sent in [true, false, false] {
             if output.is_free() {
                 output.offer(Batch::default());
@@ -101,7 +140,7 @@ mod tests {
     fn a_batch_that_waits_for_long_is_stuck_and_one_that_nobody_takes_is_seen() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (sender, batches) = mpsc::channel(1);
-        let mut output = BatchSender::new(sender);
+        let mut output = BatchSender::new(sender, room(usize::MAX));
         output.offer(Batch::default());
         output.waiting.as_mut().unwrap().1 -= STUCK_AFTER;
         assert!(output.is_stuck());

@@ -87,6 +87,11 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_MAX_RECORD_BYTES", default_value_t = 262_144)]
     pub max_record_bytes: usize,
 
+    /// Most bytes of memory for records between Kafka and Postgres, in all partitions together; one
+    /// batch more may be read
+    #[arg(long, env = "LABELSTREAM_MAX_IN_FLIGHT_BYTES", default_value_t = 64 << 20)]
+    pub max_in_flight_bytes: usize,
+
     /// JSON field that holds the text
     #[arg(long, env = "LABELSTREAM_TEXT_FIELD", default_value = "text")]
     pub text_field: String,

@@ -319,7 +319,7 @@ impl Section {
                 Err(error) => write.dead_letters.push(record.into_dead_letter(Reason::ModelFailed, &error)),
             }
         }
-        Labeled { write, records }
+        Labeled { write, records, held: self.held }
     }
 }
 

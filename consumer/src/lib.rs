@@ -18,6 +18,7 @@ mod tokenize;
 
 mod answer_cache;
 mod bisect;
+mod in_flight;
 mod inference;
 mod model;
 

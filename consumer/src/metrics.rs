@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     pub lag: Family<Partition, Gauge>,
     pub assigned: Gauge,
     pub halted: Family<Partition, Gauge>,
+    pub in_flight_bytes: Gauge,
     pub pauses: Counter,
     pub rebalances: Counter,
     pub fenced: Counter,
@@ -106,6 +107,7 @@ impl Metrics {
             lag: Family::default(),
             assigned: Gauge::default(),
             halted: Family::default(),
+            in_flight_bytes: Gauge::default(),
             pauses: Counter::default(),
             rebalances: Counter::default(),
             fenced: Counter::default(),
@@ -155,6 +157,11 @@ impl Metrics {
             "partition_halted",
             "1 for a partition that stands still until someone has looked",
             self.halted.clone(),
+        );
+        to.register(
+            "in_flight_bytes",
+            "Bytes held for records between Kafka and Postgres, see --max-in-flight-bytes",
+            self.in_flight_bytes.clone(),
         );
         to.register(
             "pauses",

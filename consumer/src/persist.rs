@@ -1,5 +1,6 @@
 //! Labeled records into Postgres: a lane for each partition, in which one transaction follows the
-//! other.
+//! other. What is in flight is bounded together (see [`crate::in_flight`]), so a lane that is stuck
+//! stops no other.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::health::Health;
+use crate::in_flight::Held;
 use crate::message::{Reason, Record};
 use crate::metrics::{self, Metrics};
 
@@ -22,6 +24,7 @@ pub(crate) struct Labeled {
     /// The raw records of `write.predictions`, one for one: a row that Postgres cannot hold becomes
     /// a dead letter.
     pub records: Vec<Record>,
+    pub held: Held,
 }
 
 impl Labeled {
@@ -43,6 +46,7 @@ impl Labeled {
         self.write.dead_letters.extend(next.write.dead_letters);
         self.write.tombstones += next.write.tombstones;
         self.records.extend(next.records);
+        self.held.append(next.held);
     }
 
     /// Makes a dead letter of the prediction at `offset`; false if there is none.
@@ -108,11 +112,11 @@ pub(crate) struct Writer {
     pub health: Arc<Health>,
 }
 
-/// Waiting for a lane: what a partition has in one or two batches.
-const LANE_CAPACITY: usize = 2;
 /// Rows of one transaction, when several batches have waited: more makes a write longer, not
 /// faster.
 const MAX_ROWS: usize = 4_096;
+/// And bytes in flight of one transaction.
+const MAX_BYTES: usize = 16 << 20;
 
 /// Writes until the input ends and everything is written.
 ///
@@ -125,7 +129,7 @@ pub(crate) async fn persist(mut input: mpsc::Receiver<Vec<Labeled>>, writer: Wri
         tokio::select! {
             labeled = input.recv() => match labeled {
                 Some(labeled) => for labeled in labeled {
-                    lanes.send(labeled).await;
+                    lanes.send(labeled);
                 },
                 None => break,
             },
@@ -142,17 +146,17 @@ pub(crate) async fn persist(mut input: mpsc::Receiver<Vec<Labeled>>, writer: Wri
 /// The lanes by partition: a new claim opens a new lane, and the older one ends when it has written
 /// or been fenced.
 struct Lanes {
-    open: BTreeMap<i32, (Epoch, mpsc::Sender<Labeled>)>,
+    open: BTreeMap<i32, (Epoch, mpsc::UnboundedSender<Labeled>)>,
     running: JoinSet<Result<()>>,
     writer: Arc<Writer>,
 }
 
 impl Lanes {
-    async fn send(&mut self, labeled: Labeled) {
+    fn send(&mut self, labeled: Labeled) {
         let Write { partition, epoch, .. } = labeled.write;
         let known = self.open.get(&partition).map(|(epoch, _)| *epoch);
         if known < Some(epoch) {
-            let (sender, receiver) = mpsc::channel(LANE_CAPACITY);
+            let (sender, receiver) = mpsc::unbounded_channel();
             self.running.spawn(lane(receiver, self.writer.clone()));
             self.open.insert(partition, (epoch, sender));
         } else if known > Some(epoch) {
@@ -161,11 +165,11 @@ impl Lanes {
             return;
         }
         // A lane that was fenced takes nothing more.
-        let _ = self.open[&partition].1.send(labeled).await;
+        let _ = self.open[&partition].1.send(labeled);
     }
 }
 
-async fn lane(mut input: mpsc::Receiver<Labeled>, writer: Arc<Writer>) -> Result<()> {
+async fn lane(mut input: mpsc::UnboundedReceiver<Labeled>, writer: Arc<Writer>) -> Result<()> {
     let mut waiting = None;
     loop {
         let next = match waiting.take() {
@@ -173,7 +177,7 @@ async fn lane(mut input: mpsc::Receiver<Labeled>, writer: Arc<Writer>) -> Result
             None => input.recv().await,
         };
         let Some(mut labeled) = next else { return Ok(()) };
-        while labeled.rows() < MAX_ROWS {
+        while labeled.rows() < MAX_ROWS && labeled.held.bytes() < MAX_BYTES {
             match input.try_recv() {
                 Ok(next) if labeled.goes_with(&next) => labeled.append(next),
                 Ok(next) => {
@@ -293,7 +297,7 @@ mod tests {
             dead_letters: Vec::new(),
             tombstones: u64::from(version.is_none()),
         };
-        Labeled { write, records: Vec::new() }
+        Labeled { write, records: Vec::new(), held: Held::default() }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::batch_size::BatchSize;
 use crate::config::Config;
 use crate::health::Health;
 use crate::http::{self, Service};
+use crate::in_flight::InFlight;
 use crate::inference::{Channels, Handover, Inference, PredictJob, Signs};
 use crate::kafka::{self, Claims, Kafka, Reading, Settings, Stop};
 use crate::load::Loader;
@@ -28,8 +29,7 @@ use crate::persist::{self, Positions, Writer};
 use crate::reload::{Follower, Registry};
 use crate::tokenize::tokenize;
 
-/// Bytes of records in one batch: with a handful of batches in flight this is what bounds memory
-/// where texts are long.
+/// Bytes of records in one batch: small beside what may be in flight.
 const MAX_BATCH_BYTES: usize = 4 << 20;
 /// Batches between the thread that tokenizes and the one that classifies: one is ready when the
 /// model is.
@@ -180,6 +180,7 @@ impl Consumer {
         let (sender, batches) = mpsc::channel(batch_sender::CAPACITY);
         let (fences, fenced) = std::sync::mpsc::channel();
         let positions = Arc::new(Positions::default());
+        let in_flight = InFlight::new(config.max_in_flight_bytes, metrics.in_flight_bytes.clone());
         let batch_size = Arc::new(BatchSize::new(config.max_batch_tokens, model.max_length()));
 
         let writer = Writer {
@@ -190,7 +191,12 @@ impl Consumer {
             metrics: metrics.clone(),
             health: health.clone(),
         };
-        let reading = Reading { format: format(&config), limits: limits(&config), batch_size: batch_size.clone() };
+        let reading = Reading {
+            format: format(&config),
+            limits: limits(&config),
+            batch_size: batch_size.clone(),
+            in_flight: in_flight.clone(),
+        };
         let (tokenized, batches_to_label) = mpsc::channel(TOKENIZED_CAPACITY);
         let (serves, serving) = watch::channel(model.encoder());
         let channels =
@@ -208,7 +214,14 @@ impl Consumer {
             metrics,
             health,
         });
-        let kafka = Kafka { settings, claims, reading, output: BatchSender::new(sender), fenced, stop: stop.clone() };
+        let kafka = Kafka {
+            settings,
+            claims,
+            reading,
+            output: BatchSender::new(sender, in_flight),
+            fenced,
+            stop: stop.clone(),
+        };
 
         let left = CancellationToken::new();
         let leaving = left.clone().drop_guard();

@@ -64,6 +64,7 @@ mod tests {
 
     use super::*;
     use crate::batch::Section;
+    use crate::in_flight::Held;
     use crate::message::{Record, Review};
 
     fn batch(text: &str) -> Batch {
@@ -76,6 +77,7 @@ mod tests {
             reviews: vec![(Record::default(), review)],
             dead_letters: Vec::new(),
             tombstones: 0,
+            held: Held::default(),
         };
         let mut batch = Batch::default();
         batch.sections.push(section);

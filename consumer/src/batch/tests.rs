@@ -1,11 +1,16 @@
 //! What fills a batch, what closes it, and the sections in it.
 
+use prometheus_client::metrics::gauge::Gauge;
 use proptest::prelude::*;
 
 use super::*;
 use crate::message::Reason;
 
 const LIMITS: Limits = Limits { tokens: 100, records: 10, bytes: 1_000, delay: Duration::from_millis(20) };
+
+fn batcher(limits: Limits, max_length: usize) -> Batcher {
+    Batcher::new(limits, max_length, InFlight::new(usize::MAX, Gauge::default()))
+}
 
 fn record(offset: i64) -> Record {
     Record { offset, ..Record::default() }
@@ -22,7 +27,7 @@ fn origin(partition: i32, epoch: i64, from: i64) -> Origin {
 
 #[test]
 fn an_empty_batcher_has_no_deadline_and_no_batch() {
-    let mut batcher = Batcher::new(LIMITS, 512);
+    let mut batcher = batcher(LIMITS, 512);
     assert_eq!(batcher.patience(Instant::now()), None);
     assert!(batcher.take().is_none());
 }
@@ -30,7 +35,7 @@ fn an_empty_batcher_has_no_deadline_and_no_batch() {
 #[test]
 fn the_first_record_starts_the_clock_and_later_ones_do_not() {
     let start = Instant::now();
-    let mut batcher = Batcher::new(LIMITS, 512);
+    let mut batcher = batcher(LIMITS, 512);
     batcher.push(origin(0, 1, 0), record(0), text(1), start);
     batcher.push(origin(0, 1, 1), record(1), text(1), start + Duration::from_millis(15));
     assert_eq!(batcher.patience(start + Duration::from_millis(15)), Some(Duration::from_millis(5)));
@@ -44,7 +49,7 @@ fn the_first_record_starts_the_clock_and_later_ones_do_not() {
 fn tokens_records_and_bytes_each_fill_a_batch() {
     let now = Instant::now();
     let full = |records: usize, characters: usize, bytes: usize| {
-        let mut batcher = Batcher::new(LIMITS, 60);
+        let mut batcher = batcher(LIMITS, 60);
         for offset in 0..records as i64 {
             let record = Record { payload: Some(vec![0; bytes]), ..record(offset) };
             batcher.push(origin(0, 1, offset), record, text(characters), now);
@@ -61,7 +66,7 @@ fn tokens_records_and_bytes_each_fill_a_batch() {
 #[test]
 fn a_partition_claimed_again_has_a_section_of_its_own() {
     let now = Instant::now();
-    let mut batcher = Batcher::new(LIMITS, 512);
+    let mut batcher = batcher(LIMITS, 512);
     batcher.push(origin(0, 1, 5), record(5), text(1), now);
     batcher.push(origin(0, 2, 5), record(5), text(1), now);
     let sections = batcher.take().unwrap().sections;
@@ -76,7 +81,7 @@ fn records() -> impl Strategy<Value = Vec<(i32, i64, u8)>> {
 proptest! {
     #[test]
     fn sections_join_without_a_hole_and_keep_every_record_in_order(records in records(), records_limit in 1..20usize) {
-        let mut batcher = Batcher::new(Limits { records: records_limit, ..LIMITS }, 512);
+        let mut batcher = batcher(Limits { records: records_limit, ..LIMITS }, 512);
         let mut next = [100; 4];
         let mut expected = [const { Vec::new() }; 4];
         let mut batches = Vec::new();

@@ -8,6 +8,7 @@ use anyhow::ensure;
 
 use super::*;
 use crate::batch::Batch;
+use crate::in_flight::Held;
 use crate::message::{Record, Review};
 use crate::tokenize::Tokens;
 
@@ -258,6 +259,7 @@ fn batch(offset: i64) -> Tokenized {
             reviews: vec![(Record { offset, ..Record::default() }, review)],
             dead_letters: Vec::new(),
             tombstones: 0,
+            held: Held::default(),
         });
     }
     Tokenized { batch, tokens: None }

@@ -44,6 +44,8 @@ pub(super) struct Membership<'a> {
     batcher: Batcher,
     owned: BTreeMap<i32, Owned>,
     paused: BTreeSet<i32>,
+    /// Paused because their writes are stuck, while the others go on.
+    held_back: BTreeSet<i32>,
     draining: bool,
     committed: BTreeMap<i32, NextOffset>,
     last_commit: Instant,
@@ -69,7 +71,7 @@ struct Owned {
 impl<'a> Membership<'a> {
     pub fn new(kafka: &'a mut Kafka, consumer: &'a BaseConsumer<Context>, runtime: &'a Handle) -> Self {
         let Kafka { claims, reading, output, fenced, stop, .. } = kafka;
-        let mut batcher = Batcher::new(reading.limits, reading.batch_size.max_length());
+        let mut batcher = Batcher::new(reading.limits, reading.batch_size.max_length(), reading.in_flight.clone());
         batcher.set_tokens(reading.batch_size.tokens());
         Self {
             consumer,
@@ -79,6 +81,7 @@ impl<'a> Membership<'a> {
             runtime,
             owned: BTreeMap::new(),
             paused: BTreeSet::new(),
+            held_back: BTreeSet::new(),
             draining: false,
             committed: BTreeMap::new(),
             last_commit: Instant::now(),
@@ -125,6 +128,7 @@ impl<'a> Membership<'a> {
     fn revoked(&mut self, partitions: &[i32]) {
         self.owned.retain(|partition, _| !partitions.contains(partition));
         self.paused.retain(|partition| !partitions.contains(partition));
+        self.held_back.retain(|partition| !partitions.contains(partition));
         self.committed.retain(|partition, _| !partitions.contains(partition));
         self.kafka.claims.metrics.assigned.set(self.owned.len() as i64);
     }
@@ -137,6 +141,7 @@ impl<'a> Membership<'a> {
         self.check_fences()?;
         self.drain()?;
         self.hand_over()?;
+        self.hold_back()?;
         self.tell_positions();
         if self.kafka.output.is_stuck() || self.kafka.output.is_free() {
             self.poll()?;
@@ -201,6 +206,40 @@ impl<'a> Membership<'a> {
         }
     }
 
+    /// A partition whose writes are stuck leaves room for the others: nothing more is read of it until
+    /// half its share of the memory is written.
+    fn hold_back(&mut self) -> Result<(), End> {
+        let in_flight = &self.kafka.reading.in_flight;
+        let over = in_flight.over_share(self.owned.len());
+        let new: Vec<i32> = over
+            .into_iter()
+            .filter(|partition| self.owned.contains_key(partition) && !self.is_paused(*partition))
+            .collect();
+        if !new.is_empty() {
+            tracing::warn!(partitions = ?new, "reading pauses: what was read of these partitions is not written");
+            self.kafka.claims.metrics.pauses.inc();
+            let paused = self.consumer.pause(&self.list(&new));
+            self.held_back.extend(new);
+            paused.map_err(|error| End::Rejoin(format!("librdkafka cannot pause: {error}")))?;
+        }
+        if self.held_back.is_empty() || self.draining {
+            return Ok(());
+        }
+        let full = self.kafka.reading.in_flight.over_half_a_share(self.owned.len());
+        let written: Vec<i32> = self.held_back.difference(&full).copied().collect();
+        if written.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(partitions = ?written, "reading goes on");
+        self.held_back.retain(|partition| full.contains(partition));
+        let resumed = self.consumer.resume(&self.list(&written));
+        resumed.map_err(|error| End::Rejoin(format!("librdkafka cannot resume: {error}")))
+    }
+
+    fn is_paused(&self, partition: i32) -> bool {
+        self.paused.contains(&partition) || self.held_back.contains(&partition)
+    }
+
     fn poll(&mut self) -> Result<(), End> {
         let mut wait = if self.kafka.output.is_stuck() {
             Duration::ZERO
@@ -243,7 +282,7 @@ impl<'a> Membership<'a> {
     }
 
     fn pause(&mut self, which: impl Fn(&Owned) -> bool) -> Result<(), End> {
-        let new = self.owned.iter().filter(|(partition, owned)| which(owned) && !self.paused.contains(partition));
+        let new = self.owned.iter().filter(|(partition, owned)| which(owned) && !self.is_paused(**partition));
         let new: Vec<i32> = new.map(|(&partition, _)| partition).collect();
         if new.is_empty() {
             return Ok(());

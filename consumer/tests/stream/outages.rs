@@ -90,6 +90,27 @@ async fn what_waiting_cannot_mend_ends_the_consumer_with_one_clear_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_cannot_be_written_stops_no_other_and_holds_bounded_memory() {
+    let world = World::new().await;
+    world.publish_reviews(2);
+    let consumer = world.consume(Constant::new(Version(1)), |config| config.max_in_flight_bytes = 4 << 20);
+    world.until_written(2).await;
+    // Whoever holds the row of a position holds up its writes.
+    let mut holder = world.pool.begin().await.unwrap();
+    let lock = "select 1 from position_rows where partition = 0 for update";
+    sqlx::query(lock).execute(&mut *holder).await.unwrap();
+    // More than a dozen batches each, and twenty times what may be in flight.
+    world.publish_reviews(40_000);
+    let read = "select next_offset from positions where partition = 1";
+    until("partition 1 read to its end", async || world.number(read).await == Some(20_001)).await;
+    assert_eq!(world.number("select next_offset from positions where partition = 0").await, Some(1));
+    holder.rollback().await.unwrap();
+    world.until_written(40_002).await;
+    consumer.stop().await;
+    world.assert_each_exactly_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_topic_is_waited_for() {
     let world = World::new().await;
     let consumer = world.consume(Constant::new(Version(1)), |config| config.topic = "later".to_owned());
