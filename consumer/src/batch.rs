@@ -41,6 +41,8 @@ pub(crate) struct Section {
     pub epoch: Epoch,
     pub from: NextOffset,
     pub to: NextOffset,
+    /// Whether its records are tried one at a time.
+    pub suspect: bool,
     pub reviews: Vec<(Record, Review)>,
     pub dead_letters: Vec<DeadLetterRow>,
     pub tombstones: u64,
@@ -53,6 +55,8 @@ pub(crate) struct Origin {
     pub partition: i32,
     pub epoch: Epoch,
     pub from: NextOffset,
+    /// Whether consumers have died near it.
+    pub suspect: bool,
 }
 
 /// Gathers records into the batch that comes next.
@@ -125,6 +129,15 @@ impl Batch {
         self.sections.iter().map(|section| section.held.bytes()).sum()
     }
 
+    /// Takes out what is to be tried one at a time: a batch for each such review, in order.
+    pub fn take_suspects(&mut self) -> Vec<Self> {
+        let (suspects, others) = std::mem::take(&mut self.sections).into_iter().partition(|section| section.suspect);
+        self.sections = others;
+        let suspects: Vec<Section> = suspects;
+        let alone = |section| Self { sections: vec![section], records: 1, ..Self::default() };
+        suspects.into_iter().flat_map(Section::one_by_one).map(alone).collect()
+    }
+
     /// The section of this claim. Records come in runs of a partition, so it is mostly the last
     /// one.
     fn section(&mut self, origin: Origin, in_flight: &Arc<InFlight>) -> &mut Section {
@@ -135,6 +148,7 @@ impl Batch {
                 epoch: origin.epoch,
                 from: origin.from,
                 to: origin.from,
+                suspect: origin.suspect,
                 reviews: Vec::new(),
                 dead_letters: Vec::new(),
                 tombstones: 0,
@@ -147,6 +161,40 @@ impl Batch {
 }
 
 impl Section {
+    /// The same records and positions in sections with one review each.
+    fn one_by_one(mut self) -> Vec<Self> {
+        let reviews = std::mem::take(&mut self.reviews);
+        let mut sections: Vec<Self> = Vec::with_capacity(reviews.len());
+        for review in reviews {
+            let to = NextOffset(review.0.offset + 1);
+            let later = self.dead_letters.iter().position(|letter| letter.kafka_offset >= to.0);
+            let later = self.dead_letters.split_off(later.unwrap_or(self.dead_letters.len()));
+            let dead_letters = std::mem::replace(&mut self.dead_letters, later);
+            let from = std::mem::replace(&mut self.from, to);
+            sections.push(Self {
+                partition: self.partition,
+                epoch: self.epoch,
+                from,
+                to,
+                suspect: true,
+                reviews: vec![review],
+                dead_letters,
+                tombstones: 0,
+                held: Held::default(),
+            });
+        }
+        match sections.last_mut() {
+            Some(last) => {
+                last.to = self.to;
+                last.tombstones = self.tombstones;
+                last.held = self.held;
+                last.dead_letters.append(&mut self.dead_letters);
+            }
+            None => sections.push(self),
+        }
+        sections
+    }
+
     fn push(&mut self, record: Record, decoded: Decoded) {
         self.to = NextOffset(record.offset + 1);
         match decoded {

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::Limits;
 use crate::batch_sender::BatchSender;
 use crate::batch_size::BatchSize;
+use crate::careful::Careful;
 use crate::in_flight::InFlight;
 use crate::message::Format;
 use crate::persist::Fenced;
@@ -50,6 +51,7 @@ pub(crate) struct Reading {
     pub limits: Limits,
     pub batch_size: Arc<BatchSize>,
     pub in_flight: Arc<InFlight>,
+    pub careful: Arc<Careful>,
 }
 
 /// The three steps of an end.

@@ -5,6 +5,7 @@
 //! one batch, so a slow database is felt by Kafka as paused partitions and never as memory. Around
 //! them: `reload` brings the champion, `http` answers, `metrics` counts, `health` knows what works.
 
+mod careful;
 mod config;
 
 mod kafka;

@@ -103,6 +103,8 @@ pub enum Reason {
     IdTooLong,
     /// The model fails on this text alone, and on no other.
     ModelFailed,
+    /// Consumers died of it, three times while it was tried on its own.
+    ProcessDied,
     /// Postgres cannot hold the row for a reason that is not foreseen here.
     Unstorable,
 }
@@ -125,6 +127,7 @@ impl Reason {
             Self::IdInvalid => "id_invalid",
             Self::IdTooLong => "id_too_long",
             Self::ModelFailed => "model_failed",
+            Self::ProcessDied => "process_died",
             Self::Unstorable => "unstorable",
         }
     }

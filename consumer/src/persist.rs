@@ -3,14 +3,14 @@
 //! stops no other.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use chrono::Utc;
 use service::Backoff;
 use store::{Epoch, NextOffset, Outcome, Store, StoreError, Stream, Write};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::health::Health;
@@ -64,34 +64,50 @@ impl Labeled {
 /// The positions that Postgres has committed, by partition, with the claim under which they were:
 /// what Kafka and the lag are told.
 #[derive(Default)]
-pub(crate) struct Positions(Mutex<BTreeMap<i32, (Epoch, NextOffset)>>);
+pub(crate) struct Positions {
+    noted: Mutex<BTreeMap<i32, (Epoch, NextOffset)>>,
+    changed: Notify,
+}
 
 impl Positions {
     /// A partition is read from here on, under this claim.
     pub fn claimed(&self, partition: i32, epoch: Epoch, position: NextOffset) {
-        let mut positions = self.0.lock().expect("no holder panics");
-        positions.insert(partition, (epoch, position));
+        self.noted().insert(partition, (epoch, position));
+        self.changed.notify_waiters();
     }
 
     /// A write is committed. One that was still on its way when its partition went to others is not
     /// noted.
     fn written(&self, partition: i32, epoch: Epoch, position: NextOffset) {
-        let mut positions = self.0.lock().expect("no holder panics");
-        if let Some(noted) = positions.get_mut(&partition).filter(|noted| noted.0 == epoch) {
+        if let Some(noted) = self.noted().get_mut(&partition).filter(|noted| noted.0 == epoch) {
             noted.1 = position;
         }
+        self.changed.notify_waiters();
     }
 
     /// Forgets partitions that are read by others now.
     pub fn forget(&self, partitions: &[i32]) {
-        let mut positions = self.0.lock().expect("no holder panics");
-        positions.retain(|partition, _| !partitions.contains(partition));
+        self.noted().retain(|partition, _| !partitions.contains(partition));
+        self.changed.notify_waiters();
+    }
+
+    /// That of one partition.
+    pub fn get(&self, partition: i32) -> Option<(Epoch, NextOffset)> {
+        self.noted().get(&partition).copied()
+    }
+
+    /// Ends after the next change from now on.
+    pub fn changed(&self) -> impl Future<Output = ()> {
+        self.changed.notified()
     }
 
     /// All of them.
     pub fn all(&self) -> BTreeMap<i32, NextOffset> {
-        let positions = self.0.lock().expect("no holder panics");
-        positions.iter().map(|(&partition, &(_, position))| (partition, position)).collect()
+        self.noted().iter().map(|(&partition, &(_, position))| (partition, position)).collect()
+    }
+
+    fn noted(&self) -> MutexGuard<'_, BTreeMap<i32, (Epoch, NextOffset)>> {
+        self.noted.lock().expect("no holder panics")
     }
 }
 

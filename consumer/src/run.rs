@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::Limits;
 use crate::batch_sender::{self, BatchSender};
 use crate::batch_size::BatchSize;
+use crate::careful::Careful;
 use crate::config::Config;
 use crate::health::Health;
 use crate::http::{self, Service};
@@ -181,6 +182,8 @@ impl Consumer {
         let (fences, fenced) = std::sync::mpsc::channel();
         let positions = Arc::new(Positions::default());
         let in_flight = InFlight::new(config.max_in_flight_bytes, metrics.in_flight_bytes.clone());
+        let careful = Careful::new(store.clone(), stream.clone(), positions.clone(), stop.abort.clone());
+        let careful = Arc::new(careful);
         let batch_size = Arc::new(BatchSize::new(config.max_batch_tokens, model.max_length()));
 
         let writer = Writer {
@@ -196,6 +199,7 @@ impl Consumer {
             limits: limits(&config),
             batch_size: batch_size.clone(),
             in_flight: in_flight.clone(),
+            careful: careful.clone(),
         };
         let (tokenized, batches_to_label) = mpsc::channel(TOKENIZED_CAPACITY);
         let (serves, serving) = watch::channel(model.encoder());
@@ -232,8 +236,9 @@ impl Consumer {
             ended
         })?;
         let runtime = Handle::current();
+        let trying = careful.clone();
         let tokenizing = thread("tokenize", None, move || {
-            tokenize(batches, serving, &tokenized, &runtime);
+            tokenize(batches, serving, &tokenized, async |section| trying.attempt(section).await, &runtime);
             Ok(())
         })?;
         let runtime = Handle::current();
@@ -248,7 +253,8 @@ impl Consumer {
         let ended = end_in_order(kafka, inference, persist, &stop, config.grace).await;
         stop.abort.cancel();
         // A consumer that says goodbye leaves its partitions to the others at once.
-        let _ = tokio::time::timeout(GOODBYE, left.cancelled()).await;
+        let goodbye = async { tokio::join!(left.cancelled(), careful.say_goodbye(None)) };
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
         ended
     }
 }

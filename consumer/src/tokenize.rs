@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Section};
 use crate::model::Encoder;
 use store::Version;
 
@@ -28,19 +28,30 @@ pub(crate) struct Tokens {
 /// The model that the next batch is likely to be classified by.
 pub(crate) type Serving = watch::Receiver<Option<Encoder>>;
 
-/// Works until there are no more batches, or nobody takes them.
+/// Works until there are no more batches, or nobody takes them. What is suspect goes on one review
+/// at a time, each after `attempt` has allowed it.
 pub(crate) fn tokenize(
     mut batches: mpsc::Receiver<Batch>,
     mut serving: Serving,
     to: &mpsc::Sender<Tokenized>,
+    attempt: impl AsyncFn(&mut Section) -> bool,
     runtime: &Handle,
 ) {
     runtime.block_on(async {
-        while let Some(batch) = batches.recv().await {
+        let mut send = async |batch: Batch| {
             let encoder = serving.borrow_and_update().clone();
             let tokens = encoder.and_then(|encoder| encode(&encoder, &batch));
-            if to.send(Tokenized { batch, tokens }).await.is_err() {
+            to.send(Tokenized { batch, tokens }).await.is_ok()
+        };
+        while let Some(mut batch) = batches.recv().await {
+            let suspects = batch.take_suspects();
+            if !batch.sections.is_empty() && !send(batch).await {
                 return;
+            }
+            for mut batch in suspects {
+                if attempt(&mut batch.sections[0]).await && !send(batch).await {
+                    return;
+                }
             }
         }
     });
@@ -63,7 +74,6 @@ mod tests {
     use store::{Epoch, NextOffset};
 
     use super::*;
-    use crate::batch::Section;
     use crate::in_flight::Held;
     use crate::message::{Record, Review};
 
@@ -74,6 +84,7 @@ mod tests {
             epoch: Epoch(1),
             from: NextOffset(0),
             to: NextOffset(1),
+            suspect: false,
             reviews: vec![(Record::default(), review)],
             dead_letters: Vec::new(),
             tombstones: 0,
@@ -101,7 +112,7 @@ mod tests {
         let (to, mut tokenized) = mpsc::channel(1);
         let (serves, serving) = watch::channel(Some(encoder(1)));
         let handle = runtime.handle().clone();
-        let thread = std::thread::spawn(move || tokenize(batches, serving, &to, &handle));
+        let thread = std::thread::spawn(move || tokenize(batches, serving, &to, async |_: &mut Section| true, &handle));
         let mut ids = |text: &str| {
             sender.blocking_send(batch(text)).unwrap();
             let Tokenized { batch, tokens } = tokenized.blocking_recv().unwrap();

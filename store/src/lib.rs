@@ -12,6 +12,7 @@ mod error;
 mod schema;
 
 mod copy;
+mod crashes;
 mod fence;
 mod positions;
 mod stream;

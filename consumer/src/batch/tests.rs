@@ -22,7 +22,7 @@ fn text(characters: usize) -> Decoded {
 }
 
 fn origin(partition: i32, epoch: i64, from: i64) -> Origin {
-    Origin { partition, epoch: Epoch(epoch), from: NextOffset(from) }
+    Origin { partition, epoch: Epoch(epoch), from: NextOffset(from), suspect: false }
 }
 
 #[test]
@@ -124,4 +124,26 @@ proptest! {
         prop_assert_eq!(position, next);
         prop_assert!(expected.iter().all(Vec::is_empty));
     }
+}
+
+#[test]
+fn suspects_go_one_review_at_a_time_and_lose_no_other_record() {
+    let mut batcher = batcher(LIMITS, 512);
+    let letter = Decoded::DeadLetter { reason: Reason::NotJson, detail: String::new() };
+    let records =
+        [(0, letter.clone()), (1, text(1)), (4, Decoded::Tombstone), (5, letter.clone()), (7, text(1)), (9, letter)];
+    for (offset, decoded) in records {
+        batcher.push(Origin { suspect: true, ..origin(0, 1, 0) }, record(offset), decoded, Instant::now());
+    }
+    batcher.push(origin(1, 1, 3), record(3), text(1), Instant::now());
+    let mut batch = batcher.take().unwrap();
+    let suspects = batch.take_suspects();
+    assert_eq!(batch.sections.iter().map(|section| section.partition).collect::<Vec<_>>(), [1]);
+    let seen = |batch: &Batch| {
+        let [section] = &batch.sections[..] else { panic!("one section a batch") };
+        let letters = section.dead_letters.iter().map(|letter| letter.kafka_offset).collect::<Vec<_>>();
+        (section.from.0, section.to.0, section.reviews.len(), letters, section.tombstones)
+    };
+    let seen: Vec<_> = suspects.iter().map(seen).collect();
+    assert_eq!(seen, [(0, 2, 1, vec![0], 0), (2, 10, 1, vec![5, 9], 1)]);
 }

@@ -35,6 +35,8 @@ const POLL: Duration = Duration::from_millis(100);
 const RUN: usize = 512;
 /// Positions are told to Kafka this often, for its lag tools.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// Full batches that may have been on their way when a consumer died.
+const SUSPECT_BATCHES: usize = 4;
 
 pub(super) struct Membership<'a> {
     consumer: &'a BaseConsumer<Context>,
@@ -64,6 +66,8 @@ struct Parts<'a> {
 struct Owned {
     epoch: Epoch,
     next: NextOffset,
+    /// Records before it may be what consumers have died of.
+    suspect_until: NextOffset,
     /// Whether a record has come: a fetcher that has not started yet must not be paused.
     flows: bool,
 }
@@ -115,10 +119,16 @@ impl<'a> Membership<'a> {
     }
 
     fn assigned(&mut self, claimed: &[Claimed]) {
-        for claimed in claimed {
-            if let Claimed::Read { partition, epoch, next } = *claimed {
-                self.owned.insert(partition, Owned { epoch, next, flows: false });
-            }
+        let read = |claimed: &Claimed| match *claimed {
+            Claimed::Read { partition, epoch, next } => Some((partition, epoch, next)),
+            Claimed::Halted { .. } => None,
+        };
+        let partitions: Vec<i32> = claimed.iter().filter_map(read).map(|(partition, ..)| partition).collect();
+        let suspects = self.runtime.block_on(self.kafka.reading.careful.suspects(&partitions));
+        let span = (SUSPECT_BATCHES * self.kafka.reading.limits.records) as i64;
+        for (partition, epoch, next) in claimed.iter().filter_map(read) {
+            let suspect_until = NextOffset(if suspects.contains(&partition) { next.0 + span } else { 0 });
+            self.owned.insert(partition, Owned { epoch, next, suspect_until, flows: false });
         }
         self.kafka.claims.metrics.assigned.set(self.owned.len() as i64);
     }
@@ -130,6 +140,8 @@ impl<'a> Membership<'a> {
         self.paused.retain(|partition| !partitions.contains(partition));
         self.held_back.retain(|partition| !partitions.contains(partition));
         self.committed.retain(|partition, _| !partitions.contains(partition));
+        let (careful, partitions) = (self.kafka.reading.careful.clone(), partitions.to_vec());
+        self.runtime.spawn(async move { careful.say_goodbye(Some(&partitions)).await });
         self.kafka.claims.metrics.assigned.set(self.owned.len() as i64);
     }
 
@@ -274,7 +286,8 @@ impl<'a> Membership<'a> {
         }
         let record = record(&message);
         let decoded = self.kafka.reading.format.decode(self.topic, partition, &record);
-        let origin = Origin { partition, epoch: owned.epoch, from: owned.next };
+        let origin =
+            Origin { partition, epoch: owned.epoch, from: owned.next, suspect: owned.next < owned.suspect_until };
         self.batcher.push(origin, record, decoded, Instant::now());
         owned.next = NextOffset(offset + 1);
         owned.flows = true;

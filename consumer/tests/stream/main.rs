@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod broken_models;
+mod crashes;
 mod log;
 mod lost_checkpoints;
 mod outages;

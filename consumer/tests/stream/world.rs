@@ -48,14 +48,18 @@ impl World {
     }
 
     pub fn config(&self) -> Config {
+        Self::config_for(&self.brokers, &self.database)
+    }
+
+    pub fn config_for(brokers: &str, database: &str) -> Config {
         // A session ends soon, so that what a test leaves behind does not hold its partitions.
         let properties = vec!["session.timeout.ms=6000".parse().unwrap()];
         Config {
             kafka: KafkaArguments {
-                brokers: self.brokers.clone(),
+                brokers: brokers.to_owned(),
                 settings: KafkaSettings { kafka_properties: properties, ..KafkaSettings::default() },
             },
-            database: DatabaseArguments::new(&*self.database),
+            database: DatabaseArguments::new(database),
             checkpoints: CheckpointArguments { url: "/nowhere".to_owned() },
             http: "127.0.0.1:0".parse().unwrap(),
             ..Config::default()

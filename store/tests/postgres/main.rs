@@ -6,6 +6,7 @@ mod bad_rows;
 mod claims;
 mod collecting;
 mod connecting;
+mod crashes;
 mod dead_letters;
 mod labels;
 mod queries;

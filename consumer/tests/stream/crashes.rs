@@ -1,0 +1,85 @@
+//! A text that ends the process which classifies it, in real processes: this test's program runs
+//! itself again as a consumer that aborts.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use anyhow::Result;
+use classifier::{Classes, Prediction};
+use consumer::{Model, ModelSource};
+use store::Version;
+use tokio_util::sync::CancellationToken;
+
+use crate::world::World;
+
+const ENDS_THE_PROCESS: &str = "ends the process";
+
+struct Mortal(Classes);
+
+impl Model for Mortal {
+    fn classes(&self) -> &Classes {
+        &self.0
+    }
+
+    fn max_length(&self) -> usize {
+        512
+    }
+
+    fn version(&self) -> Version {
+        Version(1)
+    }
+
+    fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>> {
+        if texts.contains(&ENDS_THE_PROCESS) {
+            std::process::abort();
+        }
+        Ok(texts.iter().map(|_| Prediction { scores: vec![1.0, 0.0] }).collect())
+    }
+}
+
+/// Not a test of its own: the process that the next one starts.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a process that another test starts"]
+async fn mortal_consumer() {
+    let [brokers, database] = ["TEST_BROKERS", "TEST_DATABASE"].map(|name| std::env::var(name).unwrap());
+    let model = ModelSource::fixed(|| Ok(Mortal(Classes::new(["good", "bad"]))));
+    let mut config = World::config_for(&brokers, &database);
+    // The group waits this long for one that has died.
+    let properties = ["session.timeout.ms=1500", "heartbeat.interval.ms=500"];
+    config.kafka.settings.kafka_properties = properties.map(|property| property.parse().unwrap()).to_vec();
+    consumer::run(config, model, CancellationToken::new()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_ends_the_process_becomes_a_dead_letter_after_it_was_tried_three_times_alone() {
+    let world = World::new().await;
+    world.publish_reviews(200);
+    let killer = format!(r#"{{"text":"{ENDS_THE_PROCESS}"}}"#);
+    world.publish([Some(killer.as_bytes())]);
+    world.publish_reviews(200);
+    let config = world.config();
+    let consume = || {
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        program.args(["--exact", "crashes::mortal_consumer", "--ignored", "--quiet"]);
+        program.env("TEST_BROKERS", &config.kafka.brokers).env("TEST_DATABASE", &*world.database);
+        program.spawn().unwrap()
+    };
+    let mut deaths = 0;
+    let written = "select coalesce(sum(predictions + dead_letters), 0)::bigint from positions";
+    let mut process = consume();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while world.number(written).await != Some(401) {
+        assert!(std::time::Instant::now() < deadline, "everything written in time, after {deaths} deaths");
+        if process.try_wait().unwrap().is_some() {
+            deaths += 1;
+            process = consume();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    world.assert_each_exactly_once().await;
+    assert_eq!(world.reasons().await, BTreeMap::from([("process_died".to_owned(), 1)]));
+    // Two or three amid its batch (the first may have moved the position), three alone.
+    assert!((5..=6).contains(&deaths), "{deaths} deaths");
+}
