@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use classifier::{DeviceChoice, Precision};
 use service::duration::{positive_seconds, seconds};
+use service::http::AccessArguments;
 use service::{CacheArguments, CheckpointArguments, DatabaseArguments, KafkaArguments};
 
 /// Everything that can be set. Each flag has an environment variable; secrets belong there or in a
@@ -67,6 +68,10 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_HTTP", default_value = "127.0.0.1:9100", value_name = "ADDRESS")]
     pub http: SocketAddr,
 
+    /// Who may ask over HTTP.
+    #[command(flatten)]
+    pub access: AccessArguments,
+
     /// Most tokens in a batch, estimated from the number of characters
     #[arg(long, env = "LABELSTREAM_MAX_BATCH_TOKENS", default_value_t = 32_768)]
     pub max_batch_tokens: usize,
@@ -122,7 +127,7 @@ impl Default for Config {
     fn default() -> Self {
         let defaults: Self = service::defaults(&[]).expect("defaults that cannot be read are a bug");
         // Without the secrets of this process's environment.
-        Self { kafka: KafkaArguments::default(), ..defaults }
+        Self { kafka: KafkaArguments::default(), access: AccessArguments::default(), ..defaults }
     }
 }
 

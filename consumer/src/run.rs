@@ -56,7 +56,7 @@ pub async fn run(config: Config, source: ModelSource, shutdown: CancellationToke
     // What is wrong with the settings is said before anything is waited for.
     let settings = Settings::new(&config)?;
     let checkpoints = config.checkpoints.open()?;
-    let server = Server::bind(config.http).await?;
+    let server = Server::bind(config.http, &config.access)?;
     tracing::info!(address = %server.address()?, "http: /health/live, /health/ready, /metrics, /predict");
 
     let (predict, predict_jobs) = mpsc::channel(http::PREDICT_QUEUE);

@@ -1,23 +1,18 @@
 //! The HTTP server of a service: health, metrics, and the routes that the service adds.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+mod access;
+mod connections;
+mod server;
 
-use anyhow::{Context as _, Result};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-/// Bytes of one request.
-pub const MAX_BODY_BYTES: usize = 1 << 20;
-
-/// Requests that are being answered when the work ends have so long to end too.
-const GRACE: Duration = Duration::from_secs(1);
+pub use access::{AccessArguments, Token, unauthorized};
+pub use server::{MAX_BODY_BYTES, Server};
 
 /// What a service tells of itself.
 pub trait Monitored: Clone + Send + Sync + 'static {
@@ -40,7 +35,6 @@ pub fn router<S: Monitored>(routes: Router<S>, service: S) -> Router {
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready::<S>))
         .route("/metrics", get(metrics::<S>))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(service)
 }
 
@@ -69,46 +63,4 @@ pub fn encode(registry: &Registry) -> String {
 /// people.
 pub fn refusal(status: StatusCode, error_type: &str, error: impl ToString) -> Response {
     (status, Json(serde_json::json!({ "error": error.to_string(), "error_type": error_type }))).into_response()
-}
-
-/// A server that has its address and does not answer yet.
-pub struct Server(TcpListener);
-
-impl Server {
-    /// Takes the address, so that a service that cannot have it ends before it begins.
-    ///
-    /// # Errors
-    /// An address that is taken or is not this machine's.
-    pub async fn bind(address: SocketAddr) -> Result<Self> {
-        Ok(Self(TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?))
-    }
-
-    /// The address, with the port that the system chose if none was asked for.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn address(&self) -> Result<SocketAddr> {
-        Ok(self.0.local_addr()?)
-    }
-
-    /// Answers while the work goes on, then ends: what is being answered is answered first.
-    ///
-    /// # Errors
-    /// The work's; a server that ends by itself.
-    pub async fn serve_during<T>(self, router: Router, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let stop = CancellationToken::new();
-        let server = axum::serve(self.0, router).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future();
-        tokio::pin!(server);
-        let done = tokio::select! {
-            ended = &mut server => {
-                ended?;
-                anyhow::bail!("the HTTP server ended without being told to")
-            }
-            done = work => done,
-        };
-        stop.cancel();
-        // Who has not got the answer by now will not wait for it.
-        let _ = tokio::time::timeout(GRACE, server).await;
-        done
-    }
 }

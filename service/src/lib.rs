@@ -17,13 +17,11 @@ pub mod directories;
 pub mod duration;
 mod kafka;
 mod secret;
-mod token;
 
 pub use database::DatabaseArguments;
 pub use directories::{CacheArguments, CheckpointArguments};
 pub use kafka::{KafkaArguments, KafkaProperty, KafkaSettings};
 pub use secret::Secret;
-pub use token::TokenArguments;
 
 // Checkpoints: out of the store, and into it.
 pub mod checkpoint;

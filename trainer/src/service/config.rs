@@ -10,7 +10,8 @@ use anyhow::{Result, ensure};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use service::duration::seconds;
-use service::{CheckpointArguments, DatabaseArguments, TokenArguments, directories};
+use service::http::AccessArguments;
+use service::{CheckpointArguments, DatabaseArguments, directories};
 use sha2::{Digest, Sha256};
 
 use super::triggers::{Schedule, Triggers};
@@ -155,9 +156,9 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_HTTP", default_value = "127.0.0.1:9101", value_name = "ADDRESS")]
     pub http: SocketAddr,
 
-    /// What POST /labels asks for.
+    /// Who may ask over HTTP.
     #[command(flatten)]
-    pub token: TokenArguments,
+    pub access: AccessArguments,
 }
 
 /// What a round starts from.
@@ -195,7 +196,7 @@ impl Default for Config {
     fn default() -> Self {
         let defaults: Self = service::defaults(&[]).expect("defaults that cannot be read are a bug");
         // Without the token of this process's environment.
-        Self { token: TokenArguments::default(), ..defaults }
+        Self { access: AccessArguments::default(), ..defaults }
     }
 }
 

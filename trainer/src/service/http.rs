@@ -4,32 +4,33 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequestParts, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
-use service::Secret;
-use service::http::{MAX_BODY_BYTES, Monitored, refusal};
-use sha2::{Digest, Sha256};
+use service::http::{MAX_BODY_BYTES, Monitored, Token, refusal, unauthorized};
 use store::{NewLabel, Store, StoreError};
+use tokio::runtime::Handle;
 
 use super::metrics::{ByCode, Metrics};
 
 #[derive(Clone)]
 pub(super) struct Service {
-    /// The digest of the token: comparing digests tells nobody how far a guess was right.
-    token: Option<[u8; 32]>,
+    token: Option<Token>,
+    /// Where Postgres is written to: not the thread that serves HTTP.
+    runtime: Handle,
     /// There once Postgres has answered for the first time.
     pub store: Arc<OnceLock<Store>>,
     metrics: Arc<Metrics>,
 }
 
 impl Service {
-    pub fn new(token: Option<Secret>, metrics: Arc<Metrics>) -> Self {
-        Self { token: token.map(|token| Sha256::digest(token.expose()).into()), store: Arc::default(), metrics }
+    /// Within the runtime that writes to Postgres.
+    pub fn new(token: Option<Token>, metrics: Arc<Metrics>) -> Self {
+        Self { token, runtime: Handle::current(), store: Arc::default(), metrics }
     }
 }
 
@@ -65,20 +66,17 @@ impl FromRequestParts<Service> for Authorized {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Response> {
-        let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let given = given.and_then(|value| value.strip_prefix("Bearer ")).map(|token| Sha256::digest(token.trim()));
-        match (service.token, given) {
-            (Some(token), Some(given)) if given[..] == token => Ok(Self),
-            (None, _) => Err(unauthorized(service, "this trainer was started without a token for labels")),
-            _ => Err(unauthorized(service, "a bearer token is needed, and the right one")),
-        }
+        let refused = match service.token {
+            Some(token) if token.is_shown(&parts.headers) => return Ok(Self),
+            Some(_) => unauthorized(),
+            None => {
+                let error = "this trainer was started without a token for labels";
+                refusal(StatusCode::UNAUTHORIZED, "unauthorized", error)
+            }
+        };
+        service.metrics.label_requests.get_or_create(&ByCode { code: refused.status().as_u16() }).inc();
+        Err(refused)
     }
-}
-
-fn unauthorized(service: &Service, error: &str) -> Response {
-    service.metrics.label_requests.get_or_create(&ByCode { code: StatusCode::UNAUTHORIZED.as_u16() }).inc();
-    let refused = refusal(StatusCode::UNAUTHORIZED, "unauthorized", error);
-    ([(header::WWW_AUTHENTICATE, "Bearer")], refused).into_response()
 }
 
 async fn labels(
@@ -87,7 +85,10 @@ async fn labels(
     labels: Result<Json<Vec<Sent>>, JsonRejection>,
 ) -> Response {
     let response = match labels {
-        Ok(Json(labels)) => add(&service, labels).await,
+        Ok(Json(labels)) => {
+            let (runtime, service) = (service.runtime.clone(), service.clone());
+            runtime.spawn(async move { add(&service, labels).await }).await.unwrap_or_else(|error| failed(&error))
+        }
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("more than {MAX_BODY_BYTES} bytes"))
         }
@@ -142,13 +143,11 @@ fn refused(error: &StoreError) -> Response {
         }
         StoreError::NoSuchReview(_) | StoreError::BadLabel(_) => refusal(unprocessable, "validation", error),
         error if error.is_transient() => refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error),
-        error => {
-            tracing::error!(%error, "labels could not be added");
-            refusal(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "failed",
-                "the labels could not be added; the trainer's log says why",
-            )
-        }
+        error => failed(error),
     }
+}
+
+fn failed(error: &dyn std::error::Error) -> Response {
+    tracing::error!(error, "labels could not be added");
+    refusal(StatusCode::INTERNAL_SERVER_ERROR, "failed", "the labels could not be added; the trainer's log says why")
 }

@@ -26,7 +26,7 @@ use super::triggers::Waiting;
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     // What is wrong with the settings is said before anything is waited for.
     config.check()?;
-    let token = config.token.read()?;
+    let token = config.access.token()?;
     let checkpoints = config.checkpoints.open()?;
     let metrics = Arc::new(Metrics::new());
     if config.once {
@@ -36,7 +36,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
             None => Ok(()),
         };
     }
-    let server = Server::bind(config.http).await?;
+    let server = Server::bind(config.http, &config.access)?;
     let address = server.address()?;
     tracing::info!(%address, labels = token.is_some(), "http: /health/live, /health/ready, /metrics, /labels");
     let service = Service::new(token, metrics.clone());
