@@ -86,7 +86,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 }
 
 async fn open(arguments: &Arguments, model: &Model) -> Result<Classifier> {
-    let directory = checkpoint::fetch(&arguments.checkpoints.open()?, model, &arguments.cache.path()).await?;
+    let directory = checkpoint::fetch(&arguments.checkpoints.open()?, model, &arguments.cache.path()?).await?;
     let (labels, device) = (model.labels.clone(), arguments.device);
     tokio::task::spawn_blocking(move || open_and_try(&directory, &labels, device)).await?
 }

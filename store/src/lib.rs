@@ -6,9 +6,11 @@
 //! them, dead letters, the status for people; beside them [`checkpoints`], the directories that the
 //! registry points to.
 
+mod address;
 mod columns;
 mod connect;
 mod error;
+mod route;
 mod schema;
 
 mod copy;

@@ -51,7 +51,8 @@ async fn an_address_that_is_none_is_final_and_shows_what_one_looks_like() {
     for url in [
         format!("postgres://user:{PASSWORD}@host:port/database"),
         format!("postgres://user:{PASSWORD}@host/database?sslmode=perhaps"),
-        format!("postgres://user:{PASSWORD}#@host/database"),
+        format!("postgres://user:{PASSWORD}/@host/database"),
+        format!("postgres://user:a@{PASSWORD}@host/database"),
     ] {
         let error = refusal(&url).await;
         assert!(matches!(error, StoreError::Address(_)), "{error}");
