@@ -163,17 +163,19 @@ impl Route {
         let here = process(first).await?;
         let second = async {
             let mut second = self.open(&self.set_up(self.chosen(), true)).await?;
-            sqlx::raw_sql("begin").execute(&mut second).await?;
-            let there = process(&mut second).await?;
-            Ok::<_, StoreError>((second, there))
+            let mut transaction = second.begin().await?;
+            let there = process(&mut transaction).await?;
+            // While the second holds its connection, the first must be served by its own.
+            let still_here = process(first).await?;
+            transaction.rollback().await?;
+            second.close().await.ok();
+            Ok::<_, StoreError>((there, still_here))
         };
-        let (second, there) = match timeout(self.address.patience, second).await {
+        let (there, still_here) = match timeout(self.address.patience, second).await {
             Ok(second) => second?,
             // A pool of one connection, which is the first's for good.
             Err(_) => return Ok(()),
         };
-        let still_here = process(first).await?;
-        second.close().await.ok();
         if there == here || still_here != here {
             return Err(StoreError::Pooled("it shares connections between transactions".to_owned()));
         }
