@@ -15,5 +15,6 @@ RUN apt-get update \
     && install --directory --owner labelstream --group labelstream /checkpoints /cache
 COPY --from=build /usr/local/bin/consumer /usr/local/bin/trainer /usr/local/bin/labelstream /usr/local/bin/
 USER labelstream
+ENV LABELSTREAM_CACHE=/cache LABELSTREAM_WORK=/cache/trainer
 VOLUME ["/checkpoints", "/cache"]
 CMD ["labelstream", "--help"]

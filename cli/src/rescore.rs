@@ -1,7 +1,8 @@
 //! `labelstream rescore`: what an older version said of stored reviews, said again by the champion.
 //!
-//! Each page is one transaction and takes only rows that are still older, so an interrupted run is
-//! gone on with by running it again, and the live stream is never in the way.
+//! Each page is one transaction, which takes only rows that are still older and notes how far the
+//! pass has come: an interrupted run is gone on with by running it again, and the live stream is
+//! never in the way.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use classifier::{Classifier, DeviceChoice};
 use indicatif::ProgressBar;
 use serde_json::json;
 use service::{CacheArguments, CheckpointArguments, DatabaseArguments, checkpoint};
-use store::{Model, PredictionKey, Rescored, Store, Version};
+use store::{Model, PredictionKey, RescorePass, Rescored, Store, Version};
 
 use crate::print;
 use crate::publish::{RateLimit, positive};
@@ -65,28 +66,28 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     );
     let classifier = open(&arguments, &model).await.with_context(|| format!("version {}", model.version))?;
     let waiting = store.count_to_rescore(older_than).await?;
-    let wanted = arguments.limit.map_or(waiting, |limit| limit.min(waiting));
-    let progress =
-        print::progress_bar(Some(wanted), "{wide_bar} {human_pos}/{human_len} reviews, {per_sec}, {eta} left");
-    let rescore = Rescore { store, model, classifier: Arc::new(classifier), older_than };
+    let wanted = [waiting, arguments.limit].into_iter().flatten().min();
+    let progress = print::progress_bar(wanted, "{wide_bar} {human_pos}/{human_len} reviews, {per_sec}, {eta} left");
+    let pass = RescorePass { version: model.version, older_than };
+    let rescore = Rescore { store, pass, classifier: Arc::new(classifier) };
     let started = Instant::now();
-    let labeled = rescore.pages(arguments.rate, wanted, &progress).await;
+    let labeled = rescore.pages(arguments.rate, arguments.limit.unwrap_or(u64::MAX), &progress).await;
     progress.finish_and_clear();
     let (labeled, left) = (labeled?, rescore.store.count_to_rescore(older_than).await?);
-    let (version, seconds) = (rescore.model.version, started.elapsed().as_secs_f64());
+    let (version, seconds) = (pass.version, started.elapsed().as_secs_f64());
     if arguments.json {
         return print::json(&json!({"labeled": labeled, "left": left, "version": version, "seconds": seconds}));
     }
     println!(
         "version {version} has labeled {} reviews again in {seconds:.1} s; {} are left",
         print::grouped(labeled),
-        print::grouped(left)
+        left.map_or_else(|| "too many to count".to_owned(), print::grouped)
     );
     Ok(())
 }
 
 async fn open(arguments: &Arguments, model: &Model) -> Result<Classifier> {
-    let directory = checkpoint::fetch(&arguments.checkpoints.open()?, model, &arguments.cache.path()).await?;
+    let directory = checkpoint::fetch(&arguments.checkpoints.open()?, model, &arguments.cache.path()?).await?;
     let (labels, device) = (model.labels.clone(), arguments.device);
     tokio::task::spawn_blocking(move || open_and_try(&directory, &labels, device)).await?
 }
@@ -101,27 +102,31 @@ fn open_and_try(directory: &Path, registered: &[String], device: DeviceChoice) -
 
 struct Rescore {
     store: Store,
-    model: Model,
+    pass: RescorePass,
     classifier: Arc<Classifier>,
-    older_than: Version,
 }
 
 impl Rescore {
-    /// Labels page after page until there is no more or `wanted` are labeled; returns how many.
+    /// Labels page after page, from where the pass stands, until there is no more or `wanted` are
+    /// labeled; returns how many.
     async fn pages(&self, rate: f64, wanted: u64, progress: &ProgressBar) -> Result<u64> {
         let rate_limit = RateLimit::start(Some(rate));
         // Even a slow rate has pages of its own second, not one long page now and then.
         let most = (rate.ceil() as u32).clamp(1, PAGE);
-        let (mut labeled, mut read, mut after) = (0, 0, None);
+        let (mut labeled, mut read) = (0, 0);
+        let mut after = self.store.rescored_up_to(&self.pass).await?;
         while labeled < wanted {
             let limit = u64::from(most).min(wanted - labeled) as u32;
-            let page = self.store.predictions_to_rescore(self.older_than, after.as_ref(), limit).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.clone());
+            let page = self.store.predictions_to_rescore(&self.pass, after.as_ref(), limit).await?;
+            let Some(looked_at) = page.looked_at else {
+                self.store.end_rescore(&self.pass).await?;
+                break;
+            };
             rate_limit.wait(read).await;
-            read += page.len();
+            read += page.rows.len();
             self.check_champion().await?;
-            labeled += self.store.rescore(&self.label(page).await?).await?;
+            labeled += self.store.rescore(&self.pass, &self.label(page.rows).await?, &looked_at).await?;
+            after = Some(looked_at);
             progress.set_position(labeled);
         }
         Ok(labeled)
@@ -130,7 +135,7 @@ impl Rescore {
     /// A promotion in between makes this version's answers worth little.
     async fn check_champion(&self) -> Result<()> {
         let champion = self.store.champion().await?.map(|model| model.version);
-        let version = self.model.version;
+        let version = self.pass.version;
         ensure!(
             champion == Some(version),
             "version {version} is champion no more: run again to go on with the new one"
@@ -139,7 +144,7 @@ impl Rescore {
     }
 
     async fn label(&self, page: Vec<(PredictionKey, String)>) -> Result<Vec<Rescored>> {
-        let (classifier, version) = (self.classifier.clone(), self.model.version);
+        let (classifier, version) = (self.classifier.clone(), self.pass.version);
         let label = move || {
             let (keys, texts): (Vec<_>, Vec<_>) = page.into_iter().unzip();
             let answers = classifier.classify(&texts)?;

@@ -56,6 +56,7 @@ pub async fn run(config: Config, source: ModelSource, shutdown: CancellationToke
     // What is wrong with the settings is said before anything is waited for.
     let settings = Settings::new(&config)?;
     let checkpoints = config.checkpoints.open()?;
+    config.cache.path()?;
     let server = Server::bind(config.http, &config.access)?;
     tracing::info!(address = %server.address()?, "http: /health/live, /health/ready, /metrics, /predict");
 
@@ -129,7 +130,7 @@ impl Consumer {
         let (handover, models) = mpsc::channel(HANDOVER_CAPACITY);
         let model: Box<dyn Model> = match source {
             ModelSource::Registry => {
-                let registry = self.registry(store.clone());
+                let registry = self.registry(store.clone())?;
                 let (champion, registered) = registry.first().await?;
                 let model = registry.serving(champion);
                 let follower = Follower::new(registry, handover, self.config.reload_interval, registered);
@@ -141,23 +142,23 @@ impl Consumer {
         Ok((model, models))
     }
 
-    fn registry(&self, store: Store) -> Registry {
+    fn registry(&self, store: Store) -> Result<Registry> {
         let loader = Loader {
             checkpoints: self.checkpoints.clone(),
-            cache: self.config.cache.path(),
+            cache: self.config.cache.path()?,
             device: self.config.device,
             precision: self.config.precision,
             health: self.health.clone(),
         };
         let pipeline = self.config.pipeline().to_owned();
-        Registry {
+        Ok(Registry {
             store,
             loader,
             consumer: owner(),
             pipeline,
             metrics: self.metrics.clone(),
             recent_texts: self.config.recent_texts,
-        }
+        })
     }
 
     async fn find_stream(&self) -> Result<Option<Stream>> {

@@ -7,6 +7,7 @@ use clap::Parser;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use crate::secret::without_credentials;
 use crate::{arguments, candle, signals};
 
 /// Who waits for a program.
@@ -36,12 +37,13 @@ pub fn main<P: Parser, T: Termination, F: Future<Output = Result<T>>>(
     match ended {
         Ok(done) => done.report(),
         Err(error) => {
+            let error = without_credentials(&format!("{error:#}"));
             let is_logged = kind == Kind::Service || log.is_json();
             if is_logged && (tracing::enabled!(tracing::Level::ERROR) || log.is_off()) {
-                tracing::error!("{error:#}");
+                tracing::error!("{error}");
             } else {
                 // A filter that speaks of other parts alone does not hide why a program ended.
-                eprintln!("error: {error:#}");
+                eprintln!("error: {error}");
             }
             ExitCode::FAILURE
         }

@@ -1,5 +1,7 @@
 //! What can go wrong, and whether waiting helps.
 
+use sqlx::postgres::PgDatabaseError;
+
 use crate::models::Version;
 
 /// Why the database did not do what it was asked.
@@ -14,6 +16,13 @@ pub enum StoreError {
     /// The server does not let us in, or not do this; says what to do.
     #[error("Postgres refuses: {0}")]
     Refused(String),
+    /// A pooler stands before the server, and does not give each session a connection of its own.
+    #[error(
+        "the database is behind a pooler, such as PgBouncer, with which labelstream does not work: {0}; give the \
+        address of Postgres itself, or of a pool with pool_mode = session, where settings, prepared statements and LISTEN \
+        last as long as the session"
+    )]
+    Pooled(String),
     /// The tables are not there, or not all of them.
     #[error("the database is not migrated (it lacks {}): run `labelstream migrate`", missing.join(", "))]
     Unmigrated {
@@ -87,11 +96,10 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(error) => {
-                let detail = error
-                    .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
-                    .and_then(|error| error.detail())
-                    .map_or_else(String::new, |detail| format!(" ({detail})"));
-                from_server(error.code().as_deref().unwrap_or_default(), format!("{}{detail}", error.message()))
+                let error = error.downcast::<PgDatabaseError>();
+                let detail = error.detail().map_or_else(String::new, |detail| format!(" ({detail})"));
+                let message = format!("{}{detail}", error.message());
+                from_server(error.code(), error.routine().unwrap_or_default(), message)
             }
             sqlx::Error::Io(why) => StoreError::Unavailable(format!("the connection broke: {why}")),
             sqlx::Error::PoolTimedOut => StoreError::Unavailable("no connection could be had in time".to_owned()),
@@ -103,29 +111,65 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// What PgBouncer says, under the code of a broken protocol, of what passes by itself.
+const PASSES_IN_A_POOLER: [&str; 9] = [
+    "administrator command",
+    "cannot connect to server",
+    "client_login_timeout",
+    "no more connections allowed",
+    "query_wait_timeout",
+    "server conn crashed",
+    "server login",
+    "server_login_retry",
+    "shutting down",
+];
+
 /// The server's own word. Codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
-fn from_server(code: &str, message: String) -> StoreError {
+///
+/// `routine` is the function of the server that says so: unlike the message it is never translated.
+fn from_server(code: &str, routine: &str, message: String) -> StoreError {
     match code {
-        "28P01" | "28000" => {
-            StoreError::Refused(format!("{message}: check the user and the password in the database URL"))
-        }
+        "28P01" => StoreError::Refused(format!(
+            "{message}: check the user and the password in the database URL, where @ : / % and the like are \
+            percent-encoded"
+        )),
+        "28000" => StoreError::Refused(format!("{message}: check the user and the password in the database URL")),
         "3D000" => {
             StoreError::Refused(format!("{message}: create it with createdb, or name another in the database URL"))
         }
         "42501" => StoreError::Refused(format!("{message}: grant it to the role in the database URL")),
+        "3F000" => StoreError::Refused(format!("{message}: does search_path name the schema of the tables?")),
         // The table's own code.
         "LS001" => StoreError::BadLabel(message),
         "42P01" | "42703" => StoreError::Unmigrated { missing: vec![message] },
-        // A lock not had in time; a server that only reads, as one does before or after it was the
-        // primary.
-        "55P03" | "25006" | "25P03" => StoreError::Unavailable(message),
+        "08P01" if PASSES_IN_A_POOLER.iter().any(|said| message.contains(said)) => StoreError::Unavailable(message),
+        // A parameter that a pooler does not pass on; an answer to somebody else's statement; a
+        // statement that another session has prepared on the same connection.
+        "08P01" | "42P05" => StoreError::Pooled(message),
+        // A plan that was made before a column was added; a prepared statement that is gone, as
+        // after DISCARD ALL. The next connection has neither.
+        "0A000" if routine == "RevalidateCachedQuery" => StoreError::Unavailable(message),
+        "26000" => StoreError::Unavailable(message),
+        // No transaction is begun until somebody vacuums: the rows are not to blame.
+        "54000" if routine.starts_with("GetNew") => StoreError::Unavailable(message),
+        // A row that is changed while the schema is.
+        "XX000" if routine.starts_with("simple_heap_") => StoreError::Unavailable(message),
+        // A server that only reads, as one does before or after it was the primary; a transaction
+        // that took too long; an object in use, a lock not had in time; a snapshot too old.
+        "25006" | "25P03" | "25P04" | "55006" | "55P03" | "72000" => StoreError::Unavailable(message),
+        // A constraint that is broken at the commit stays broken. A missing file is damage.
+        "40002" | "58P01" | "58P02" => failed(code, &message),
         _ => match code.get(..2) {
             // Connection; serialisation and deadlock; resources; shutdown, cancellation and
             // timeouts; the system below.
             Some("08" | "40" | "53" | "57" | "58") => StoreError::Unavailable(message),
-            _ => StoreError::Failed(format!("{message} (SQLSTATE {code})")),
+            _ => failed(code, &message),
         },
     }
+}
+
+fn failed(code: &str, message: &str) -> StoreError {
+    StoreError::Failed(format!("{message} (SQLSTATE {code})"))
 }
 
 #[cfg(test)]
@@ -134,13 +178,29 @@ mod tests {
 
     #[test]
     fn what_passes_by_itself_is_transient_and_nothing_else_is() {
-        let transient = |code| from_server(code, "message".to_owned()).is_transient();
-        for code in ["08006", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01", "57P03", "58030", "25006"]
-        {
+        let transient = |code| from_server(code, "", "message".to_owned()).is_transient();
+        for code in [
+            "08000", "08003", "08006", "25006", "25P03", "25P04", "26000", "40001", "40003", "40P01", "53100", "53200",
+            "53300", "55006", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "58000", "58030", "72000",
+        ] {
             assert!(transient(code), "{code} should be transient");
         }
-        for code in ["28P01", "28000", "3D000", "42501", "42P01", "22P05", "23505", "XX001", ""] {
+        for code in [
+            "08P01", "0A000", "22021", "22P05", "23503", "23505", "25P02", "28000", "28P01", "3D000", "3F000", "40002",
+            "42501", "42601", "42883", "42P01", "42P05", "54000", "58P01", "XX000", "XX001", "XX002", "",
+        ] {
             assert!(!transient(code), "{code} should be final");
         }
+    }
+
+    #[test]
+    fn one_code_for_different_things_is_told_apart_by_what_no_language_changes() {
+        let transient = |code, routine, said: &str| from_server(code, routine, said.to_owned()).is_transient();
+        assert!(transient("0A000", "RevalidateCachedQuery", "le plan ne doit pas changer"));
+        assert!(!transient("0A000", "transformSelectStmt", "cached plan, in other words"));
+        assert!(transient("54000", "GetNewTransactionId", "must vacuum"));
+        assert!(!transient("54000", "index_form_tuple", "index row size exceeds"));
+        assert!(transient("08P01", "", "server login has been failing, try again later (server_login_retry)"));
+        assert!(!transient("08P01", "", "unsupported startup parameter: extra_float_digits"));
     }
 }

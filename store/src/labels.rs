@@ -84,14 +84,21 @@ impl Store {
     }
 
     /// How many labels no concluded round has seen yet. An abandoned round has seen none.
+    ///
+    /// Counted in two ways, of which neither counts too many: ids tell what is new where labels were
+    /// deleted, numbers where one of a lower id was committed later.
     pub async fn new_labels(&self) -> Result<i64, StoreError> {
         self.run(async |connection| {
             Ok(sqlx::query_scalar(
-                "select (select count(*) from labels) - coalesce((
-                    select labels_seen from rounds
-                    where verdict in ('accepted', 'rejected') and labels_seen is not null
+                "select coalesce((
+                    select greatest(
+                        0,
+                        (select count(*) from labels) - labels_seen,
+                        (select count(*) from labels where id > last_label)
+                    )
+                    from rounds where verdict in ('accepted', 'rejected') and labels_seen is not null
                     order by round desc limit 1
-                ), 0)",
+                ), (select count(*) from labels))",
             )
             .fetch_one(connection)
             .await?)

@@ -6,9 +6,11 @@
 //! them, dead letters, the status for people; beside them [`checkpoints`], the directories that the
 //! registry points to.
 
+mod address;
 mod columns;
 mod connect;
 mod error;
+mod route;
 mod schema;
 
 mod copy;
@@ -46,8 +48,8 @@ pub use load_status::{LoadReport, LoadStatus};
 pub use models::{Model, ModelStatus, NewModel, Version};
 pub use predictions::Predicted;
 pub use promote::Deployment;
-pub use rescore::{PredictionKey, Rescored};
-pub use round_lease::{Begun, NewRound, RoundLease};
+pub use rescore::{PredictionKey, RescorePage, RescorePass, Rescored};
+pub use round_lease::{Begun, LabelsSeen, NewRound, RoundLease};
 pub use rounds::{Round, RoundRequest, Trigger, Verdict};
 pub use schema::Schema;
 pub use status::{PartitionStatus, Status};

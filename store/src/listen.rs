@@ -1,12 +1,13 @@
 //! Word of a new champion, as it is promoted. Only a hint: what is said while a connection is
 //! broken is lost.
 
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use std::fmt;
+
+use sqlx::postgres::PgListener;
 
 use crate::{Store, StoreError};
 
 /// A connection that waits for word.
-#[derive(Debug)]
 pub struct Listener {
     listener: PgListener,
 }
@@ -15,11 +16,17 @@ impl Store {
     /// Listens from now on, on a connection of its own.
     pub async fn listen(&self) -> Result<Listener, StoreError> {
         // A pool of one, because the listener wants a pool; it never comes back for another.
-        let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.limited().clone());
-        let mut listener = PgListener::connect_with(&own).await?;
+        let mut listener = PgListener::connect_with(&self.own_pool()).await?;
         listener.eager_reconnect(false);
         listener.listen("labelstream_models").await?;
         Ok(Listener { listener })
+    }
+}
+
+/// What it stands on holds the password.
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
     }
 }
 

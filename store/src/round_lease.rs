@@ -34,6 +34,15 @@ pub struct RoundLease {
     pub epoch: i64,
 }
 
+/// Which labels a round has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LabelsSeen {
+    /// How many.
+    pub count: i64,
+    /// The highest id among them; 0 where there is none.
+    pub last: i64,
+}
+
 /// What came of the wish to begin a round.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Begun {
@@ -96,19 +105,20 @@ impl Store {
         &self,
         lease: &RoundLease,
         fingerprint: &str,
-        labels_seen: i64,
+        seen: LabelsSeen,
         champion: Option<Version>,
     ) -> Result<Outcome, StoreError> {
         self.run(async |connection| {
             let recorded = sqlx::query(
-                "update rounds set dataset_fingerprint = $3, labels_seen = $4, champion = $5
+                "update rounds set dataset_fingerprint = $3, labels_seen = $4, champion = $5, last_label = $6
                 where round = $1 and owner_epoch = $2 and finished_at is null",
             )
             .bind(lease.round)
             .bind(lease.epoch)
             .bind(fingerprint)
-            .bind(labels_seen)
+            .bind(seen.count)
             .bind(champion)
+            .bind(seen.last)
             .execute(connection)
             .await?;
             Ok(outcome(recorded.rows_affected()))

@@ -94,7 +94,7 @@ impl Store {
     pub async fn write(&self, stream: &Stream, write: &Write) -> Result<Outcome, StoreError> {
         write.check();
         let step = Step { partition: write.partition, epoch: write.epoch, from: write.from, to: write.to };
-        self.run(async |connection| {
+        self.run_write(async |connection| {
             let mut transaction = connection.begin().await?;
             let Some(stream_id) = step.take(&mut transaction, stream, write.counts()).await? else {
                 return step.outcome(&mut transaction, stream).await;

@@ -43,16 +43,15 @@ async fn base(base: Base) -> Finding {
 }
 
 fn work(directory: Option<&Path>) -> Finding {
-    let usual = service::directories::work();
-    let directory = directory.unwrap_or(&usual);
+    let advice = "--work names a directory for the state of a running round";
+    let directory = match service::directories::work(directory) {
+        Ok(directory) => directory,
+        Err(error) => return Finding::fail("work", error, advice),
+    };
     let shown = directory.display();
-    match std::fs::create_dir_all(directory).and_then(|()| tempfile::tempfile_in(directory)) {
+    match tempfile::tempfile_in(&directory) {
         Ok(_) => Finding::ok("work", format!("{shown} can be written")),
-        Err(error) => Finding::fail(
-            "work",
-            anyhow::Error::from(error).context(shown.to_string()),
-            "--work names a directory for the state of a running round",
-        ),
+        Err(error) => Finding::fail("work", anyhow::Error::from(error).context(shown.to_string()), advice),
     }
 }
 

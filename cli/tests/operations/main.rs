@@ -8,6 +8,7 @@ mod labels;
 mod models;
 mod rescore;
 mod rounds;
+mod secrets;
 mod start;
 mod stream;
 

@@ -10,6 +10,7 @@ mod outages;
 mod predict;
 mod refusals;
 mod rows;
+mod secrets;
 mod site;
 mod swaps;
 mod world;

@@ -97,7 +97,7 @@ async fn what_a_running_round_compares_with_is_kept() {
     let new =
         NewRound { trigger: Trigger::Once, parameters: serde_json::json!({}), owner: "a".to_owned(), lease: HOUR };
     let Begun::Started(lease) = store.begin_round(&new).await.unwrap() else { panic!("not started") };
-    assert_eq!(store.record_dataset(&lease, "f", 0, Some(versions[0])).await.unwrap(), Outcome::Written);
+    assert_eq!(store.record_dataset(&lease, "f", crate::seen(0), Some(versions[0])).await.unwrap(), Outcome::Written);
     assert!(collectable(&store, 0).await.is_empty());
     assert_eq!(store.abandon_round(&lease, "over").await.unwrap(), Outcome::Written);
     assert_eq!(collectable(&store, 0).await, [1]);

@@ -8,7 +8,9 @@ mod collecting;
 mod connecting;
 mod crashes;
 mod dead_letters;
+mod dumps;
 mod labels;
+mod poolers;
 mod queries;
 mod registry;
 mod rescoring;
@@ -18,13 +20,14 @@ mod rounds;
 mod schema;
 mod sources;
 mod statements;
+mod waiting;
 mod writes;
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{Connection, PgConnection};
-use store::{Claim, DeadLetterRow, NextOffset, PredictionRow, Store, Stream, Version, Write};
+use store::{Claim, DeadLetterRow, LabelsSeen, NextOffset, PredictionRow, Store, Stream, Version, Write};
 
 /// Ends with the test process.
 static SERVER: LazyLock<stack::Postgres> = LazyLock::new(|| stack::Postgres::start().expect("a private Postgres"));
@@ -102,4 +105,9 @@ fn dead_letter(kafka_offset: i64) -> DeadLetterRow {
 async fn offsets(connection: &mut PgConnection, table: &str) -> Vec<i64> {
     let offsets = format!("select kafka_offset from {table} order by partition, kafka_offset");
     sqlx::query_scalar(sqlx::AssertSqlSafe(offsets)).fetch_all(connection).await.unwrap()
+}
+
+/// The labels of the ids 1 to a number.
+fn seen(count: i64) -> LabelsSeen {
+    LabelsSeen { count, last: count }
 }

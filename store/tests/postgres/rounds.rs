@@ -85,7 +85,7 @@ async fn of_many_who_begin_a_round_at_once_one_gets_it_and_the_others_see_whose_
 async fn a_round_whose_lease_ran_out_is_taken_over_and_its_former_owner_can_write_nothing() {
     let (store, mut look) = migrated().await;
     let frozen = started(&store, "frozen").await;
-    assert_eq!(store.record_dataset(&frozen, "fingerprint", 300, None).await.unwrap(), Outcome::Written);
+    assert_eq!(store.record_dataset(&frozen, "fingerprint", crate::seen(300), None).await.unwrap(), Outcome::Written);
     assert_eq!(store.extend_lease(&frozen, LONG, &json!({"step": 7})).await.unwrap(), Outcome::Written);
     let busy = store.begin_round(&round("other", Trigger::Schedule)).await.unwrap();
     assert!(matches!(busy, Begun::Busy(_)), "{busy:?}");
@@ -96,7 +96,7 @@ async fn a_round_whose_lease_ran_out_is_taken_over_and_its_former_owner_can_writ
     assert_eq!(resumed.dataset_fingerprint.as_deref(), Some("fingerprint"));
 
     assert_eq!(store.extend_lease(&frozen, LONG, &json!({})).await.unwrap(), Outcome::Fenced);
-    assert_eq!(store.record_dataset(&frozen, "other", 1, None).await.unwrap(), Outcome::Fenced);
+    assert_eq!(store.record_dataset(&frozen, "other", crate::seen(1), None).await.unwrap(), Outcome::Fenced);
     assert_eq!(store.abandon_round(&frozen, "woke up").await.unwrap(), Outcome::Fenced);
     assert_eq!(store.conclude_round(&frozen, &conclusion(true, None)).await.unwrap(), Concluded::Fenced);
     assert!(store.models().await.unwrap().is_empty() && champion(&store).await.is_none());
@@ -219,12 +219,12 @@ async fn labels_are_new_until_a_round_has_concluded_with_them() {
     add(5).await;
     assert_eq!(store.new_labels().await.unwrap(), 5);
     let lease = started(&store, "a").await;
-    assert_eq!(store.record_dataset(&lease, "f", 5, None).await.unwrap(), Outcome::Written);
+    assert_eq!(store.record_dataset(&lease, "f", crate::seen(5), None).await.unwrap(), Outcome::Written);
     assert_eq!(store.abandon_round(&lease, "killed").await.unwrap(), Outcome::Written);
     assert_eq!(store.new_labels().await.unwrap(), 5);
 
     let lease = started(&store, "a").await;
-    assert_eq!(store.record_dataset(&lease, "f", 5, None).await.unwrap(), Outcome::Written);
+    assert_eq!(store.record_dataset(&lease, "f", crate::seen(5), None).await.unwrap(), Outcome::Written);
     add(2).await;
     let _ = store.conclude_round(&lease, &conclusion(false, None)).await.unwrap();
     assert_eq!(store.new_labels().await.unwrap(), 2);
@@ -255,4 +255,29 @@ async fn a_round_that_there_is_not_is_named() {
     let error = store.round(5).await.unwrap_err();
     assert!(matches!(error, StoreError::NoSuchRound(5)), "{error}");
     assert_eq!(store.last_round().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_is_new_does_not_hang_on_what_was_deleted() {
+    let (store, mut look) = migrated().await;
+    let add = async |look: &mut sqlx::PgConnection, count: i32| {
+        let add = "insert into labels (text, label) select 'text', 'a' from generate_series(1, $1)";
+        sqlx::query(add).bind(count).execute(look).await.unwrap();
+    };
+    add(&mut look, 10).await;
+    assert_eq!(store.new_labels().await.unwrap(), 10);
+    let lease = started(&store, "a").await;
+    assert_eq!(store.record_dataset(&lease, "f", crate::seen(10), None).await.unwrap(), Outcome::Written);
+    let concluded = store.conclude_round(&lease, &conclusion(false, None)).await.unwrap();
+    assert!(matches!(concluded, Concluded::Rejected(_)), "{concluded:?}");
+    let delete = "alter table labels disable trigger labels_are_append_only; delete from labels where id <= 4;
+        alter table labels enable trigger labels_are_append_only";
+    sqlx::raw_sql(delete).execute(&mut look).await.unwrap();
+    assert_eq!(store.new_labels().await.unwrap(), 0, "not -4");
+    sqlx::raw_sql("insert into classes values ('a')").execute(&mut look).await.unwrap();
+    add(&mut look, 3).await;
+    assert_eq!(store.new_labels().await.unwrap(), 3);
+    // As a round of the release before has left it.
+    sqlx::raw_sql("update rounds set last_label = null").execute(&mut look).await.unwrap();
+    assert_eq!(store.new_labels().await.unwrap(), 0);
 }

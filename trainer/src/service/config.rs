@@ -140,7 +140,7 @@ pub struct Config {
     pub keep_for: Duration,
 
     /// Directory for the state of a running round, from which it resumes after a crash, and for
-    /// fetched checkpoints [default: a directory for temporary files]
+    /// fetched checkpoints [default: labelstream/trainer in the user's cache directory]
     #[arg(long, env = "LABELSTREAM_WORK", value_name = "DIRECTORY")]
     pub work: Option<PathBuf>,
 
@@ -271,8 +271,13 @@ impl Config {
         self.work().join("checkpoints")
     }
 
-    fn work(&self) -> PathBuf {
-        self.work.clone().unwrap_or_else(directories::work)
+    /// The same with its directory named, and made.
+    pub(crate) fn with_directory(self) -> Result<Self> {
+        Ok(Self { work: Some(directories::work(self.work.as_deref())?), ..self })
+    }
+
+    fn work(&self) -> &Path {
+        self.work.as_deref().expect("a service that starts without its directory is a bug")
     }
 
     /// The golden texts, if there are any.
@@ -333,7 +338,7 @@ mod tests {
     #[test]
     fn the_place_of_a_rounds_state_tells_nothing_of_the_password() {
         let other = DatabaseArguments::new("postgres://me:other@host/labels");
-        let other = Config { database: other, ..parsed(&[]).unwrap() };
-        assert_eq!(other.rounds_directory(), parsed(&[]).unwrap().rounds_directory());
+        let config = parsed(&["--work", "/work"]).unwrap();
+        assert_eq!(Config { database: other, ..config.clone() }.rounds_directory(), config.rounds_directory());
     }
 }

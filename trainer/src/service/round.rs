@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use service::{owner, retry, thread};
 use store::checkpoints::CheckpointStore;
 use store::{
-    Begun, Concluded, Conclusion, Label, NewModel, NewRound, Outcome, Round, RoundLease, Store, Trigger, Version,
+    Begun, Concluded, Conclusion, Label, LabelsSeen, NewModel, NewRound, Outcome, Round, RoundLease, Store, Trigger,
+    Version,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -170,7 +171,7 @@ impl Work<'_> {
         if let Some(seen) = self.earlier.and_then(|round| round.labels_seen) {
             labels.truncate(usize::try_from(seen).unwrap_or(usize::MAX));
         }
-        let labels_seen = labels.len() as i64;
+        let seen = LabelsSeen { count: labels.len() as i64, last: labels.last().map_or(0, |label| label.id) };
         let (split, wanted, known) =
             (config.split(), config.classes.clone(), champion.map(|champion| champion.labels.clone()));
         let dataset = thread("training", Some(config.niceness), move || {
@@ -180,7 +181,7 @@ impl Work<'_> {
         let dataset = dataset?.await?;
         tracing::info!(counts = ?dataset.counts, fingerprint = dataset.fingerprint, "the dataset of the round");
         let version = champion.map(|champion| champion.version);
-        let record = async || store.record_dataset(&self.lease, &dataset.fingerprint, labels_seen, version).await;
+        let record = async || store.record_dataset(&self.lease, &dataset.fingerprint, seen, version).await;
         match retry("Postgres notes the dataset", &self.keeper.stop, record).await? {
             Outcome::Written => Ok(dataset),
             Outcome::Fenced => self.fenced(),

@@ -26,6 +26,7 @@ use super::triggers::Waiting;
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     // What is wrong with the settings is said before anything is waited for.
     config.check()?;
+    let config = config.with_directory()?;
     let token = config.access.token()?;
     let checkpoints = config.checkpoints.open()?;
     let metrics = Arc::new(Metrics::new());

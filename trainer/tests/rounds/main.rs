@@ -8,5 +8,6 @@ mod faults;
 mod kills;
 mod log;
 mod outages;
+mod secrets;
 mod service;
 mod verdicts;
