@@ -59,8 +59,15 @@ pub fn run(arguments: Arguments) -> Result<()> {
         let mut options = arguments.file.options();
         options.format = options.format.or(arguments.json_lines.then_some(Format::JsonLines));
         let is_told = options.format.is_some();
-        let input = Input::open(&arguments.input, options, Some(Format::Lines))?;
-        answers.write_all(texts(input, Column::text(arguments.text_column.as_deref()), is_told)?, output)
+        let open = || {
+            let input = Input::open(&arguments.input, options, Some(Format::Lines))?;
+            texts(input, Column::text(arguments.text_column.as_deref()), is_told)
+        };
+        // A broken file is refused before its first answer; a pipe can be read only once.
+        if arguments.input.is_file() {
+            open()?.try_for_each(|text| text.map(|_| ())).context("nothing was classified")?;
+        }
+        answers.write_all(open()?, output)
     } else {
         answers.write(arguments.text.into_iter().map(Text::plain).collect(), output)
     };
@@ -103,7 +110,7 @@ fn texts(input: Input, column: Column, is_told: bool) -> Result<Box<dyn Iterator
         return Ok(Box::new(rows.map(move |row| Text::of_row(row?, &column))));
     }
     let mut is_json = (is_told || format == Format::JsonLines).then_some(format == Format::JsonLines);
-    Ok(Box::new(input.lines().map(move |line| {
+    Ok(Box::new(input.lines()?.map(move |line| {
         let line = line?;
         let of_json = || Text::of_row(Row::of_json(&line)?, &column);
         let is_json = *is_json.get_or_insert_with(|| of_json().is_ok());
@@ -117,11 +124,18 @@ struct Answers {
 }
 
 impl Answers {
-    /// Classifies the texts as they come, some at a time.
+    /// Classifies the texts as they come, some at a time; what stands before a broken line is
+    /// answered.
     fn write_all(&self, texts: impl Iterator<Item = Result<Text>>, mut output: impl Write) -> Result<()> {
         let mut waiting = Vec::with_capacity(CHUNK);
-        for text in texts {
-            waiting.push(text?);
+        for (before, text) in texts.enumerate() {
+            match text {
+                Ok(text) => waiting.push(text),
+                Err(error) => {
+                    self.write(waiting, output)?;
+                    return Err(error.context(format!("the {before} texts before this were answered, and no more")));
+                }
+            }
             if waiting.len() == CHUNK {
                 self.write(std::mem::take(&mut waiting), &mut output)?;
             }

@@ -2,10 +2,13 @@
 
 mod replay;
 
+use std::process::ExitCode;
+
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use service::{DatabaseArguments, KafkaArguments};
 use store::{DeadLetter, DeadLetterFilter};
+use tokio_util::sync::CancellationToken;
 
 use crate::print;
 
@@ -26,7 +29,11 @@ pub enum Command {
         json: bool,
     },
     /// Publish dead letters again, byte for byte: key, value and headers. They stay on record, marked as
-    /// replayed.
+    /// replayed once a broker has acknowledged them.
+    ///
+    /// Of several people who replay the same letters at once, one publishes each of them. A replay
+    /// that is killed after it has published, and before it has marked, leaves up to 200 letters that
+    /// the next replay publishes a second time.
     Replay {
         #[command(flatten)]
         filter: Filter,
@@ -92,11 +99,13 @@ fn since(text: &str) -> Result<DateTime<Utc>, String> {
 }
 
 /// Runs the command.
-pub async fn run(command: Command) -> anyhow::Result<()> {
+pub async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
     match command {
         Command::List { filter, database, limit, json } => {
-            let found = database.connect().await?.dead_letters(&filter.limited(Some(limit))).await?;
-            if json { list_as_json(&found) } else { list(&found, limit) }
+            let filter = filter.limited(Some(limit));
+            let look = async { anyhow::Ok(database.connect().await?.dead_letters(&filter).await?) };
+            let Some(found) = shutdown.run_until_cancelled(look).await else { return Ok(service::interrupted()) };
+            if json { list_as_json(&found?)? } else { list(&found?, limit)? }
         }
         Command::Replay { filter, database, kafka, to_topic, limit, again, dry_run } => {
             let store = database.connect().await?;
@@ -106,13 +115,20 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
             if dry_run {
                 list(&letters, u32::MAX)?;
                 println!("nothing was published: --dry-run");
-                return Ok(());
+                return Ok(ExitCode::SUCCESS);
             }
-            let replayed = replay::replay(&store, &kafka, &letters, to_topic.as_deref()).await.context("replay")?;
-            println!("replayed {replayed} dead letters");
-            Ok(())
+            let replay = replay::replay(&store, &kafka, &letters, to_topic.as_deref(), &shutdown);
+            let done = replay.await.context("replay")?;
+            println!("replayed {} dead letters", done.replayed);
+            if done.passed_over > 0 {
+                println!("passed over {}: somebody else replays them, or has, or they are gone", done.passed_over);
+            }
+            if shutdown.is_cancelled() {
+                return Ok(service::interrupted());
+            }
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn list(letters: &[DeadLetter], limit: u32) -> anyhow::Result<()> {

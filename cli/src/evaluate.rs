@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use trainer::LabelMap;
-use trainer::labeled_rows;
+use trainer::{LabelMap, labeled_rows, warnings};
 
 use crate::dataset_flags::ColumnFlags;
 use crate::model_flags::ModelFlags;
+use crate::print;
 
 /// Flags of `labelstream evaluate`.
 #[derive(clap::Args)]
@@ -36,8 +36,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let classes = LabelMap::of_model(classifier.classes().names());
     let examples = classes.examples(&rows).with_context(|| arguments.data.display().to_string())?;
     let evaluation = trainer::evaluate(&classifier, &examples)?;
+    let labels = examples.iter().map(|example| classes.names()[example.label].as_str());
+    let texts = examples.iter().map(|example| example.text.as_str()).zip(labels);
+    let warnings: Vec<String> =
+        warnings::of_texts(texts).into_iter().chain(warnings::of_evaluation(&evaluation)).collect();
+    print::warnings(&warnings);
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&evaluation)?);
+        println!("{}", serde_json::to_string_pretty(&print::with_warnings(&evaluation, &warnings)?)?);
     } else {
         print!("{evaluation}");
     }

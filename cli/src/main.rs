@@ -1,5 +1,9 @@
 //! `labelstream`: what a person types.
 
+// First, for its macros.
+#[macro_use]
+mod print;
+
 mod demo;
 
 mod classify;
@@ -24,7 +28,6 @@ mod status;
 mod configuration;
 mod dataset_flags;
 mod model_flags;
-mod print;
 mod reviews;
 
 use std::process::ExitCode;
@@ -99,18 +102,16 @@ enum Command {
 /// with them the servers that they started.
 async fn run(program: Program, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
     print::end_quietly_on_a_broken_pipe();
-    let ends_in_order = matches!(program.command, Command::Demo(_) | Command::Publish(_));
+    let ends_in_order = matches!(program.command, Command::Demo(_) | Command::Publish(_) | Command::DeadLetters(_));
     let ended = dispatch(program.command, shutdown.clone());
-    if ends_in_order {
-        return ended.await;
-    }
-    shutdown.run_until_cancelled(ended).await.unwrap_or_else(|| Ok(service::interrupted()))
+    let ended = if ends_in_order { Some(ended.await) } else { shutdown.run_until_cancelled(ended).await };
+    ended.unwrap_or_else(|| Ok(service::interrupted())).map_err(print::visible_error)
 }
 
 async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(arguments) => demo::run(arguments, shutdown).await?,
-        Command::Publish(arguments) => publish::run(arguments, shutdown).await?,
+        Command::Publish(arguments) => return publish::run(arguments, shutdown).await,
         Command::Classify(arguments) => blocking(|| classify::run(arguments)).await?,
         Command::Prepare(arguments) => blocking(|| prepare::run(arguments)).await?,
         Command::Train(arguments) => blocking(|| train::run(*arguments)).await?,
@@ -121,7 +122,7 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Resu
         Command::Models(command) => models::run(command).await?,
         Command::Deployments(arguments) => deployments::run(arguments).await?,
         Command::Rescore(arguments) => rescore::run(arguments).await?,
-        Command::DeadLetters(command) => dead_letters::run(command).await?,
+        Command::DeadLetters(command) => return dead_letters::run(command, shutdown).await,
         Command::Status(arguments) => status::run(arguments).await?,
         Command::Doctor(arguments) => return doctor::run(arguments).await,
         Command::Migrate(arguments) => migrate::run(arguments).await?,

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use trainer::prepare::{self, Options, Report};
-use trainer::{LabelMap, Row, labeled_rows};
+use trainer::{ClassNames, LabelMap, Row, class_names, labeled_rows, refuse_alike_labels, warnings};
 
 use crate::dataset_flags::ColumnFlags;
+use crate::print;
 
 /// Flags of `labelstream prepare`.
 #[derive(clap::Args)]
@@ -23,10 +24,10 @@ pub struct Arguments {
     #[command(flatten)]
     columns: ColumnFlags,
 
-    /// Names of the classes, in order: `--classes bad,good` for the labels 0 and 1 [default: labels
-    /// stay as they are]
-    #[arg(long, alias = "labels", value_delimiter = ',')]
-    classes: Option<Vec<String>>,
+    /// Names of the classes, in order: `--classes bad,good` for the labels 0 and 1; a name with a
+    /// comma stands in quotes, as in a CSV [default: labels stay as they are]
+    #[arg(long, alias = "labels", value_parser = class_names)]
+    classes: Option<Vec<ClassNames>>,
 
     /// Share of the texts for validation, which chooses the best checkpoint
     #[arg(long, default_value_t = 0.1)]
@@ -60,19 +61,36 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let out = &arguments.out;
     ensure!(arguments.overwrite || is_empty(out)?, "{}: not empty; give another --out, or --overwrite", out.display());
     let mut rows = labeled_rows::read(&arguments.input, &arguments.columns.columns())?;
-    if let Some(names) = &arguments.classes {
-        name_classes(&mut rows, names).with_context(|| arguments.input.display().to_string())?;
+    let file = || arguments.input.display().to_string();
+    let classes = arguments.classes.as_deref().map(<[_]>::concat);
+    let labels = rows.iter().map(|row| (row.line, row.label.as_str()));
+    refuse_alike_labels(labels, classes.as_deref().unwrap_or_default()).with_context(file)?;
+    if let Some(names) = &classes {
+        name_classes(&mut rows, names).with_context(file)?;
     }
+    let contradictions =
+        warnings::of_texts(rows.iter().filter(|row| is_whole(row)).map(|row| (row.text.as_str(), row.label.trim())));
     let options =
         Options { clean: arguments.clean, valid: arguments.valid, test: arguments.test, seed: arguments.seed };
     let prepared = prepare::prepare(rows, &options)?;
     prepare::write(&prepared, out)?;
+    let few = prepared.report.labels.iter().filter(|label| label.train + label.valid + label.test < 3).map(|label| {
+        let texts = label.train + label.valid + label.test;
+        format!("label {:?} has {texts} texts: too few to learn it and to measure it", label.label)
+    });
+    let warnings: Vec<String> = contradictions.into_iter().chain(few).collect();
+    print::warnings(&warnings);
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&prepared.report)?);
+        println!("{}", serde_json::to_string_pretty(&print::with_warnings(&prepared.report, &warnings)?)?);
     } else {
         print_report(&prepared.report, out);
     }
     Ok(())
+}
+
+/// Whether a row has a text that is seen, and a label.
+fn is_whole(row: &Row) -> bool {
+    !row.label.trim().is_empty() && !prepare::key(&row.text).is_empty()
 }
 
 fn is_empty(directory: &Path) -> Result<bool> {
@@ -88,9 +106,9 @@ fn is_empty(directory: &Path) -> Result<bool> {
 fn name_classes(rows: &mut [Row], names: &[String]) -> Result<()> {
     let labeled: Vec<Row> = rows.iter().filter(|row| !row.label.trim().is_empty()).cloned().collect();
     let classes = LabelMap::learn(&labeled, Some(names))?;
-    for row in rows.iter_mut().filter(|row| !row.label.trim().is_empty()) {
-        let class = classes.examples(std::slice::from_ref(row))?[0].label;
-        row.label.clone_from(&names[class]);
+    let examples = classes.examples(&labeled)?;
+    for (row, example) in rows.iter_mut().filter(|row| !row.label.trim().is_empty()).zip(examples) {
+        row.label.clone_from(&names[example.label]);
     }
     Ok(())
 }

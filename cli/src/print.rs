@@ -1,11 +1,69 @@
 //! Standard output, and the progress bar: what all commands share.
+//!
+//! What comes from files, messages and databases may hold characters that act on a terminal, or that
+//! turn the order of a line around. `println!`, `print!` and `eprintln!` are therefore this
+//! module's in the whole program: they show such characters as JSON writes them, so that JSON stays
+//! what it is.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::panic;
 
 use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use unicode_width::UnicodeWidthStr;
+
+macro_rules! println {
+    () => { ::std::println!() };
+    ($($argument:tt)*) => { ::std::println!("{}", $crate::print::visible(&format!($($argument)*))) };
+}
+
+macro_rules! print {
+    ($($argument:tt)*) => { ::std::print!("{}", $crate::print::visible(&format!($($argument)*))) };
+}
+
+macro_rules! eprintln {
+    () => { ::std::eprintln!() };
+    ($($argument:tt)*) => { ::std::eprintln!("{}", $crate::print::visible(&format!($($argument)*))) };
+}
+
+/// A text in which every character stands for itself but the line feed: `\u001b` in the place of
+/// an escape.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if acts(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // A String takes everything.
+                let _ = write!(shown, "\\u{unit:04x}");
+            }
+        } else {
+            shown.push(character);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Controls, marks of direction, and what is never seen.
+fn acts(character: char) -> bool {
+    character != '\n'
+        && (character.is_control()
+            || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'))
+}
+
+/// An error as it may be shown.
+pub fn visible_error(error: anyhow::Error) -> anyhow::Error {
+    let text = format!("{error:#}");
+    match visible(&text) {
+        Cow::Borrowed(_) => error,
+        Cow::Owned(shown) => anyhow::anyhow!(shown),
+    }
+}
 
 /// Ends the program without a word when the reader of its output has gone (`labelstream ... |
 /// head`), where the standard library's print macros would panic.
@@ -26,8 +84,25 @@ pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Says on standard error what a person should know of a result.
+pub fn warnings(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+}
+
+/// A result as JSON, with the field `warnings` where there are any.
+pub fn with_warnings(result: &impl serde::Serialize, warnings: &[String]) -> anyhow::Result<serde_json::Value> {
+    let mut json = serde_json::to_value(result)?;
+    if let Some(fields) = json.as_object_mut().filter(|_| !warnings.is_empty()) {
+        fields.insert("warnings".to_owned(), warnings.into());
+    }
+    Ok(json)
+}
+
 /// Prints columns as wide as their widest cell, two spaces apart.
 pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
+    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| on_one_line(cell))).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].width());
         cells.chain([header[column].width()]).max().unwrap_or(0)
@@ -38,9 +113,13 @@ pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
         println!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
     };
     line(header);
-    for row in rows {
+    for row in &rows {
         line(row.each_ref().map(String::as_str));
     }
+}
+
+fn on_one_line(cell: &str) -> String {
+    visible(cell).replace('\n', "\\n")
 }
 
 /// A line on standard error that moves, on a terminal only.
@@ -54,8 +133,9 @@ pub fn progress_bar(length: Option<u64>, template: &str) -> ProgressBar {
 /// A text on one line, cut to so many columns of a terminal.
 pub fn shortened(text: &str, columns: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = visible(&line);
     if line.width() <= columns {
-        return line;
+        return line.into_owned();
     }
     let mut short = String::new();
     for character in line.chars() {
@@ -91,6 +171,19 @@ pub fn grouped(number: impl std::fmt::Display) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_acts_on_no_terminal_and_json_stays_what_it_is() {
+        assert_eq!(visible("很快，好吃 👍\n"), "很快，好吃 👍\n");
+        assert_eq!(visible("a\u{1b}[2Jb\r\t\u{7f}\u{9b}"), "a\\u001b[2Jb\\u000d\\u0009\\u007f\\u009b");
+        assert_eq!(visible("好\u{202e}吃\u{2066}\u{feff}"), "好\\u202e吃\\u2066\\ufeff");
+        let text = "\u{1b}\u{202e}\u{9b}\u{e0041}\u{2028}\"\\";
+        let json = serde_json::to_string(text).unwrap();
+        assert_eq!(serde_json::from_str::<String>(&visible(&json)).unwrap(), text);
+        assert_eq!(shortened("\u{1b}\u{1b}", 7), "\\u001b…");
+        assert_eq!(on_one_line("a\nb"), "a\\nb");
+        assert_eq!(visible_error(anyhow::anyhow!("\u{1b}").context("x")).to_string(), "x: \\u001b");
+    }
 
     #[test]
     fn a_shortened_text_is_no_wider_than_asked() {

@@ -1,6 +1,7 @@
 //! `labelstream publish`: reviews from a file, or from standard input, to a topic.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -17,7 +18,9 @@ use service::broker::{Cluster, Publisher, Record};
 #[derive(clap::Args)]
 pub struct Arguments {
     /// File of reviews: a .csv, a .jsonl with a message a line, a .txt with a review a line, or -
-    /// for standard input (a line that begins with `{` is a message, any other a review)
+    /// for standard input (a line that begins with `{` is a message, any other a review). A file is
+    /// read to its end before anything is published; of a broken pipe, what stands before the
+    /// broken line is published
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
@@ -64,9 +67,20 @@ pub fn positive(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a number above 0".into())
 }
 
+/// How long after Ctrl-C what is under way may still arrive.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Runs the command.
-pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let records = reviews::open(&arguments.file, arguments.text_column.as_deref(), arguments.format.options())?;
+pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
+    let count = arguments.count.unwrap_or(usize::MAX);
+    reviews::check(&arguments.file, arguments.text_column.as_deref(), arguments.format.options(), count)?;
+    let open = {
+        let (file, column, options) =
+            (arguments.file.clone(), arguments.text_column.clone(), arguments.format.options());
+        move || Ok(reviews::open(&file, column.as_deref(), options)?.take(count))
+    };
+    // Nobody may have typed anything yet: then the file is opened where waiting keeps nobody.
+    let opened = if arguments.file.as_os_str() == "-" { None } else { Some(open()?) };
     let cluster = Cluster::connect(&arguments.kafka, Duration::from_secs(arguments.patience)).await?;
     if let Some(partitions) = arguments.create_topic {
         cluster.create_topic(&arguments.topic, partitions).await?;
@@ -81,11 +95,11 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
     tracing::debug!(partitions, "found the topic");
 
     let publisher = Publisher::open(&arguments.kafka)?;
-    let records = read_ahead(Box::new(records.take(arguments.count.unwrap_or(usize::MAX))));
+    let records = read_ahead(move || opened.map_or_else(open, Ok));
     let progress = print::progress_bar(None, "{spinner} {human_pos} published, {per_sec}, {elapsed}");
     let started = Instant::now();
     let unreadable = stream(&publisher, &arguments.topic, records, arguments.rate, &shutdown, &progress).await.err();
-    let failed = publisher.finish().await;
+    let failed = settled(&publisher, &shutdown).await;
     progress.finish_and_clear();
 
     let seconds = started.elapsed().as_secs_f64();
@@ -105,20 +119,46 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
             arguments.topic
         );
     }
-    if let Some(error) = unreadable {
-        return Err(error);
+    let undelivered = failed.first().map(|(number, why)| {
+        format!("{} reviews were not delivered, the first of them the {}th: {why}", failed.len(), number + 1)
+    });
+    match (unreadable, undelivered) {
+        (Some(error), None) => Err(error.context(format!("stopped after {published} reviews were published"))),
+        (Some(error), Some(undelivered)) => Err(error.context(undelivered)),
+        (None, Some(undelivered)) => bail!(undelivered),
+        (None, None) if shutdown.is_cancelled() => {
+            eprintln!("interrupted: {published} reviews were published, and no more");
+            Ok(service::interrupted())
+        }
+        (None, None) => Ok(ExitCode::SUCCESS),
     }
-    if let Some((number, why)) = failed.first() {
-        bail!("{} reviews were not delivered, the first of them the {}th: {why}", failed.len(), number + 1);
+}
+
+/// Waits for what was sent, and not for long once somebody wants to stop; returns what was not
+/// delivered, and why.
+pub async fn settled(publisher: &Publisher, shutdown: &CancellationToken) -> Vec<(usize, String)> {
+    let interrupted = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        failed = publisher.finish() => failed,
+        () = interrupted => publisher.give_up(),
     }
-    Ok(())
 }
 
 /// Reads on a thread of its own, so that a slow standard input does not keep Ctrl-C waiting.
-fn read_ahead(records: reviews::Records) -> mpsc::Receiver<anyhow::Result<Record>> {
+fn read_ahead(
+    open: impl FnOnce() -> anyhow::Result<std::iter::Take<reviews::Records>> + Send + 'static,
+) -> mpsc::Receiver<anyhow::Result<Record>> {
     // Enough to ride out a pause of the disk.
     let (sender, receiver) = mpsc::channel(1000);
     std::thread::spawn(move || {
+        let records = match open() {
+            Ok(records) => records,
+            // Whoever does not want it any more has gone.
+            Err(error) => return drop(sender.blocking_send(Err(error))),
+        };
         for record in records {
             let ends = record.is_err();
             if sender.blocking_send(record).is_err() || ends {
@@ -151,7 +191,10 @@ async fn stream(
             () = shutdown.cancelled() => break,
             () = limit.wait(number) => {}
         }
-        publisher.send(topic, &record, number).await;
+        tokio::select! {
+            () = publisher.send(topic, &record, number) => {}
+            () = shutdown.cancelled() => break,
+        }
         progress.set_position(publisher.delivered());
     }
     Ok(())

@@ -1,17 +1,30 @@
 //! Reviews from files, as records to publish. CSV rows and plain lines become JSON objects;
-//! JSON lines go out byte for byte.
+//! JSON lines go out byte for byte, once they are known to be JSON objects.
 
 use std::path::Path;
 
-use anyhow::Result;
-use rows::{Column, Format, Input, Line, Options, Row};
-use serde::Deserialize;
+use anyhow::{Context, Result, ensure};
+use rows::spreadsheet::{ADVICE, is_shortened};
+use rows::{Column, Format, Input, Line, Location, Options, Row};
 use serde_json::{Map, Value};
 
 use service::broker::Record;
 
 /// The records of a file, one after the other.
 pub type Records = Box<dyn Iterator<Item = Result<Record>> + Send>;
+
+/// Reads the first `count` records of a file before any of them is published, so that a broken file
+/// publishes nothing. What can be read only once, such as a pipe, is left for later.
+///
+/// # Errors
+/// A file that is broken.
+pub fn check(path: &Path, text_column: Option<&str>, options: Options, count: usize) -> Result<()> {
+    if !path.is_file() {
+        return Ok(());
+    }
+    let mut records = open(path, text_column, options)?.take(count);
+    records.try_for_each(|record| record.map(|_| ())).context("nothing was published")
+}
 
 /// Opens a file, or standard input for `-`. A review without an id of its own gets `stem-1`,
 /// `stem-2` and so on, where the stem is the file's name: published again, it is the same review.
@@ -35,7 +48,7 @@ fn records(input: Input, stem: String, text_column: Option<&str>) -> Result<Reco
             rows.zip(1..).map(move |(row, number)| of_row(row?, &text, || format!("{stem}-{number}"))),
         ));
     }
-    let filled = input.lines().filter(|line| line.as_ref().map_or(true, |line| !line.is_blank()));
+    let filled = input.lines()?.filter(|line| line.as_ref().map_or(true, |line| !line.is_blank()));
     let records = filled.zip(1..).map(move |(line, number)| of_line(line?, format, || format!("{stem}-{number}")));
     Ok(Box::new(records))
 }
@@ -45,15 +58,22 @@ fn records(input: Input, stem: String, text_column: Option<&str>) -> Result<Reco
 fn of_row(mut row: Row, text: &Column, generated_id: impl FnOnce() -> String) -> Result<Record> {
     let text = row.take_required(text)?;
     let id = row.take(&Column::named("review_id"))?.filter(|id| !id.is_empty()).unwrap_or_else(generated_id);
+    refuse_shortened(&id, &row.location)?;
     row.fields.retain(|_, cell| cell.as_str() != Some(""));
     Ok(message(id, &text, row.fields))
+}
+
+fn refuse_shortened(id: &str, location: &Location) -> Result<()> {
+    ensure!(!is_shortened(id), "{location}: the review id {id:?}: {ADVICE}");
+    Ok(())
 }
 
 /// A JSON line is a message, to be published as it is; a plain line is one where it begins with
 /// `{`, else a text.
 fn of_line(line: Line, format: Format, generated_id: impl FnOnce() -> String) -> Result<Record> {
     if format == Format::JsonLines || line.bytes.trim_ascii_start().starts_with(b"{") {
-        let id = id_in(&line.bytes).unwrap_or_else(generated_id);
+        let id = id_in(&Row::of_json(&line)?.fields).unwrap_or_else(generated_id);
+        refuse_shortened(&id, &line.location)?;
         return Ok(Record { key: Some(id.into_bytes()), payload: Some(line.bytes), headers: Vec::new() });
     }
     Ok(message(generated_id(), line.text()?.trim(), Map::new()))
@@ -70,15 +90,11 @@ pub fn message(id: String, text: &str, others: Map<String, Value>) -> Record {
     Record { key: Some(id.into_bytes()), payload: Some(payload), headers: Vec::new() }
 }
 
-/// A message's own id. What a message is worth is for the consumer to say: here a bad one only has
-/// no id.
-fn id_in(message: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Named {
-        review_id: Value,
-    }
-    match serde_json::from_slice::<Named>(message).ok()?.review_id {
-        Value::String(id) if !id.is_empty() => Some(id),
+/// A message's own id. What a message is worth is for the consumer to say: here one of another type
+/// only has no id.
+fn id_in(message: &Map<String, Value>) -> Option<String> {
+    match message.get("review_id")? {
+        Value::String(id) if !id.is_empty() => Some(id.clone()),
         Value::Number(id) => Some(id.to_string()),
         _ => None,
     }
@@ -144,13 +160,35 @@ mod tests {
 
     #[test]
     fn json_lines_go_out_byte_for_byte_with_their_id_as_key() {
-        let odd = "{ \"review_id\" :\"r-1\",\"text\":\"\\u597d\"  }\r\nnot json\n\n{\"text\":\"x\"}\n";
+        let odd = "{ \"review_id\" :\"r-1\",\"text\":\"\\u597d\"  }\r\n{\"text\":7}\n\n\u{feff}{\"text\":\"x\"}\n";
         let records: Vec<Record> = all(odd, Format::JsonLines);
         assert_eq!(records[0].payload.as_deref(), Some("{ \"review_id\" :\"r-1\",\"text\":\"\\u597d\"  }".as_bytes()));
         assert_eq!(records[0].key.as_deref(), Some("r-1".as_bytes()));
-        assert_eq!(records[1].payload.as_deref(), Some("not json".as_bytes()));
+        assert_eq!(records[1].payload.as_deref(), Some("{\"text\":7}".as_bytes()));
         assert_eq!(records[2].key.as_deref(), Some("march-3".as_bytes()));
+        assert_eq!(records[2].payload.as_deref(), Some("{\"text\":\"x\"}".as_bytes()));
         assert_eq!(records.len(), 3);
+    }
+
+    #[test]
+    fn a_line_that_is_no_json_object_is_not_published() {
+        for (broken, expected) in [
+            ("{\"text\":\"x\"}\nnot json\n", "march: line 2: not JSON"),
+            ("{\"text\":\"x\",\"text\":\"y\"}\n", "march: line 1: not JSON: the field \"text\" stands twice"),
+            ("[{\"text\":\"x\"}]\n", "march: line 1: not a JSON object, but an array"),
+        ] {
+            let input = Input::new(broken.as_bytes(), "march", Format::JsonLines, None).unwrap();
+            let last = records(input, "march".into(), None).unwrap().last().unwrap();
+            let error = last.map(|_| ()).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_a_spreadsheet_has_shortened_is_not_published() {
+        let input = Input::new(&b"review_id,text\n1.23457E+15,a\n"[..], "march", Format::Csv, None).unwrap();
+        let error = records(input, "x".into(), None).unwrap().next().unwrap().map(|_| ()).unwrap_err().to_string();
+        assert!(error.starts_with("march: line 2: the review id \"1.23457E+15\": a spreadsheet has shortened it"));
     }
 
     #[test]

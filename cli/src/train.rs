@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use trainer::report::Report;
 use trainer::tensorboard::EventFile;
-use trainer::{Base, Dataset, Replica, Settings, Trained, TrainingFlags};
+use trainer::{Base, ClassNames, Dataset, Replica, Settings, Trained, TrainingFlags, class_names, warnings};
 
 use crate::dataset_flags::ColumnFlags;
+use crate::print;
 use display::Display;
 use replicas::ReplicaFlags;
 
@@ -37,10 +38,11 @@ pub struct Arguments {
     #[command(flatten)]
     columns: ColumnFlags,
 
-    /// Names of the classes, in order: `--classes bad,good` for the labels 0 and 1 [default: the
-    /// labels, numbers in numeric order, names sorted]
-    #[arg(long, alias = "labels", value_delimiter = ',')]
-    classes: Option<Vec<String>>,
+    /// Names of the classes, in order: `--classes bad,good` for the labels 0 and 1; a name with a
+    /// comma stands in quotes, as in a CSV [default: the labels, numbers in numeric order, names
+    /// sorted]
+    #[arg(long, alias = "labels", value_parser = class_names)]
+    classes: Option<Vec<ClassNames>>,
 
     #[command(flatten)]
     training: TrainingFlags,
@@ -80,7 +82,8 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     let mut settings = settings(&arguments);
     settings.check()?;
-    let dataset = Dataset::open(&arguments.data, &arguments.columns.columns(), arguments.classes.as_deref())?;
+    let classes = arguments.classes.as_deref().map(<[_]>::concat);
+    let dataset = Dataset::open(&arguments.data, &arguments.columns.columns(), classes.as_deref())?;
     let (replica, copies) = arguments.replicas.start()?;
     let is_network = matches!(arguments.base, Base::NewBert | Base::Checkpoint(_));
     ensure!(is_network || replica.is_none(), "base {} is not trained by several processes", arguments.base);
@@ -88,10 +91,14 @@ pub fn run(arguments: Arguments) -> Result<()> {
     if let Some(Replica { rank: 1.., .. }) = settings.options.replica {
         return trainer::follow(&settings, &dataset, &arguments.base);
     }
+    let mut warnings = warnings::of_dataset(&dataset);
+    print::warnings(&warnings);
     let trained = train(&arguments, &settings, &dataset)?;
     copies.finish()?;
+    print::warnings(&trained.warnings());
+    warnings.extend(trained.warnings());
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&trained)?);
+        println!("{}", serde_json::to_string_pretty(&print::with_warnings(&trained, &warnings)?)?);
     } else {
         summary::print(&trained);
     }

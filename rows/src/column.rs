@@ -45,9 +45,16 @@ impl Column {
             [name] if name.contains([';', '\t']) => "; are the columns separated by commas?",
             _ => "",
         };
+        let is_data =
+            |name: &&str| name.parse::<f64>().is_ok() || name.chars().count() > 40 || name.contains(['，', '。', '！']);
+        let headless = if names.iter().any(is_data) { "; is the first row data? it must name the columns" } else { "" };
         let more = if names.len() > 10 { ", ..." } else { "" };
         names.truncate(10);
         let flag = self.flag.map_or_else(String::new, |flag| format!("; {flag} names another"));
-        anyhow!("no column {}; there are: {}{more}{flag}{separated}", self.names.join(" or "), names.join(", "))
+        anyhow!(
+            "no column {}; there are: {}{more}{flag}{separated}{headless}",
+            self.names.join(" or "),
+            names.join(", ")
+        )
     }
 }

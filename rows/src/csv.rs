@@ -1,15 +1,19 @@
 //! CSV as RFC 4180 has it, and as people write it: records with the line on which each begins.
 //!
-//! The `csv` crate reads the same, except that it takes a quote that is never closed for a text as
-//! long as the rest of the file, without a word.
+//! As strict as Python's `csv` with `strict=True`, and stricter where a person would see at once
+//! that something is broken: a quote that is never closed, words after a quote that closes, a
+//! carriage return amid a row, a NUL. The `csv` crate takes all of these without a word.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
 use anyhow::Result;
 
-use crate::MOST_BYTES;
 use crate::location::Location;
+use crate::{MARK, MOST_BYTES};
+
+/// The longest text of several lines, as in Python's `csv`: a stray quote swallows no more.
+const MOST_BYTES_OF_LINES: usize = 131_072;
 
 /// A row as it stands in the file.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,6 +83,18 @@ struct Parser {
     bytes: usize,
     /// Whether the last byte was a carriage return, with which a line feed is one end of a line.
     after_return: bool,
+    ends: Ends,
+}
+
+/// How the rows end that have been read. Rows of an old Mac end with a carriage return; among rows
+/// that end with a line feed, one is a text cut in two.
+#[derive(Default)]
+struct Ends {
+    /// Whether the last row ended with a carriage return, and no line feed has come since.
+    is_open: bool,
+    with_feed: bool,
+    /// The first line that ends with a carriage return alone.
+    with_return: Option<u64>,
 }
 
 impl Parser {
@@ -94,12 +110,14 @@ impl Parser {
             cell: Vec::new(),
             bytes: 0,
             after_return: false,
+            ends: Ends::default(),
         }
     }
 
     /// Takes a byte in, and gives the record that ends with it.
     fn push(&mut self, byte: u8) -> Result<Option<Record>> {
         let is_end_of_line = byte == b'\r' || byte == b'\n';
+        self.check_end(byte)?;
         if byte == b'\r' || byte == b'\n' && !self.after_return {
             self.line += 1;
         }
@@ -109,7 +127,13 @@ impl Parser {
             return Err(self.too_long());
         }
         match (self.state, byte) {
+            (_, 0) => return Err(self.location(self.line).nul()),
             (State::CellBegins, b'"') => {
+                self.quote_line = self.line;
+                self.state = State::Quoted;
+            }
+            (State::Plain, b'"') if self.cell == MARK => {
+                self.cell.clear();
                 self.quote_line = self.line;
                 self.state = State::Quoted;
             }
@@ -118,7 +142,12 @@ impl Parser {
                 self.cell.push(byte);
                 self.state = State::Quoted;
             }
-            (State::Quoted, _) => self.cell.push(byte),
+            (State::Quoted, _) => {
+                self.cell.push(byte);
+                if self.cell.len() > MOST_BYTES_OF_LINES && self.quote_line < self.line {
+                    return Err(self.swallowing());
+                }
+            }
             (_, b',') => self.end_cell()?,
             _ if is_end_of_line => return self.end_record(),
             (State::QuoteInQuotes, _) if self.quote_line < self.line => {
@@ -127,12 +156,33 @@ impl Parser {
                     self.line
                 )));
             }
+            (State::QuoteInQuotes, _) => {
+                return Err(self.location(self.line).error(
+                    "words after the quote that closes a field; within quotes, a quote is written twice: \"\"",
+                ));
+            }
             _ => {
                 self.cell.push(byte);
                 self.state = State::Plain;
             }
         }
         Ok(None)
+    }
+
+    /// Refuses a row that ends otherwise than the rows before it.
+    fn check_end(&mut self, byte: u8) -> Result<()> {
+        match byte {
+            b'\n' if self.state != State::Quoted => (self.ends.with_feed, self.ends.is_open) = (true, false),
+            b'\r' => {}
+            _ if std::mem::take(&mut self.ends.is_open) => _ = self.ends.with_return.get_or_insert(self.line - 1),
+            _ => {}
+        }
+        match self.ends.with_return {
+            Some(line) if self.ends.with_feed => Err(self.location(line).error(
+                "ends with a carriage return, and other lines with a line feed: is a text cut in two there? put it in quotes",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The last record, where no end of line follows it.
@@ -144,10 +194,17 @@ impl Parser {
     }
 
     fn end_cell(&mut self) -> Result<()> {
-        let cell = String::from_utf8(std::mem::take(&mut self.cell)).map_err(|error| {
+        let bytes = std::mem::take(&mut self.cell);
+        let bytes = bytes.strip_prefix(MARK).map(<[u8]>::to_vec).unwrap_or(bytes);
+        let cell = String::from_utf8(bytes).map_err(|error| {
             let before = error.utf8_error().valid_up_to();
             self.location(self.cell_line).not_utf8(&error.as_bytes()[..before])
         })?;
+        if self.state == State::Plain && is_quoted_behind_a_space(&cell) {
+            return Err(self
+                .location(self.cell_line)
+                .error("a space before a quote, which so is a part of the text: quotes stand right after the comma"));
+        }
         self.cells.push(cell);
         self.cell_line = self.line;
         self.state = State::CellBegins;
@@ -155,7 +212,9 @@ impl Parser {
     }
 
     fn end_record(&mut self) -> Result<Option<Record>> {
-        let is_blank = self.cells.is_empty() && self.state != State::QuoteInQuotes && self.cell.trim_ascii().is_empty();
+        self.ends.is_open = self.after_return;
+        let is_white = self.cell.strip_prefix(MARK).unwrap_or(&self.cell).trim_ascii().is_empty();
+        let is_blank = self.cells.is_empty() && self.state != State::QuoteInQuotes && is_white;
         let location = self.location(self.record_line);
         let record = if is_blank {
             self.cell.clear();
@@ -176,9 +235,21 @@ impl Parser {
         self.location(self.record_line).error("longer than 16 MiB")
     }
 
+    fn swallowing(&self) -> anyhow::Error {
+        self.location(self.quote_line).error(format_args!(
+            "the quote that opens here is still open on line {}, after 128 KiB: is it never closed?",
+            self.line
+        ))
+    }
+
     fn location(&self, line: u64) -> Location {
         Location { file: self.file.clone(), line }
     }
+}
+
+fn is_quoted_behind_a_space(cell: &str) -> bool {
+    let word = cell.trim();
+    cell.starts_with([' ', '\t']) && word.len() > 1 && word.starts_with('"') && word.ends_with('"')
 }
 
 #[cfg(test)]
@@ -234,8 +305,33 @@ mod tests {
     }
 
     #[test]
-    fn words_after_a_quote_on_one_line_belong_to_the_cell() {
-        assert_eq!(records("\"好\"吃,\"a\"\"b\" \n".as_bytes()).unwrap()[0].1, ["好吃", "a\"b "]);
+    fn words_after_a_quote_that_closes_are_an_error_on_their_line() {
+        let refused = error("a,b\n1,\"好\"吃\n".as_bytes());
+        assert!(refused.starts_with("x.csv: line 2: words after the quote that closes a field"), "{refused}");
+        assert!(error(b"\"a\" ,b\n").starts_with("x.csv: line 1: words after"));
+        assert!(error(b"a, \"b\"\n").starts_with("x.csv: line 1: a space before a quote"));
+        assert_eq!(records(b"a,12\" pizza\n").unwrap()[0].1, ["a", "12\" pizza"]);
+    }
+
+    #[test]
+    fn a_carriage_return_amid_rows_that_end_with_a_line_feed_is_an_error() {
+        for text in ["a\nb\rc\nd\n", "a\rb\nc\n", "a\r\nb\rc\r\n"] {
+            let refused = error(text.as_bytes());
+            assert!(refused.contains("ends with a carriage return"), "{text:?}: {refused}");
+        }
+        assert_eq!(records(b"a\r\r\nb\r\r\n").unwrap().len(), 2, "as Python writes on Windows");
+        assert_eq!(records(b"a\n\"b\rc\"\n").unwrap()[1].1, ["b\rc"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_within_is_no_part_of_a_cell() {
+        let table = "a,b\n\u{feff}1,\u{feff}\"2\"\n\u{feff}\n";
+        assert_eq!(records(table.as_bytes()).unwrap()[1].1, ["1", "2"]);
+    }
+
+    #[test]
+    fn a_nul_is_an_error() {
+        assert!(error(b"a,b\n1,x\0\n").starts_with("x.csv: line 2: a NUL"));
     }
 
     #[test]
@@ -251,7 +347,7 @@ mod tests {
                 let cells: Vec<_> = records.into_iter().map(|(_, cells)| cells).collect();
                 prop_assert_eq!(cells, by_the_csv_crate(&text));
             } else {
-                prop_assert!(text.contains('"'));
+                prop_assert!(text.contains(['"', '\r']));
             }
         }
 

@@ -7,11 +7,12 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::column::Column;
 use crate::csv::Csv;
 use crate::encoding::{Encoding, decode};
+use crate::kind::{HEAD, refuse_other_kinds};
 use crate::lines::Lines;
 use crate::row::Rows;
 
@@ -39,6 +40,8 @@ pub struct Options {
 pub struct Input {
     name: Arc<str>,
     format: Format,
+    /// Whether a person said what it holds.
+    is_told: bool,
     bytes: BufReader<Box<dyn Read + Send>>,
 }
 
@@ -60,9 +63,10 @@ impl Input {
         let bytes: Box<dyn Read + Send> =
             if is_standard_input { Box::new(io::stdin()) } else { Box::new(File::open(path).with_context(failed)?) };
         let mut input = Self::new(bytes, &name, format, options.encoding)?;
+        input.is_told = options.format.is_some();
         if told.is_none() && format == Format::Csv {
             let head = input.bytes.fill_buf().with_context(failed)?;
-            if head.trim_ascii_start().starts_with(b"{") {
+            if head.trim_ascii_start().starts_with(b"{") || head.trim_ascii_start().starts_with(b"[") {
                 input.format = Format::JsonLines;
             }
         }
@@ -74,13 +78,16 @@ impl Input {
     /// # Errors
     /// An input that cannot be read.
     pub fn new(
-        input: impl Read + Send + 'static,
+        mut input: impl Read + Send + 'static,
         name: &str,
         format: Format,
         encoding: Option<Encoding>,
     ) -> Result<Self> {
-        let bytes = decode(Box::new(input), encoding).with_context(|| format!("{name}: cannot be read"))?;
-        Ok(Self { name: name.into(), format, bytes: BufReader::with_capacity(64 << 10, bytes) })
+        let failed = || format!("{name}: cannot be read");
+        let head = first_line(&mut input).with_context(failed)?;
+        refuse_other_kinds(name, &head, encoding.is_some())?;
+        let bytes = decode(head, Box::new(input), encoding);
+        Ok(Self { name: name.into(), format, is_told: true, bytes: BufReader::with_capacity(64 << 10, bytes) })
     }
 
     /// What it holds.
@@ -106,9 +113,50 @@ impl Input {
     }
 
     /// Its lines, whatever they hold.
-    pub fn lines(self) -> Lines {
-        Lines::new(self.bytes, self.name)
+    ///
+    /// # Errors
+    /// Lines that nobody called lines, and that are another format's: their first one tells.
+    pub fn lines(mut self) -> Result<Lines> {
+        if !self.is_told && self.format == Format::Lines {
+            let head = self.bytes.fill_buf().with_context(|| format!("{}: cannot be read", self.name))?;
+            refuse_other_formats(&self.name, head)?;
+        }
+        Ok(Lines::new(self.bytes, self.name))
     }
+}
+
+/// The first bytes of a file, and no line of a person who types.
+fn first_line(input: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    while head.len() < HEAD && !head.contains(&b'\n') {
+        let mut bytes = [0; HEAD];
+        match input.read(&mut bytes) {
+            Ok(0) => break,
+            Ok(read) => head.extend(&bytes[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(head)
+}
+
+/// Refuses a table, and an array of JSON, in the place of texts.
+fn refuse_other_formats(name: &str, head: &[u8]) -> Result<()> {
+    let line = head.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.trim_ascii().is_empty());
+    let line = String::from_utf8_lossy(line.unwrap_or_default().trim_ascii()).to_lowercase();
+    let line = line.trim_start_matches('\u{feff}');
+    let is_array = line == "[" || line.strip_prefix('[').is_some_and(|rest| rest.trim_start().starts_with('{'));
+    ensure!(!is_array, "{name}: line 1: a JSON array: an object a line is expected, as `jq -c '.[]'` makes them of it");
+    let names: Vec<&str> = line.split([',', ';', '\t']).map(|name| name.trim().trim_matches('"')).collect();
+    let is_name =
+        |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_header =
+        names.len() > 1 && names.iter().all(is_name) && (names.contains(&"text") || names.contains(&"review"));
+    ensure!(
+        !is_header && !line.starts_with("sep="),
+        "{name}: line 1 is the header of a table: --format csv reads it as one (--format lines as a text a line)"
+    );
+    Ok(())
 }
 
 /// The texts of a table, one a row.
@@ -122,12 +170,25 @@ pub fn texts(path: &Path) -> Result<Vec<String>> {
     rows.map(|row| row?.take_required(&text)).collect()
 }
 
+/// The fields of one row of a CSV: names in a flag, of which one that holds a comma stands in
+/// quotes.
+///
+/// # Errors
+/// What would be broken in a table, and several rows.
+pub fn fields(row: &str, name: &str) -> Result<Vec<String>> {
+    let bytes: Box<dyn Read + Send> = Box::new(io::Cursor::new(row.to_owned()));
+    let mut csv = Csv::new(BufReader::new(bytes), name.into());
+    let fields = csv.read()?.map_or_else(Vec::new, |record| record.cells);
+    ensure!(csv.read()?.is_none(), "{name}: more than one line");
+    Ok(fields)
+}
+
 impl Format {
     /// What a file's extension tells.
     pub fn of_extension(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "csv" => Some(Self::Csv),
-            "jsonl" | "ndjson" => Some(Self::JsonLines),
+            "json" | "jsonl" | "ndjson" => Some(Self::JsonLines),
             "txt" => Some(Self::Lines),
             _ => None,
         }

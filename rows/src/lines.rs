@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use crate::MOST_BYTES;
 use crate::location::Location;
+use crate::{MARK, MOST_BYTES};
 
 /// The lines of a file, one after the other, blank ones too.
 pub struct Lines {
@@ -41,10 +41,15 @@ impl Iterator for Lines {
             Ok(MOST_BYTES) => return Some(Err(self.location.error("longer than 16 MiB"))),
             Ok(_) => {}
         }
-        for end in [b'\n', b'\r'] {
-            if bytes.last() == Some(&end) {
-                bytes.pop();
-            }
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+        }
+        while bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+        // Where files were put together, a mark stands within.
+        if bytes.starts_with(MARK) {
+            bytes.drain(..MARK.len());
         }
         Some(Ok(Line { location: self.location.clone(), bytes }))
     }
@@ -56,11 +61,26 @@ impl Line {
         self.bytes.trim_ascii().is_empty()
     }
 
-    /// The line as a text.
+    /// The line as a text that stands for itself.
+    ///
+    /// # Errors
+    /// As [`characters`](Self::characters); a NUL, or a carriage return amid the line.
+    pub fn text(&self) -> Result<&str> {
+        let text = self.characters()?;
+        if text.contains('\0') {
+            return Err(self.location.nul());
+        }
+        if text.contains('\r') {
+            return Err(self.location.error("a carriage return amid the line: lines end with a line feed"));
+        }
+        Ok(text)
+    }
+
+    /// The line's characters, whatever they are.
     ///
     /// # Errors
     /// Bytes that are not UTF-8.
-    pub fn text(&self) -> Result<&str> {
+    pub fn characters(&self) -> Result<&str> {
         std::str::from_utf8(&self.bytes).map_err(|_| self.location.not_utf8(&[]))
     }
 }

@@ -34,6 +34,11 @@ impl Location {
         }
     }
 
+    /// A byte that no text holds.
+    pub(crate) fn nul(&self) -> anyhow::Error {
+        self.error("a NUL character, which is no text; is the file UTF-16? then give --encoding utf-16le")
+    }
+
     /// A text that is not UTF-8; `before` is what stands before the first bad byte, from the
     /// beginning of this line.
     pub(crate) fn not_utf8(&self, before: &[u8]) -> anyhow::Error {

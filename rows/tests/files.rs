@@ -123,7 +123,7 @@ fn the_file_with_an_open_quote_is_refused_with_the_line_of_the_quote() {
 #[test]
 fn a_line_as_long_as_a_file_is_an_error_and_not_memory() {
     let endless = || std::io::repeat(b'a');
-    let line = Input::new(endless(), "x", Format::Lines, None).unwrap().lines().next().unwrap();
+    let line = Input::new(endless(), "x", Format::Lines, None).unwrap().lines().unwrap().next().unwrap();
     assert_eq!(line.unwrap_err().to_string(), "x: line 1: longer than 16 MiB");
     let table = std::io::Read::chain(&b"text\n\"b"[..], endless());
     let row = Input::new(table, "x", Format::Csv, None).unwrap().rows().unwrap().next().unwrap();

@@ -1,5 +1,6 @@
 //! The broker, as the command line and the benchmarks talk to it.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 
 /// One question to a broker; long enough for a broker on the other side of the world.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// After this, what was sent counts as lost: a little longer than librdkafka tries by default.
+const FATE: Duration = Duration::from_secs(65);
 
 /// A cluster to ask about its topics.
 pub struct Cluster {
@@ -148,6 +152,7 @@ impl Publisher {
     /// Queues a record, and waits while the queue is full. `number` names the record in what
     /// [`Self::finish`] returns.
     pub async fn send(&self, topic: &str, record: &Record, number: usize) {
+        self.producer.context().waiting.lock().expect("a poisoned lock is a bug").insert(number);
         let mut next = BaseRecord::with_opaque_to(topic, number);
         next.key = record.key.as_deref();
         next.payload = record.payload.as_deref();
@@ -173,14 +178,25 @@ impl Publisher {
     }
 
     /// Waits for the fate of every queued record, and returns those that were not delivered, each
-    /// with the reason.
+    /// with the reason: see [`Self::give_up`].
     pub async fn finish(&self) -> Vec<(usize, String)> {
-        let deadline = Instant::now() + Duration::from_secs(65);
-        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+        let deadline = Instant::now() + FATE;
+        while self.producer.context().is_waiting() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let mut failed = self.producer.context().failed.lock().expect("a poisoned lock is a bug");
-        std::mem::take(&mut failed)
+        self.give_up()
+    }
+
+    /// Those that were not delivered so far, by number, each with the reason. What no broker has
+    /// acknowledged is not delivered, whatever becomes of it.
+    pub fn give_up(&self) -> Vec<(usize, String)> {
+        let deliveries = self.producer.context();
+        let waiting = std::mem::take(&mut *deliveries.waiting.lock().expect("a poisoned lock is a bug"));
+        let mut failed = std::mem::take(&mut *deliveries.failed.lock().expect("a poisoned lock is a bug"));
+        let why = "no broker has acknowledged it in time; it may arrive all the same";
+        failed.extend(waiting.into_iter().map(|number| (number, why.to_owned())));
+        failed.sort_by_key(|(number, _)| *number);
+        failed
     }
 }
 
@@ -195,10 +211,24 @@ fn kafka_headers(headers: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
 struct Deliveries {
     delivered: AtomicU64,
     failed: Mutex<Vec<(usize, String)>>,
+    /// What was sent and has neither arrived nor failed.
+    waiting: Mutex<BTreeSet<usize>>,
 }
 
 impl Deliveries {
+    fn is_waiting(&self) -> bool {
+        !self.waiting.lock().expect("a poisoned lock is a bug").is_empty()
+    }
+
+    /// Whether somebody still waits for this record.
+    fn settle(&self, number: usize) -> bool {
+        self.waiting.lock().expect("a poisoned lock is a bug").remove(&number)
+    }
+
     fn failed(&self, number: usize, error: &KafkaError) {
+        if !self.settle(number) {
+            return;
+        }
         let why = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
         self.failed.lock().expect("a poisoned lock is a bug").push((number, why));
     }
@@ -218,9 +248,11 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         match result {
-            Ok(_) => {
+            Ok(_) if self.settle(number) => {
                 self.delivered.fetch_add(1, Ordering::Relaxed);
             }
+            // It was given up.
+            Ok(_) => {}
             Err((error, _)) => self.failed(number, error),
         }
     }

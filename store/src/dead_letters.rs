@@ -1,6 +1,7 @@
 //! Records that could not become reviews: listed, read byte for byte, marked as replayed.
 
 use chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection};
 
 use crate::columns::from_row;
 use crate::stream::Stream;
@@ -121,24 +122,94 @@ impl Store {
 
     /// Notes that a dead letter was published again; it stays on record.
     pub async fn mark_replayed(&self, id: &DeadLetterId) -> Result<(), StoreError> {
-        self.run(async |connection| {
-            sqlx::query(
-                "update dead_letter_rows set replayed_at = now()
-                where stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
-                    and partition = $4 and kafka_offset = $5",
-            )
-            .bind(&id.stream.pipeline)
-            .bind(&id.stream.cluster_id)
-            .bind(&id.stream.topic)
-            .bind(id.partition)
-            .bind(id.kafka_offset)
-            .execute(connection)
-            .await?;
-            Ok(())
-        })
-        .await
+        self.run(async |connection| mark_replayed(connection, std::slice::from_ref(id)).await).await
+    }
+
+    /// Has dead letters published, and marks those that `publish` says have arrived, in one
+    /// transaction that holds them meanwhile: of several who replay the same letters, one publishes
+    /// each. Left out are letters that somebody else replays now, that were replayed since they
+    /// were listed, or that are gone.
+    ///
+    /// What ends in the middle has marked nothing: what it had published is published again by the
+    /// next one.
+    pub async fn replay<E: From<StoreError>>(
+        &self,
+        letters: &[DeadLetter],
+        publish: impl AsyncFnOnce(Vec<(DeadLetterId, RawRecord)>) -> Result<Vec<DeadLetterId>, E>,
+    ) -> Result<(), E> {
+        let mut connection = self.open_unlimited().await?;
+        let mut transaction = connection.begin().await.map_err(StoreError::from)?;
+        // Longer than the brokers are waited for; and who is frozen holds them no longer.
+        let limit = sqlx::query("select set_config('idle_in_transaction_session_timeout', '5min', true)");
+        limit.execute(&mut *transaction).await.map_err(StoreError::from)?;
+        let held = hold(&mut transaction, letters).await?;
+        let arrived = publish(held).await?;
+        mark_replayed(&mut transaction, &arrived).await?;
+        Ok(transaction.commit().await.map_err(StoreError::from)?)
     }
 }
+
+async fn hold(
+    connection: &mut PgConnection,
+    letters: &[DeadLetter],
+) -> Result<Vec<(DeadLetterId, RawRecord)>, StoreError> {
+    let ids: Vec<&DeadLetterId> = letters.iter().map(|letter| &letter.id).collect();
+    let replayed: Vec<_> = letters.iter().map(|letter| letter.replayed_at).collect();
+    let rows: Vec<HeldRow> = sqlx::query_as(
+        "select stream.pipeline, stream.cluster_id, stream.topic, letter.partition, letter.kafka_offset,
+            letter.key, letter.payload, letter.header_names, letter.header_values
+        from unnest($1::text[], $2::text[], $3::text[], $4::int4[], $5::int8[], $6::timestamptz[]) with ordinality
+            as wanted (pipeline, cluster_id, topic, partition, kafka_offset, replayed_at, place)
+        join streams as stream using (pipeline, cluster_id, topic)
+        join dead_letter_rows as letter on letter.stream_id = stream.id
+            and letter.partition = wanted.partition and letter.kafka_offset = wanted.kafka_offset
+        where letter.replayed_at is not distinct from wanted.replayed_at
+        order by wanted.place
+        for update of letter skip locked",
+    )
+    .bind(ids.iter().map(|id| id.stream.pipeline.as_str()).collect::<Vec<_>>())
+    .bind(ids.iter().map(|id| id.stream.cluster_id.as_str()).collect::<Vec<_>>())
+    .bind(ids.iter().map(|id| id.stream.topic.as_str()).collect::<Vec<_>>())
+    .bind(ids.iter().map(|id| id.partition).collect::<Vec<_>>())
+    .bind(ids.iter().map(|id| id.kafka_offset).collect::<Vec<_>>())
+    .bind(replayed)
+    .fetch_all(connection)
+    .await?;
+    let record = |HeldRow { id, key, payload, header_names, header_values }| {
+        (id, RawRow { key, payload, header_names, header_values }.into_record())
+    };
+    Ok(rows.into_iter().map(record).collect())
+}
+
+/// They stay on record.
+async fn mark_replayed(connection: &mut PgConnection, ids: &[DeadLetterId]) -> Result<(), StoreError> {
+    sqlx::query(
+        "update dead_letter_rows as letter set replayed_at = clock_timestamp()
+        from unnest($1::text[], $2::text[], $3::text[], $4::int4[], $5::int8[])
+            as arrived (pipeline, cluster_id, topic, partition, kafka_offset)
+        join streams as stream using (pipeline, cluster_id, topic)
+        where letter.stream_id = stream.id
+            and letter.partition = arrived.partition and letter.kafka_offset = arrived.kafka_offset",
+    )
+    .bind(ids.iter().map(|id| id.stream.pipeline.as_str()).collect::<Vec<_>>())
+    .bind(ids.iter().map(|id| id.stream.cluster_id.as_str()).collect::<Vec<_>>())
+    .bind(ids.iter().map(|id| id.stream.topic.as_str()).collect::<Vec<_>>())
+    .bind(ids.iter().map(|id| id.partition).collect::<Vec<_>>())
+    .bind(ids.iter().map(|id| id.kafka_offset).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+struct HeldRow {
+    id: DeadLetterId,
+    key: Option<Vec<u8>>,
+    payload: Option<Vec<u8>>,
+    header_names: Vec<String>,
+    header_values: Vec<Option<Vec<u8>>>,
+}
+
+from_row!(HeldRow { key, payload, header_names, header_values, ..id });
 
 struct RawRow {
     key: Option<Vec<u8>>,

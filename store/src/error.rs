@@ -70,6 +70,20 @@ pub enum StoreError {
     /// A label that leaves the text to a review that there is not.
     #[error("there is no review `{0}` to take the text from: give the text as well")]
     NoSuchReview(String),
+    /// A label of a review that has another text: labels are never taken back, and of each review
+    /// the newest counts.
+    #[error(
+        "the review id `{review_id}` has another text, `{held}`: is the id shortened, as a spreadsheet writes a long \
+        number? format the column as text before the ids go in"
+    )]
+    OtherText {
+        /// The id.
+        review_id: String,
+        /// The text that the label speaks of.
+        text: String,
+        /// A text that the review has.
+        held: String,
+    },
     /// A label that the table refuses, and why.
     #[error("{0}")]
     BadLabel(String),

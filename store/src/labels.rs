@@ -1,7 +1,10 @@
 //! What people said of reviews, and the classes that they may name.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::columns::from_row;
 use crate::{Store, StoreError};
@@ -48,13 +51,14 @@ impl Store {
     /// Adds labels, all or none, in their order, and returns how many.
     ///
     /// # Errors
-    /// [`StoreError::UnknownLabel`], [`StoreError::NoSuchReview`], and [`StoreError::BadLabel`] for
-    /// what else is refused.
+    /// [`StoreError::UnknownLabel`], [`StoreError::NoSuchReview`], [`StoreError::OtherText`], and
+    /// [`StoreError::BadLabel`] for what else is refused.
     pub async fn add_labels(&self, labels: &[NewLabel]) -> Result<u64, StoreError> {
         self.run(async |connection| {
             let mut transaction = connection.begin().await?;
             refuse_unknown_classes(&mut transaction, labels).await?;
             refuse_unknown_reviews(&mut transaction, labels).await?;
+            refuse_other_texts(&mut transaction, labels).await?;
             let added = insert(&mut transaction, labels).await?;
             transaction.commit().await?;
             Ok(added)
@@ -148,6 +152,46 @@ async fn refuse_unknown_reviews(connection: &mut PgConnection, labels: &[NewLabe
     .fetch_optional(connection)
     .await?;
     unknown.map_or(Ok(()), |review_id| Err(StoreError::NoSuchReview(review_id)))
+}
+
+/// One review has one text, but for what an edit or a tool changes in it: white space, case, width
+/// and punctuation. A review that was published with several texts may be labeled with each.
+async fn refuse_other_texts(connection: &mut PgConnection, labels: &[NewLabel]) -> Result<(), StoreError> {
+    let named = labels.iter().filter_map(|label| Some((label.review_id.as_deref()?, label.text.as_deref()?)));
+    let review_ids: HashSet<&str> = named.clone().map(|(review_id, _)| review_id).collect();
+    if review_ids.is_empty() {
+        return Ok(());
+    }
+    let held: Vec<(String, String)> = sqlx::query_as(
+        "select review_id, text from labels where review_id = any($1)
+        union select review_id, text from prediction_rows where review_id = any($1)",
+    )
+    .bind(review_ids.into_iter().collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    let mut texts: HashMap<&str, Vec<&str>> = HashMap::new();
+    for (review_id, text) in &held {
+        texts.entry(review_id).or_default().push(text);
+    }
+    for (review_id, text) in named {
+        let texts = texts.entry(review_id).or_default();
+        match texts.first() {
+            None => texts.push(text),
+            Some(first) if !texts.iter().any(|held| letters(held) == letters(text)) => {
+                let (review_id, text) = (review_id.to_owned(), text.to_owned());
+                return Err(StoreError::OtherText { review_id, text, held: (*first).to_owned() });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// What two texts of one review have in common; all of a text that has no letters.
+fn letters(text: &str) -> String {
+    let folded: String = text.nfkc().flat_map(char::to_lowercase).filter(|letter| !letter.is_whitespace()).collect();
+    let letters: String = folded.chars().filter(|letter| letter.is_alphanumeric()).collect();
+    if letters.is_empty() { folded } else { letters }
 }
 
 async fn insert(connection: &mut PgConnection, labels: &[NewLabel]) -> Result<u64, StoreError> {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::class_names::{refuse_alike_labels, written_alike};
 use crate::labeled_rows::{Columns, Row, read};
 
 /// A text and the index of its class.
@@ -60,7 +61,12 @@ impl LabelMap {
     ///
     /// `names` gives the order, where the files hold names, or names the integers, in numeric order
     /// (`["bad", "good"]` for 0 and 1).
+    ///
+    /// # Errors
+    /// Fewer than two classes, names that are not those of the labels, labels that differ in their
+    /// writing alone.
     pub fn learn(rows: &[Row], names: Option<&[String]>) -> Result<Self> {
+        refuse_alike_labels(rows.iter().map(|row| (row.line, row.label.as_str())), names.unwrap_or_default())?;
         let mut written = sort_labels(rows.iter().map(|row| row.label.trim()));
         let integers = written.iter().all(|label| label.parse::<i64>().is_ok());
         let Some(names) = names else {
@@ -98,16 +104,37 @@ impl LabelMap {
         &self.names
     }
 
-    /// The rows as examples; a label that is no class is an error that names its line.
+    /// The rows as examples. All labels of a file are read alike: as names where all of them are
+    /// names; otherwise none may be the name of one class and the number of another.
+    ///
+    /// # Errors
+    /// A label that is no class, or could be two, with its line.
     pub fn examples(&self, rows: &[Row]) -> Result<Vec<Example>> {
-        rows.iter().map(|row| self.example(row)).collect()
+        let is_name = |row: &Row| self.names.iter().any(|name| name == row.label.trim());
+        let other = rows.iter().find(|row| !is_name(row));
+        rows.iter().map(|row| self.example(row, other)).collect()
     }
 
-    fn example(&self, row: &Row) -> Result<Example> {
+    /// `other` is a row whose label is no name.
+    fn example(&self, row: &Row, other: Option<&Row>) -> Result<Example> {
         let label = row.label.trim();
         let position = |names: &[String]| names.iter().position(|name| name == label);
-        let Some(class) = position(&self.names).or_else(|| position(&self.written)) else {
-            bail!("line {}: {label:?} is no class; the classes are {}", row.line, listed(&self.names));
+        let (named, numbered) = (position(&self.names), position(&self.written));
+        if let (Some(named), Some(numbered), Some(other)) = (named, numbered, other)
+            && named != numbered
+        {
+            bail!(
+                "line {}: {label:?} is the name of one class and the number of another, {:?}, and {:?} on line {} is no name: write names alone",
+                row.line,
+                self.names[numbered],
+                other.label.trim(),
+                other.line,
+            );
+        }
+        let Some(class) = named.or(numbered) else {
+            let meant = self.names.iter().find(|name| written_alike(name) == written_alike(label));
+            let meant = meant.map_or_else(String::new, |name| format!("; is it {name:?}?"));
+            bail!("line {}: {label:?} is no class; the classes are {}{meant}", row.line, listed(&self.names));
         };
         Ok(Example { text: row.text.clone(), label: class })
     }
@@ -179,6 +206,26 @@ mod tests {
     fn a_label_that_is_no_class_is_an_error_with_its_line() {
         let error = message(LabelMap::of_model(&names(&["bad", "good"])).examples(&rows(&["0", "2"])));
         assert!(error.contains("line 3") && error.contains("bad, good"), "{error}");
+    }
+
+    #[test]
+    fn numbers_that_are_names_too_have_one_reading_for_the_whole_file_or_are_refused() {
+        let classes = |classes: &LabelMap, labels: &[&str]| -> Result<Vec<usize>> {
+            Ok(classes.examples(&rows(labels))?.iter().map(|example| example.label).collect())
+        };
+        let stars = LabelMap::of_model(&names(&["1", "2", "3"]));
+        assert_eq!(classes(&stars, &["3", "1", "2"]).unwrap(), [2, 0, 1], "all are names");
+        let both = message(classes(&stars, &["1", "0", "2"]));
+        assert!(both.contains("line 2: \"1\" is the name of one class and the number of another"), "{both}");
+        assert!(both.contains("\"0\" on line 3 is no name"), "{both}");
+        let turned = LabelMap::of_model(&names(&["1", "0"]));
+        assert_eq!(classes(&turned, &["1", "0"]).unwrap(), [0, 1]);
+        let ambiguous = rows(&["0", "1"]);
+        let learned = LabelMap::learn(&ambiguous, Some(&names(&["1", "2"]))).unwrap();
+        assert!(message(learned.examples(&ambiguous)).contains("name of one class and the number of another"));
+        let alike = message(LabelMap::of_model(&names(&["bad", "good"])).examples(&rows(&["Good "])));
+        assert!(alike.contains("is it \"good\"?"), "{alike}");
+        assert!(message(LabelMap::learn(&rows(&["1", "0", "1.0"]), None)).contains("differ in their writing alone"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! labeled_rows      a file -> texts with their labels
+//! class_names       names of classes in flags and files, and labels written in several ways
 //! prepare           raw rows -> cleaned, de-duplicated, stratified splits
 //! dataset           rows -> examples of known classes
 //!
@@ -28,6 +29,7 @@
 //!   saved_state       what a killed run needs to go on; fingerprint: whether it is the same run
 //!
 //! evaluate          a classifier and examples -> metrics
+//! warnings          what a person should know before trusting a training
 //! report            a run -> a page with its curve and confusion matrix
 //! tensorboard       a run -> an event file
 //!
@@ -37,6 +39,7 @@
 //! service           what is due -> a round: round_dataset, linear and fit, gate, publishing
 //! ```
 
+mod class_names;
 pub mod labeled_rows;
 pub mod prepare;
 
@@ -77,6 +80,7 @@ mod fingerprint;
 
 mod evaluate;
 pub mod metrics;
+pub mod warnings;
 
 pub mod report;
 mod saved_state;
@@ -93,6 +97,7 @@ mod parallel;
 mod random;
 
 pub use base::Base;
+pub use class_names::{ClassNames, class_names, refuse_alike_labels};
 pub use dataset::{Dataset, Example, LabelMap};
 pub use evaluate::evaluate;
 pub use fit::{Head, Progress, Summary, Watch, fit, follow};

@@ -13,9 +13,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::class_names::refuse_alike_labels;
 use crate::dataset::{Dataset, Example, sort_labels};
 use crate::near_copies::near_copies;
 use crate::prepare::{key, normalize};
+use crate::warnings;
 
 /// What a person said of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct RoundDataset {
     pub fingerprint: String,
     /// What became of the labels.
     pub counts: Counts,
+    /// What a person should know of them.
+    pub warnings: Vec<String>,
 }
 
 /// What became of the labels of a round.
@@ -111,6 +115,7 @@ pub fn round_dataset(labels: &[Labeled], classes: RoundClasses, split: &Split) -
     let mut counts = Counts { labels: labels.len(), ..Counts::default() };
     let parts = Parts::deal(&labels, split);
     let texts = newest_labels(&labels, &mut counts);
+    let named = classes.wanted.unwrap_or_default();
     let classes = known_classes(&texts, classes, split.min_per_class)?;
 
     let (mut train, mut valid, mut held_out) = (Vec::new(), Vec::new(), Vec::new());
@@ -130,7 +135,13 @@ pub fn round_dataset(labels: &[Labeled], classes: RoundClasses, split: &Split) -
     (counts.train, counts.valid, counts.held_out) = (train.len(), valid.len(), held_out.len());
     ensure!(!train.is_empty(), "there is no text to learn from");
     let dataset = Dataset { classes, train, valid };
-    Ok(RoundDataset { fingerprint: fingerprint(&dataset, &held_out), dataset, held_out, counts })
+    // Of a text the newest label counts; that people disagreed is worth a word all the same.
+    let said = labels.iter().filter(|label| !key(&label.text).is_empty());
+    let contradictions = warnings::of_texts(said.map(|label| (label.text.as_str(), label.label.as_str())));
+    let alike = refuse_alike_labels(labels.iter().map(|label| (label.id as u64, label.label.as_str())), named);
+    let alike = alike.err().map(|error| error.to_string().replace("on line", "of label"));
+    let warnings = warnings::of_dataset(&dataset).into_iter().chain(contradictions).chain(alike).collect();
+    Ok(RoundDataset { fingerprint: fingerprint(&dataset, &held_out), dataset, held_out, counts, warnings })
 }
 
 /// The parts of all texts by key, whatever their labels are and will be.

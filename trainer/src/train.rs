@@ -12,6 +12,7 @@ use crate::from_scratch::{ENOUGH, FromScratchSummary, train_from_scratch};
 use crate::linear::{LinearSettings, LinearSummary, fit_linear};
 use crate::metrics::Evaluation;
 use crate::settings::Settings;
+use crate::warnings;
 
 /// What a training came to, whichever kind of model it was.
 #[derive(Debug, Clone, Serialize)]
@@ -51,6 +52,11 @@ impl Trained {
             Self::Linear(summary) => summary.evaluation.as_ref(),
             Self::FromScratch(summary) => summary.evaluation.as_ref(),
         }
+    }
+
+    /// What a person should know before trusting it.
+    pub fn warnings(&self) -> Vec<String> {
+        self.evaluation().map_or_else(Vec::new, warnings::of_evaluation)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
+use rows::spreadsheet::{ADVICE, is_shortened, unprotected};
 use rows::{Column, Location, Rows};
 use store::NewLabel;
 use trainer::prepare::key;
@@ -39,18 +40,21 @@ impl Labels {
     /// Whatever would make a label another one than a person meant.
     pub fn read(rows: Rows) -> Result<Self> {
         check_columns(&rows)?;
+        let is_ours = is_from_labels_next(&rows);
         let file = rows.file().to_owned();
         let mut labels = Self { rows: Vec::new(), without_label: 0 };
         for row in rows {
             let row = row?;
             let location = row.location.clone();
-            match Fields::of(row)?.checked().with_context(|| location.to_string())? {
+            match Fields::of(row, is_ours)?.checked().with_context(|| location.to_string())? {
                 Some(label) => labels.rows.push(Row { location, label }),
                 None => labels.without_label += 1,
             }
         }
         ensure!(!labels.rows.is_empty(), "{file}: no row has a label");
         labels.check_ids()?;
+        let labeled = labels.rows.iter().filter_map(|row| Some((row.location.line, row.label.label.as_deref()?)));
+        trainer::refuse_alike_labels(labeled, &[]).context(file)?;
         Ok(labels)
     }
 
@@ -81,23 +85,36 @@ impl Labels {
                 continue;
             }
             let first = first.line;
-            let cause = if is_shortened(id) {
-                ", as a spreadsheet writes a long number: format the column as text"
-            } else {
-                ""
-            };
+            let cause = if is_shortened(id) { format!(": {ADVICE}") } else { String::new() };
             return Err(location.error(format_args!(
                 "the review id {id:?} stands on line {first} with another text{cause}; nothing was imported"
             )));
         }
-        Ok(())
+        let mut shortened = self.rows.iter().filter(|row| row.label.review_id.as_deref().is_some_and(is_shortened));
+        match shortened.next() {
+            Some(Row { location, label }) => Err(location.error(format_args!(
+                "the review id {:?}: {ADVICE}; nothing was imported",
+                label.review_id.as_deref().unwrap_or_default()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// What a person should look at before believing the ids: a spreadsheet that shows a long number
+    /// in full keeps fifteen digits of it.
+    pub fn warning(&self) -> Option<&'static str> {
+        let is_long = |id: &&str| id.len() > 15 && id.bytes().all(|byte| byte.is_ascii_digit());
+        let mut long = self.rows.iter().filter_map(|row| row.label.review_id.as_deref()).filter(is_long).peekable();
+        long.peek()?;
+        long.all(|id| id[15..].bytes().all(|byte| byte == b'0')).then_some(
+            "every long review id ends in zeros after fifteen digits, as if a spreadsheet had rounded it: are they right?",
+        )
     }
 }
 
-/// Whether an id looks like 1.23457E+15.
-fn is_shortened(id: &str) -> bool {
-    let Some((digits, exponent)) = id.split_once("E+") else { return false };
-    digits.replace(',', ".").parse::<f64>().is_ok() && exponent.parse::<u32>().is_ok()
+/// Whether it is a table that `labels next` wrote, in which cells are protected from spreadsheets.
+fn is_from_labels_next(rows: &Rows) -> bool {
+    rows.columns().is_some() && super::next::COLUMNS.iter().all(|name| rows.may_have(&Column::named(name)))
 }
 
 fn check_columns(rows: &Rows) -> Result<()> {
@@ -117,14 +134,15 @@ fn check_columns(rows: &Rows) -> Result<()> {
 }
 
 impl Fields {
-    fn of(mut row: rows::Row) -> Result<Self> {
-        let mut take = |name: &str| row.take(&Column::named(name));
+    fn of(mut row: rows::Row, is_protected: bool) -> Result<Self> {
+        let plain = |cell: String| if is_protected { unprotected(&cell).to_owned() } else { cell };
+        let mut take = |name: &str| Ok::<_, anyhow::Error>(row.take(&Column::named(name))?.map(plain));
         Ok(Self {
             review_id: take("review_id")?,
             label: take("label")?,
             labeled_by: take("labeled_by")?,
             labeled_at: take("labeled_at")?,
-            text: row.take(&Column::text(None))?,
+            text: row.take(&Column::text(None))?.map(plain),
         })
     }
 
@@ -213,7 +231,9 @@ mod tests {
         assert!(error("label,stars\na,5\n").starts_with("march.csv: no column text, review or review_id"));
         assert_eq!(error("label,text\na,b\nc,\n"), "march.csv: line 3: a label, but neither a text nor a review id");
         assert_eq!(error("label,text\n,b\n"), "march.csv: no row has a label");
-        assert_eq!(error("label,text\na,b\0\n"), "march.csv: line 2: a NUL character, which Postgres cannot hold");
+        assert!(error("label,text\na,b\0\n").starts_with("march.csv: line 2: a NUL character"));
+        let of_json = read("{\"label\":\"a\",\"text\":\"b\\u0000\"}\n", Format::JsonLines).unwrap_err();
+        assert_eq!(format!("{of_json:#}"), "march.csv: line 1: a NUL character, which Postgres cannot hold");
         assert!(error("label,text\na,b,c\n").starts_with("march.csv: line 2: 3 fields"));
         assert!(
             error("label,text,labeled_at\na,b,yesterday\n").starts_with("march.csv: line 2: \"yesterday\" is no time")
@@ -230,10 +250,31 @@ mod tests {
             "{shortened}"
         );
         assert!(shortened.contains("spreadsheet") && shortened.contains("nothing was imported"), "{shortened}");
+        let alone = error("review_id,text,label\n1.23457E+15,好吃,a\n");
+        assert!(alone.starts_with("march.csv: line 2: the review id \"1.23457E+15\": a spreadsheet"), "{alone}");
         let rounded = error("review_id,text,label\n1234567890123450000,好吃,a\n1234567890123450000,难吃,b\n");
         assert!(rounded.contains("with another text; nothing"), "{rounded}");
         let twice = "review_id,text,label,labeled_by\nr-1,好吃,a,bo\nr-1,好吃！,b,ada\nr-1,,b,eve\n";
         assert_eq!(read(twice, Format::Csv).unwrap().rows.len(), 3);
+    }
+
+    #[test]
+    fn ids_that_a_spreadsheet_has_rounded_are_pointed_out() {
+        let warning = |ids: [&str; 2]| {
+            let [one, other] = ids;
+            let table = format!("review_id,text,label\n{one},好吃,a\n{other},难吃,b\nr-1,慢,b\n");
+            let input = Input::new(std::io::Cursor::new(table), "march.csv", Format::Csv, None).unwrap();
+            Labels::read(input.rows().unwrap()).unwrap().warning()
+        };
+        assert!(warning(["1234567890123450000", "1234567890123460000"]).is_some());
+        assert!(warning(["1234567890123450000", "1234567890123456789"]).is_none());
+        assert!(warning(["10", "r-2"]).is_none());
+    }
+
+    #[test]
+    fn labels_that_differ_in_their_writing_alone_are_refused() {
+        let refused = error("text,label\n好吃,1\n难吃,0\n很好,1.0\n");
+        assert!(refused.contains("\"1\" on line 2 and \"1.0\" on line 4"), "{refused}");
     }
 
     /// A table whose ids a spreadsheet has shortened.

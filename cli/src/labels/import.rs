@@ -17,7 +17,8 @@ use crate::print;
 pub struct Arguments {
     /// File of labels: a CSV, JSON lines, or - for standard input. It has a column `label` and
     /// `text` (or `review`), `review_id`, or both; `labeled_by` and `labeled_at` are imported too.
-    /// Rows without a label are left out.
+    /// Rows without a label are left out; a review id that has two texts, here or in the database,
+    /// is refused.
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
@@ -46,6 +47,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let input = Input::open(&arguments.file, arguments.format.options(), Some(Format::Csv))?;
     let file = Labels::read(input.rows()?)?;
     let labels = file.labels(arguments.labeled_by.as_deref(), arguments.source.as_deref().unwrap_or(&name));
+    if let Some(warning) = file.warning() {
+        eprintln!("warning: {warning}");
+    }
     let store = arguments.database.connect().await?;
     let imported = match store.add_labels(&labels).await {
         Ok(imported) => imported,
@@ -87,6 +91,10 @@ fn explain(file: &Labels, error: StoreError) -> anyhow::Error {
             "{}no review {id:?} has come through the stream; with its text it can be labeled all the same",
             line(&|row| row.text.is_none() && row.review_id.as_ref() == Some(id)),
         ),
+        StoreError::OtherText { review_id, text, .. } => {
+            let line = line(&|row| row.review_id.as_ref() == Some(review_id) && row.text.as_ref() == Some(text));
+            anyhow::anyhow!("{line}{error}")
+        }
         _ => error.into(),
     }
 }

@@ -1,5 +1,11 @@
 //! `labelstream labels next`: the reviews most worth labeling, ready to be filled in.
+//!
+//! The table opens in a spreadsheet as it is: a byte-order mark says that it is UTF-8, and no cell
+//! is taken for a formula or a number. `labels import` takes both away again.
 
+use std::io::{IsTerminal as _, Write as _};
+
+use rows::spreadsheet::protected;
 use serde_json::json;
 use service::DatabaseArguments;
 use store::{Predicted, Store};
@@ -17,10 +23,13 @@ pub struct Arguments {
     #[arg(long, default_value_t = 20)]
     limit: u32,
 
-    /// Print a JSON object a line in place of CSV
+    /// Print a JSON object a line in place of CSV; for programs, with every text as it is
     #[arg(long)]
     json: bool,
 }
+
+/// The columns of the table.
+pub const COLUMNS: [&str; 5] = ["review_id", "text", "prediction", "score", "label"];
 
 /// Candidates for every review that is printed: near-copies and the largest class use some up.
 const CANDIDATES: u32 = 20;
@@ -39,13 +48,24 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             }))
         });
     }
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    csv.write_record(["review_id", "text", "prediction", "score", "label"])?;
-    for Predicted { review_id, text, label, score, .. } in &reviews {
-        csv.write_record([review_id, text, label, &format!("{score:.3}"), ""])?;
+    let table = table(&reviews)?;
+    if std::io::stdout().is_terminal() {
+        print!("{}", String::from_utf8(table)?);
+        return Ok(());
     }
-    print!("{}", String::from_utf8(csv.into_inner()?)?);
-    Ok(())
+    let mut out = std::io::stdout().lock();
+    out.write_all("\u{feff}".as_bytes())?;
+    out.write_all(&table)?;
+    Ok(out.flush()?)
+}
+
+fn table(reviews: &[Predicted]) -> anyhow::Result<Vec<u8>> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(COLUMNS)?;
+    for Predicted { review_id, text, label, score, .. } in reviews {
+        csv.write_record([&protected(review_id), &protected(text), &protected(label), &format!("{score:.3}"), ""])?;
+    }
+    Ok(csv.into_inner()?)
 }
 
 /// Reviews without a label, of which a person's word would teach the next model most.

@@ -75,7 +75,7 @@ fn what_labels_next_prints_can_be_filled_in_and_imported_and_is_not_asked_again(
     assert_eq!(
         asked.lines().collect::<Vec<_>>(),
         [
-            "review_id,text,prediction,score,label",
+            "\u{feff}review_id,text,prediction,score,label",
             "r-1,味道还行,差评,0.510,",
             "r-3,酒店很旧,好评,0.990,",
             "r-0,送餐很慢，还少了一双筷子,差评,0.550,"
@@ -101,5 +101,68 @@ fn what_labels_next_prints_can_be_filled_in_and_imported_and_is_not_asked_again(
     assert_eq!(asked.iter().map(|review| review["review_id"].as_str().unwrap()).collect::<Vec<_>>(), ["r-2", "r-3"]);
     let filled = lines.replace("\"label\":\"\"", "\"label\":\"好评\"");
     succeed(&self::import(&url, &file(".jsonl", &filled)));
-    assert_eq!(succeed(&next), "review_id,text,prediction,score,label\n");
+    assert_eq!(succeed(&next), "\u{feff}review_id,text,prediction,score,label\n");
+}
+
+#[test]
+fn what_labels_next_prints_starts_nothing_in_a_spreadsheet_and_comes_back_unchanged() {
+    let url = migrated_database("protected");
+    let odd = [
+        ("1234567890123456789", "=HYPERLINK(\"http://x\",\"好\")"),
+        ("-1", "+86 打电话来的外卖员态度很差"),
+        ("007", "'=已经有撇号的文本"),
+        ("3-4", "@小明 推荐的酒店很好住"),
+        ("r-5", "第一行，说味道\n=第二行，说送餐"),
+        ("r-6", "\t制表符开头的一句话也行"),
+        ("=r-7", "'普通的撇号不变'"),
+    ];
+    let predictions = (0..).zip(odd).map(|(offset, (id, text))| PredictionRow {
+        review_id: id.into(),
+        text: text.into(),
+        score: 0.5,
+        ..prediction(offset)
+    });
+    let store = block_on(written(&url, "protected", predictions.collect(), vec![]));
+    let asked = succeed(&["labels", "next", "--database-url", &url]);
+    for cell in asked.trim_start_matches('\u{feff}').split([',', '\n']).map(|cell| cell.trim_matches('"')) {
+        assert!(!cell.starts_with(['+', '-', '@', '\t']), "{cell:?} in {asked}");
+    }
+    assert!(asked.contains("'1234567890123456789,") && asked.contains("\"'=HYPERLINK"), "{asked}");
+    succeed(&import(&url, &file(".csv", &asked.replace("0.500,", "0.500,好评"))));
+    let mut imported: Vec<_> = labels(&store).into_iter().map(|label| (label.review_id.unwrap(), label.text)).collect();
+    imported.sort();
+    let mut expected = odd.map(|(id, text)| (id.to_owned(), text.to_owned()));
+    expected.sort();
+    assert_eq!(imported, expected);
+    // Any other table is imported as it stands.
+    succeed(&import(&url, &file(".csv", "text,label\n'=1,好评\n")));
+    assert_eq!(labels(&store).last().unwrap().text, "'=1");
+}
+
+#[test]
+fn a_review_id_that_has_another_text_in_the_database_is_refused_with_its_line() {
+    let url = migrated_database("other_text");
+    let store = block_on(written(&url, "other_text", vec![prediction(0)], vec![]));
+    let refused = fail(&import(&url, &file(".csv", "review_id,text,label\nr-9,香,好评\nr-0,难吃,差评\n")));
+    assert!(refused.contains("nothing was imported: line 3: the review id `r-0` has another text"), "{refused}");
+    assert_eq!(labels(&store), []);
+}
+
+#[test]
+fn what_is_shown_of_a_record_or_a_file_acts_on_no_terminal() {
+    let url = migrated_database("shown");
+    let letter = store::DeadLetterRow {
+        kafka_offset: 0,
+        record_time: None,
+        reason: "not_json",
+        detail: "\u{1b}[2J\u{202e}evil".into(),
+        key: None,
+        payload: None,
+        headers: vec![],
+    };
+    block_on(written(&url, "shown", vec![], vec![letter]));
+    let listed = succeed(&["dead-letters", "list", "--database-url", &url]);
+    assert!(listed.contains("\\u001b[2J\\u202eevil"), "{listed:?}");
+    let refused = fail(&import(&url, &file(".csv", "label,\u{1b}[31mtext\u{202e}\na,b\n")));
+    assert!(refused.contains("\\u001b[31mtext\\u202e"), "{refused:?}");
 }

@@ -1,7 +1,7 @@
 //! Dead letters are found by what people ask for, and replays are noted.
 
 use chrono::{Duration, Utc};
-use store::{DeadLetterFilter, NextOffset, Outcome, Write};
+use store::{DeadLetterFilter, NextOffset, Outcome, StoreError, Write};
 
 use crate::{claim, dead_letter, migrated, predictions, reviews};
 
@@ -39,4 +39,37 @@ async fn a_filter_lets_through_what_it_says() {
     let reasons = [("not_json".to_owned(), 5), ("empty_text".to_owned(), 1)];
     assert_eq!(status.dead_letters_last_hour, reasons);
     assert_eq!(store.status("other").await.unwrap().partitions, []);
+}
+
+#[tokio::test]
+async fn letters_that_one_replays_are_nobody_elses_and_only_what_arrived_is_marked() {
+    let (store, _) = migrated().await;
+    let claim = claim(&store, "a").await;
+    let write = Write { to: NextOffset(3), dead_letters: (0..3).map(dead_letter).collect(), ..predictions(&claim, 0) };
+    assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
+    let letters = store.dead_letters(&DeadLetterFilter::default()).await.unwrap();
+
+    let failed = store.replay(&letters, async |held| {
+        assert_eq!(held.len(), 3);
+        Err::<Vec<_>, _>(StoreError::Unavailable("the broker".into()))
+    });
+    assert!(failed.await.is_err());
+    let first = store.replay(&letters, async |held| {
+        let nobody_elses = store.replay(&letters, async |held| {
+            assert_eq!(held, []);
+            Ok::<_, StoreError>(Vec::new())
+        });
+        nobody_elses.await.unwrap();
+        assert_eq!(held[0].0, letters[0].id);
+        Ok::<_, StoreError>(vec![held[1].0.clone()])
+    });
+    first.await.unwrap();
+    let unreplayed = DeadLetterFilter { unreplayed: true, ..DeadLetterFilter::default() };
+    assert_eq!(store.dead_letters(&unreplayed).await.unwrap().len(), 2);
+    // Whoever listed them before goes on with the others.
+    let rest = store.replay(&letters, async |held| {
+        assert_eq!(held.len(), 2);
+        Ok::<_, StoreError>(Vec::new())
+    });
+    rest.await.unwrap();
 }

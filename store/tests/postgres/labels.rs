@@ -135,3 +135,33 @@ async fn classes_of_models_that_were_there_before_are_known() {
     .unwrap();
     assert_eq!(store.classes().await.unwrap(), ["one", "two", "好评", "差评"]);
 }
+
+#[tokio::test]
+async fn a_review_keeps_to_its_text_within_a_request_and_against_what_is_held() {
+    let (store, _) = migrated().await;
+    predicted(&store, 3).await;
+    let of_both = |review_id: &str, text: &str| NewLabel { text: Some(text.into()), ..of_review(review_id, "好评") };
+    let refused = async |labels: &[NewLabel]| match store.add_labels(labels).await.unwrap_err() {
+        StoreError::OtherText { review_id, text, held } => (review_id, text, held),
+        other => panic!("{other}"),
+    };
+    let two = [of_both("new", "好吃"), of_both("r-1", "text 1"), of_both("new", "难吃")];
+    assert_eq!(refused(&two).await, ("new".into(), "难吃".into(), "好吃".into()));
+    assert_eq!(refused(&[of_both("r-1", "another")]).await, ("r-1".into(), "another".into(), "text 1".into()));
+    assert_eq!(store.count_labels().await.unwrap(), 0, "all or none");
+
+    store.add_labels(&[of_both("new", "好吃"), of_both("r-1", "Text １!"), of_review("r-2", "差评")]).await.unwrap();
+    store.add_labels(&[of_both("new", "好吃！"), of_both("new", "好 吃"), of_both("r-2", "text 2")]).await.unwrap();
+    assert_eq!(refused(&[of_both("new", "难吃")]).await.2, "好吃");
+    assert!(store.add_labels(&[of_both("new", "难吃")]).await.unwrap_err().to_string().contains("spreadsheet"));
+    assert_eq!(store.count_labels().await.unwrap(), 6);
+}
+
+#[tokio::test]
+async fn a_review_that_was_published_with_several_texts_may_be_labeled_with_each() {
+    let (store, mut look) = migrated().await;
+    predicted(&store, 2).await;
+    sql(&mut look, "update prediction_rows set review_id = 'r-1'").await.unwrap();
+    let labels = ["text 0", "text 1"].map(|text| NewLabel { text: Some(text.into()), ..of_review("r-1", "好评") });
+    assert_eq!(store.add_labels(&labels).await.unwrap(), 2);
+}

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::triggers::{Schedule, Triggers};
 use crate::base::Base;
+use crate::class_names::{ClassNames, class_names};
 use crate::flags::TrainingFlags;
 use crate::gate::Policy;
 use crate::round_dataset::Split;
@@ -44,10 +45,10 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_FROM", value_enum, default_value_t = From::Champion)]
     pub from: From,
 
-    /// Classes of a new base, separated by commas; needed to learn classes that the champion does
-    /// not have
-    #[arg(long, alias = "labels", env = "LABELSTREAM_CLASSES", value_delimiter = ',')]
-    pub classes: Option<Vec<String>>,
+    /// Classes of a new base, separated by commas (a name with a comma in quotes); needed to learn
+    /// classes that the champion does not have
+    #[arg(long, alias = "labels", env = "LABELSTREAM_CLASSES", value_parser = class_names, value_name = "CLASSES")]
+    pub classes: Option<ClassNames>,
 
     /// Number of new labels that starts a round; 0: labels alone start none
     #[arg(long, env = "LABELSTREAM_MIN_NEW_LABELS", default_value_t = 100)]

@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use rows::spreadsheet::{ADVICE, is_shortened};
 use serde::Deserialize;
 use serde_json::json;
 use service::http::{MAX_BODY_BYTES, Monitored, Token, refusal, unauthorized};
@@ -108,6 +109,10 @@ async fn add(service: &Service, labels: Vec<Sent>) -> Response {
     if labels.iter().any(|label| label.text.as_deref().is_some_and(|text| text.trim().is_empty())) {
         return invalid("a text must not be empty");
     }
+    let ids = labels.iter().filter_map(|label| label.review_id.as_deref());
+    if let Some(id) = ids.into_iter().find(|id| is_shortened(id)) {
+        return invalid(&format!("the review id {id:?}: {ADVICE}"));
+    }
     let Some(store) = service.store.get() else {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not connected to Postgres yet");
     };
@@ -141,7 +146,9 @@ fn refused(error: &StoreError) -> Response {
             });
             (unprocessable, Json(body)).into_response()
         }
-        StoreError::NoSuchReview(_) | StoreError::BadLabel(_) => refusal(unprocessable, "validation", error),
+        StoreError::NoSuchReview(_) | StoreError::OtherText { .. } | StoreError::BadLabel(_) => {
+            refusal(unprocessable, "validation", error)
+        }
         error if error.is_transient() => refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error),
         error => failed(error),
     }

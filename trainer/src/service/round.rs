@@ -24,6 +24,7 @@ use super::publish::assemble;
 use crate::base::Base;
 use crate::labeled_rows::{Columns, Row, read};
 use crate::round_dataset::{Labeled, RoundClasses, RoundDataset, round_dataset};
+use crate::warnings;
 
 /// A round that has killed so many trainers is given up.
 const MOST_OWNERS: i64 = 10;
@@ -138,6 +139,8 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn run(&self) -> Result<Ended> {
+        // A broken file is better found now than after the training.
+        golden(self.rounds.config.golden())?;
         let owners = self.lease.epoch;
         ensure!(owners <= MOST_OWNERS, "given up: {} trainers ended in the middle of it", owners - 1);
         let champion = self.champion().await?;
@@ -180,6 +183,9 @@ impl Work<'_> {
         });
         let dataset = dataset?.await?;
         tracing::info!(counts = ?dataset.counts, fingerprint = dataset.fingerprint, "the dataset of the round");
+        for warning in &dataset.warnings {
+            tracing::warn!(round = self.lease.round, "{warning}");
+        }
         let version = champion.map(|champion| champion.version);
         let record = async || store.record_dataset(&self.lease, &dataset.fingerprint, seen, version).await;
         match retry("Postgres notes the dataset", &self.keeper.stop, record).await? {
@@ -252,7 +258,7 @@ impl Work<'_> {
         for _ in 0..MOST_COMPARISONS {
             let compared = self.compare(dataset, fitted, champion.clone()).await?;
             let model = self.publish(dataset, &compared, directory, parent).await?;
-            let conclusion = conclusion(compared, model, champion.as_ref());
+            let conclusion = conclusion(compared, model, champion.as_ref(), &dataset.warnings);
             let conclude = async || self.rounds.store.conclude_round(&self.lease, &conclusion).await;
             match retry("Postgres takes the verdict", &self.keeper.stop, conclude).await? {
                 Concluded::Promoted(version) => return Ok(Ended::Promoted(version)),
@@ -278,6 +284,9 @@ impl Work<'_> {
             thread("training", Some(config.niceness), move || comparison.run(&fitted, champion.as_ref()))?.await?;
         let verdict = &compared.verdict;
         tracing::info!(accepted = verdict.accepted, reason = verdict.reason, "the gate has spoken");
+        for warning in warnings::of_evaluation(&verdict.evidence.candidate) {
+            tracing::warn!(round = self.lease.round, "{warning}");
+        }
         Ok(compared)
     }
 
@@ -304,14 +313,19 @@ impl Work<'_> {
     }
 }
 
-fn conclusion(compared: Compared, model: NewModel, champion: Option<&Champion>) -> Conclusion {
+fn conclusion(compared: Compared, model: NewModel, champion: Option<&Champion>, known: &[String]) -> Conclusion {
     let verdict = compared.verdict;
+    let mut evidence = json!(verdict.evidence);
+    let warnings = [known, &warnings::of_evaluation(&verdict.evidence.candidate)].concat();
+    if !warnings.is_empty() {
+        evidence["warnings"] = json!(warnings);
+    }
     let metrics = |evaluation: &Option<crate::Evaluation>| evaluation.as_ref().map(|evaluation| json!(evaluation));
     Conclusion {
         model,
         accepted: verdict.accepted,
         reason: verdict.reason,
-        evidence: json!(verdict.evidence),
+        evidence,
         champion_metrics: metrics(&verdict.evidence.champion),
         candidate_metrics: json!(verdict.evidence.candidate),
         baseline_metrics: metrics(&verdict.evidence.baseline),
@@ -319,7 +333,7 @@ fn conclusion(compared: Compared, model: NewModel, champion: Option<&Champion>) 
     }
 }
 
-fn golden(file: Option<&Path>) -> Result<Vec<Row>> {
+pub(super) fn golden(file: Option<&Path>) -> Result<Vec<Row>> {
     file.map_or(Ok(Vec::new()), |file| read(file, &Columns::default()).context("the golden texts"))
 }
 

@@ -15,7 +15,7 @@ use super::collect::collect;
 use super::config::Config;
 use super::http::{self, Service};
 use super::metrics::{ByVerdict, Metrics};
-use super::round::{Ended, Rounds};
+use super::round::{Ended, Rounds, golden};
 use super::triggers::Waiting;
 
 /// Trains until `shutdown` is cancelled; with `--once`, one round.
@@ -26,6 +26,7 @@ use super::triggers::Waiting;
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     // What is wrong with the settings is said before anything is waited for.
     config.check()?;
+    golden(config.golden())?;
     let config = config.with_directory()?;
     let token = config.access.token()?;
     let checkpoints = config.checkpoints.open()?;

@@ -78,9 +78,14 @@ async fn labels_come_in_over_http_with_the_token_and_as_known_classes_only() {
         r#"[{"review_id": "nobody", "label": "好评"}]"#,
         r#"[{"text": " ", "label": "好评"}]"#,
         r#"[{"text": "a\u0000b", "label": "好评"}]"#,
+        r#"[{"review_id": "1.23457E+15", "text": "好", "label": "好评"}]"#,
+        r#"[{"review_id": "r-2", "text": "好", "label": "好评"}, {"review_id": "r-2", "text": "坏", "label": "差评"}]"#,
+        r#"[{"review_id": "r-1", "text": "好极了", "label": "好评"}]"#,
     ] {
         assert_eq!(post(Some("secret"), bad).0, 422, "{bad}");
     }
+    let (_, refusal) = post(Some("secret"), r#"[{"review_id": "r-1", "text": "好极了", "label": "好评"}]"#);
+    assert!(refusal["error"].as_str().unwrap().contains("the review id `r-1` has another text, `难吃`"), "{refusal}");
     let huge = format!(r#"[{{"text": "{}", "label": "好评"}}]"#, "好".repeat(400_000));
     assert_eq!(post(Some("secret"), &huge).0, 413);
     assert_eq!(site.store.count_labels().await.unwrap(), 2, "a refused request added something");

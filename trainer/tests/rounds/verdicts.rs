@@ -144,3 +144,35 @@ async fn checkpoints_that_nobody_wants_any_more_are_deleted_and_the_champion_is_
         .collect();
     assert_eq!(stored, [site.store.champion().await.unwrap().unwrap().manifest_sha256]);
 }
+
+/// One class is nearly everything, and texts are told apart by nothing: the network says one class.
+#[tokio::test]
+async fn a_collapsed_candidate_and_labels_that_contradict_each_other_are_on_record_and_in_the_log() {
+    let site = Site::new().await;
+    sqlx::query(
+        "insert into labels (label, text)
+        select case when n % 2 = 0 then '好评' else '差评' end, md5(n::text) from generate_series(1, 400) as n
+        union all select '好评', '一样的话' union all select '差评', '一样的话！'",
+    )
+    .execute(&site.pool)
+    .await
+    .unwrap();
+    let network = site.small_network();
+    let flags = ["--once", "--base", &network, "--epochs", "1", "--learning-rate", "1e-9", "--max-length", "16"];
+    let mut trainer = site.trainer("trainer", &flags);
+    trainer.exit_code().await;
+    let warnings = site.last_round().await["evidence"]["warnings"].to_string();
+    assert!(warnings.contains("2 of 402 texts (0.5 %) contradict another one"), "{warnings}\n{}", trainer.log());
+    assert!(trainer.log().contains("contradict another one"), "{}", trainer.log());
+}
+
+#[tokio::test]
+async fn a_broken_file_of_golden_texts_is_found_before_anything_is_trained() {
+    let site = Site::new().await;
+    let golden = site.path("golden.csv");
+    std::fs::write(&golden, "text,label\n好吃,好评\n\"难吃,差评\n").unwrap();
+    let mut trainer = site.trainer("trainer", &["--once", "--golden", golden.to_str().unwrap()]);
+    assert_eq!(trainer.exit_code().await, Some(1));
+    assert!(trainer.log().contains("golden.csv: line 3: a quote opens here"), "{}", trainer.log());
+    assert_eq!(site.registry().await.verdicts.len(), 0);
+}
