@@ -55,7 +55,7 @@ impl AccessArguments {
     /// [`AccessArguments::token`].
     pub(super) fn at(&self, address: SocketAddr) -> Result<Access> {
         let token = self.token()?;
-        if self.open || address.ip().is_loopback() {
+        if self.open || address.ip().to_canonical().is_loopback() {
             return Ok(Access { token: None });
         }
         ensure!(
@@ -74,13 +74,15 @@ pub(super) struct Access {
 
 impl Access {
     /// Before anything of its body is read.
-    pub fn check<B>(&self, request: &Request<B>) -> Result<(), Response> {
-        let is_health = request.uri().path().starts_with("/health/");
-        match &self.token {
-            Some(token) if !is_health && !token.is_shown(request.headers()) => Err(unauthorized()),
-            _ => Ok(()),
-        }
+    pub fn allows<B>(&self, request: &Request<B>) -> bool {
+        self.token.is_none_or(|token| is_health(request) || token.is_shown(request.headers()))
     }
+}
+
+/// Whether a request asks for the service's health, which everybody may, at any time.
+pub(super) fn is_health<B>(request: &Request<B>) -> bool {
+    let path = request.uri().path();
+    path == "/health" || path.starts_with("/health/")
 }
 
 /// The digest of a token: comparing digests tells nobody how far a guess was right.
@@ -135,7 +137,7 @@ mod tests {
 
     #[test]
     fn beyond_loopback_all_but_health_needs_the_token_unless_the_door_is_said_to_be_open() {
-        let [loopback, everywhere] = ["[::1]:0", "0.0.0.0:0"].map(|address| address.parse().unwrap());
+        let [loopback, everywhere] = ["[::ffff:127.0.0.1]:0", "0.0.0.0:0"].map(|address| address.parse().unwrap());
         let none = AccessArguments::default();
         assert!(none.at(loopback).is_ok());
         let refused = none.at(everywhere).err().unwrap().to_string();
@@ -143,7 +145,7 @@ mod tests {
         let told = AccessArguments { token: Some("secret".into()), ..none };
         let asks = |access: &Access, path: &str, token: &str| {
             let request = Request::builder().uri(path).header("authorization", format!("Bearer {token}"));
-            access.check(&request.body(()).unwrap()).is_ok()
+            access.allows(&request.body(()).unwrap())
         };
         let access = told.at(everywhere).unwrap();
         assert!(asks(&access, "/metrics", "secret") && asks(&access, "/health/live", "guess"));

@@ -13,6 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const MOST: usize = 512;
 /// Of the files that the process may have open, one in so many is left to connections.
 const SHARE_OF_FILES: usize = 4;
+/// Places beyond the limit, where nothing but health is answered.
+const FOR_HEALTH: usize = 32;
 
 /// Those that are open, by age.
 pub(super) struct Connections {
@@ -47,18 +49,19 @@ impl Connections {
         Self { limit: MOST.min(files() / SHARE_OF_FILES).max(1), open: Mutex::default() }
     }
 
-    /// Adds one; where there are too many, the one that has waited for longest is closed. Without
-    /// one that waits there is no room.
+    /// Adds one; where there are too many, the one that has waited for longest is closed. Where all
+    /// are being answered, the new one may ask for health alone, as long as there is room for that.
     pub fn add(self: &Arc<Self>) -> Option<Place> {
         let mut open = self.open.lock().expect("no holder panics");
-        if open.by_age.len() >= self.limit && !open.close_the_longest_waiting() {
+        let is_full = open.by_age.len() >= self.limit && !open.close_the_longest_waiting();
+        if open.by_age.len() >= self.limit + FOR_HEALTH {
             return None;
         }
         let id = open.next;
         open.next += 1;
         let connection = Arc::new(Connection::new());
         open.by_age.insert(id, connection.clone());
-        Some(Place { id, connection, of: self.clone() })
+        Some(Place { id, connection, for_health: is_full, of: self.clone() })
     }
 
     /// Makes room where the system has no files left.
@@ -116,6 +119,8 @@ impl Connection {
 pub(super) struct Place {
     id: u64,
     pub connection: Arc<Connection>,
+    /// Whether nothing else is to be answered.
+    pub for_health: bool,
     of: Arc<Connections>,
 }
 
@@ -151,9 +156,10 @@ mod tests {
         assert!(second.connection.closed.is_cancelled() && !first.connection.closed.is_cancelled());
         first.connection.answers();
         third.connection.answers();
-        assert!(connections.add().is_none(), "what is being answered keeps its place");
-        drop(first);
-        assert!(connections.add().is_some());
+        let fourth = connections.add().unwrap();
+        assert!(fourth.for_health, "what is being answered keeps its place");
+        drop((first, fourth));
+        assert!(!connections.add().unwrap().for_health);
     }
 
     #[tokio::test]

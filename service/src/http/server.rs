@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::access::{Access, AccessArguments};
+use super::access::{Access, AccessArguments, is_health, unauthorized};
 use super::connections::{Connection, Connections, Place};
 use super::refusal;
 use crate::thread;
@@ -134,10 +134,10 @@ struct Door {
 
 impl Door {
     async fn admit(self: Arc<Self>, stream: TcpStream, place: Place) {
-        let connection = place.connection.clone();
+        let (connection, for_health) = (place.connection.clone(), place.for_health);
         let service = service_fn(|request| {
             let (door, connection) = (self.clone(), connection.clone());
-            async move { Ok::<_, Infallible>(door.answer(request, &connection).await) }
+            async move { Ok::<_, Infallible>(door.answer(request, &connection, for_health).await) }
         });
         let serving =
             http1::Builder::new().max_buf_size(MAX_HEADER_BYTES).serve_connection(TokioIo::new(stream), service);
@@ -153,15 +153,20 @@ impl Door {
         let _ = serving.await;
     }
 
-    async fn answer(&self, request: Request<Incoming>, connection: &Connection) -> Response {
+    async fn answer(&self, request: Request<Incoming>, connection: &Connection, for_health: bool) -> Response {
         connection.waits();
-        let answered = self.pass(request, connection).await;
+        let answer = if for_health && !is_health(&request) {
+            refusal(StatusCode::TOO_MANY_REQUESTS, "overloaded", "too many requests are being answered")
+        } else if !self.access.allows(&request) {
+            unauthorized()
+        } else {
+            self.pass(request, connection).await
+        };
         connection.waits();
-        answered.unwrap_or_else(|refused| refused)
+        answer
     }
 
-    async fn pass(&self, request: Request<Incoming>, connection: &Connection) -> Result<Response, Response> {
-        self.access.check(&request)?;
+    async fn pass(&self, request: Request<Incoming>, connection: &Connection) -> Response {
         let too_large = || {
             let error = format!("a body of more than {MAX_BODY_BYTES} bytes");
             refusal(StatusCode::PAYLOAD_TOO_LARGE, "validation", error)
@@ -170,16 +175,16 @@ impl Door {
             request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let length = length.unwrap_or(if request.body().is_end_stream() { 0 } else { MAX_BODY_BYTES });
         if length > MAX_BODY_BYTES {
-            return Err(too_large());
+            return too_large();
         }
         let bytes = u32::try_from(length).expect("it is less than the limit");
         let _held = self.bodies.acquire_many(bytes).await.expect("it is never closed");
         let (head, body) = request.into_parts();
-        let body = to_bytes(Body::new(body), MAX_BODY_BYTES).await.map_err(|_| too_large())?;
+        let Ok(body) = to_bytes(Body::new(body), MAX_BODY_BYTES).await else { return too_large() };
         connection.answers();
         let request = Request::from_parts(head, Body::from(body));
         let Ok(response) = TowerToHyperService::new(self.router.clone()).call(request).await;
-        Ok(response)
+        response
     }
 }
 

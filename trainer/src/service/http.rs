@@ -154,7 +154,7 @@ fn refused(error: &StoreError) -> Response {
     }
 }
 
-fn failed(error: &dyn std::error::Error) -> Response {
-    tracing::error!(error, "labels could not be added");
+fn failed(error: &impl std::fmt::Display) -> Response {
+    tracing::error!(%error, "labels could not be added");
     refusal(StatusCode::INTERNAL_SERVER_ERROR, "failed", "the labels could not be added; the trainer's log says why")
 }
