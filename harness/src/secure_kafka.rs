@@ -90,10 +90,10 @@ impl SecureKafka {
         };
         let at = |name: &str| self.kafka.listener(name).to_owned();
         vec![
-            (at("SASL"), vec![], "the broker asks who we are"),
+            (at("SASL"), vec![], "asks who we are"),
             (at("SASL"), sasl("PLAIN", "wrong"), "refuses the user or the password"),
             (at("SASL"), sasl("SCRAM-SHA-256", "right"), "does not take this sasl.mechanism"),
-            (at("TLS"), vec![], "speak TLS"),
+            (at("TLS"), vec![], "speaks TLS"),
             (self.kafka.brokers().to_owned(), tls("ca"), "speaks no TLS"),
             (at("TLS"), tls("other"), "an authority that is not in ssl.ca.location"),
             (at("EXPIRED"), tls("ca"), "has expired"),

@@ -9,21 +9,18 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
 
+const TLS_THERE: &str = "the broker speaks TLS at this port: security.protocol=ssl or sasl_ssl";
+const NO_TLS_THERE: &str = "the broker speaks no TLS at this port: security.protocol=plaintext or sasl_plaintext";
+const ASKS: &str = "the broker hangs up, as one does that asks who we are: security.protocol=sasl_plaintext or sasl_ssl, with sasl.mechanism, \
+    sasl.username and LABELSTREAM_KAFKA_SASL_PASSWORD";
+const REFUSED: &str = "the broker's certificate is refused";
+
 /// What librdkafka says, and what it comes from.
-const CAUSES: [(&str, &str); 11] = [
-    ("connecting to a SSL listener", "the broker seems to speak TLS at this port: security.protocol=ssl or sasl_ssl"),
+const CAUSES: [(&str, &str); 9] = [
     // The first bytes of a TLS alert, read as a length.
-    ("Invalid response size 35", "the broker speaks TLS at this port: security.protocol=ssl or sasl_ssl"),
-    (
-        "connecting to a PLAINTEXT",
-        "the broker speaks no TLS at this port: security.protocol=plaintext or sasl_plaintext",
-    ),
-    ("wrong version number", "the broker speaks no TLS at this port: security.protocol=plaintext or sasl_plaintext"),
-    (
-        "require SASL",
-        "the broker asks who we are: security.protocol=sasl_plaintext or sasl_ssl, with sasl.mechanism, sasl.username and \
-        LABELSTREAM_KAFKA_SASL_PASSWORD",
-    ),
+    ("Invalid response size 35", TLS_THERE),
+    ("connecting to a PLAINTEXT", NO_TLS_THERE),
+    ("wrong version number", NO_TLS_THERE),
     ("mechanism handshake failed", "the broker does not take this sasl.mechanism: give one that it supports"),
     (
         "invalid credentials",
@@ -43,6 +40,9 @@ const CAUSES: [(&str, &str); 11] = [
     ),
     ("Connection refused", "nothing listens there: is Kafka running, and is the port right?"),
 ];
+
+/// How long a broker may take over each part of a look at it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What librdkafka says of a certificate, whatever is wrong with it.
 const CERTIFICATE: [&str; 2] = ["certificate verify failed", "certificate could not be verified"];
@@ -71,19 +71,38 @@ impl Complaints {
         let complaint = self.0.lock().expect("a poisoned lock is a bug").clone()?;
         // "(after 12ms in state APIVERSION_QUERY, 3 identical error(s) suppressed)": another each time.
         let complaint = complaint.split(" (after ").next().unwrap_or_default().to_owned();
-        let broker = complaint.split(": ").next().unwrap_or_default();
-        let broker = broker.rsplit("://").next().and_then(|broker| broker.split('/').next()).unwrap_or_default();
-        let cause = match CERTIFICATE.iter().any(|said| complaint.contains(said)) {
-            true => certificate(broker, authorities),
-            false => cause(&complaint).map(str::to_owned),
+        // "sasl_ssl://broker:9092/bootstrap: ...", without a scheme where it is plaintext.
+        let place = complaint.split(": ").next().unwrap_or_default();
+        let (protocol, broker) = place.split_once("://").unwrap_or(("plaintext", place));
+        let broker = broker.split('/').next().unwrap_or_default();
+        let cause = match cause(&complaint) {
+            Some(REFUSED) => certificate(broker, authorities),
+            Some(cause) => Some(cause.to_owned()),
+            None => disconnection(&complaint, protocol, broker).map(str::to_owned),
         };
         Some(cause.map_or(complaint.clone(), |cause| format!("{cause} ({complaint})")))
     }
 }
 
+/// Why a broker hangs up without a word.
+fn disconnection(complaint: &str, protocol: &str, broker: &str) -> Option<&'static str> {
+    if !["Disconnected", "SSL handshake failed", "closed by peer"].iter().any(|said| complaint.contains(said)) {
+        return None;
+    }
+    // One that is away, or starts again, asks for nothing.
+    TcpStream::connect_timeout(&broker.to_socket_addrs().ok()?.next()?, PATIENCE).ok()?;
+    let speaks_tls = matches!(handshake(broker, RootCertStore::empty()), Some(Err(_)));
+    match (protocol.ends_with("ssl"), speaks_tls) {
+        (false, true) => Some(TLS_THERE),
+        (true, false) => Some(NO_TLS_THERE),
+        (false, false) if protocol == "plaintext" => Some(ASKS),
+        _ => None,
+    }
+}
+
 fn cause(complaint: &str) -> Option<&'static str> {
     if CERTIFICATE.iter().any(|said| complaint.contains(said)) {
-        return Some("the broker's certificate is refused");
+        return Some(REFUSED);
     }
     CAUSES.iter().find(|(said, _)| complaint.contains(said)).map(|(_, cause)| *cause)
 }
@@ -99,41 +118,48 @@ fn certificate(broker: &str, authorities: Option<&Path>) -> Option<String> {
         };
         roots.add_parsable_certificates(found.flatten());
     }
+    let rustls::Error::InvalidCertificate(error) = handshake(broker, roots)?.err()? else { return None };
+    Some(match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the broker's certificate has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the broker's certificate is not valid yet: is this machine's clock right?".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => format!(
+            "the broker's certificate is for another name than {host}: give --brokers and advertised.listeners the \
+                name that it is for"
+        ),
+        CertificateError::UnknownIssuer if authorities.is_some() => {
+            "the broker's certificate is of an authority that is not in ssl.ca.location".to_owned()
+        }
+        CertificateError::UnknownIssuer => {
+            "the broker's certificate is of an authority that this machine does not know: give its certificate with \
+                ssl.ca.location"
+                .to_owned()
+        }
+        error => format!("the broker's certificate is refused: {error}"),
+    })
+}
+
+/// How TLS begins with a broker: the error is one of TLS; `None` where it comes to no handshake.
+fn handshake(broker: &str, roots: RootCertStore) -> Option<Result<(), rustls::Error>> {
+    let (host, _) = broker.rsplit_once(':')?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
     let client = client.with_root_certificates(roots).with_no_client_auth();
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).ok()?;
     let mut connection = ClientConnection::new(Arc::new(client), name).ok()?;
-    let patience = Duration::from_secs(3);
-    let mut stream = TcpStream::connect_timeout(&broker.to_socket_addrs().ok()?.next()?, patience).ok()?;
-    stream.set_read_timeout(Some(patience)).ok()?;
+    let mut stream = TcpStream::connect_timeout(&broker.to_socket_addrs().ok()?.next()?, PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
     while connection.is_handshaking() {
-        let Err(error) = connection.complete_io(&mut stream) else { continue };
-        let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-        let rustls::Error::InvalidCertificate(error) = error else { return Some(error.to_string()) };
-        return Some(match error {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "the broker's certificate has expired".to_owned()
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "the broker's certificate is not valid yet: is this machine's clock right?".to_owned()
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => format!(
-                "the broker's certificate is for another name than {host}: give --brokers and advertised.listeners the \
-                name that it is for"
-            ),
-            CertificateError::UnknownIssuer if authorities.is_some() => {
-                "the broker's certificate is of an authority that is not in ssl.ca.location".to_owned()
-            }
-            CertificateError::UnknownIssuer => {
-                "the broker's certificate is of an authority that this machine does not know: give its certificate with \
-                ssl.ca.location"
-                    .to_owned()
-            }
-            error => format!("the broker's certificate is refused: {error}"),
-        });
+        if let Err(error) = connection.complete_io(&mut stream) {
+            let error = error.get_ref()?.downcast_ref::<rustls::Error>()?.clone();
+            // What is no TLS at all is none to be wrong.
+            return (!matches!(error, rustls::Error::InvalidMessage(_))).then_some(Err(error));
+        }
     }
-    None
+    Some(Ok(()))
 }
 
 #[cfg(test)]
