@@ -6,6 +6,7 @@ use harness::{Process, SecureKafka, Storage};
 async fn the_consumer_says_why_the_broker_does_not_let_it_in() {
     let Some(secure) = SecureKafka::start() else { return };
     let storage = Storage::new().await;
+    storage.promote_tiny_model(1).await;
     for (number, (brokers, properties, cause)) in secure.mistakes().into_iter().enumerate() {
         let mut command = harness::command(env!("CARGO_BIN_EXE_consumer"));
         command.args(["--brokers", &brokers, "--database-url", &storage.database]);
