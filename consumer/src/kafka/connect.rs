@@ -45,7 +45,8 @@ pub(crate) fn find_stream(
             }
             Err(problem) => problem,
         };
-        scout.poll(Duration::ZERO);
+        // Everything that librdkafka has to say of it, not the first word alone.
+        scout.poll(Duration::from_millis(100));
         let authorities = client.get("ssl.ca.location").map(Path::new);
         let why = scout.context().complaints.explained(authorities);
         let problem = why.map_or(problem.clone(), |why| format!("{problem}: {why}"));
