@@ -2,6 +2,8 @@
 //! fails.
 
 mod checks;
+mod kafka;
+mod places;
 mod training;
 
 use std::path::PathBuf;
@@ -27,6 +29,14 @@ pub struct Arguments {
     #[arg(long, env = "LABELSTREAM_TOPIC", default_value = "reviews")]
     topic: String,
 
+    /// The group in which the consumers read.
+    #[arg(long, env = "LABELSTREAM_GROUP", default_value = "labelstream")]
+    group: String,
+
+    /// The name of the stream in Postgres [default: the group].
+    #[arg(long, env = "LABELSTREAM_PIPELINE")]
+    pipeline: Option<String>,
+
     /// Postgres, as postgres://user:password@host:port/database.
     #[arg(long, env = "LABELSTREAM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<Secret>,
@@ -38,6 +48,10 @@ pub struct Arguments {
     /// Where the model is to run: auto, cpu, cuda or cuda:N.
     #[arg(long, env = "LABELSTREAM_DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
+
+    /// The consumer's directory for fetched checkpoints; without it, its usual one.
+    #[arg(long, env = "LABELSTREAM_CACHE", value_name = "DIRECTORY")]
+    cache: Option<PathBuf>,
 
     /// What the trainer starts from: a checkpoint directory, or `new`.
     #[arg(long, env = "LABELSTREAM_BASE", default_value_t = Base::New, value_name = "DIR")]

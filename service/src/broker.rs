@@ -5,16 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::KafkaArguments;
+use crate::{Complaints, KafkaArguments};
 use anyhow::{Context, anyhow, bail};
-use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::metadata::MetadataBroker;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 
 /// One question to a broker; long enough for a broker on the other side of the world.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -37,16 +38,18 @@ impl Cluster {
             .create_with_context(complaints.clone())
             .context("the Kafka settings cannot be used")?;
         let cluster = Self { arguments: arguments.clone(), client: Arc::new(client) };
+        let authorities = arguments.settings.authorities()?;
         let answered = cluster.ask(move |client| {
             let answer = client.fetch_metadata(None, patience);
-            // What librdkafka has to complain about waits to be fetched.
-            if answer.is_err() {
-                client.poll(Duration::from_millis(100));
+            if answer.is_ok() {
+                return Ok(());
             }
-            answer.is_ok()
+            // What librdkafka has to complain about waits to be fetched.
+            client.poll(Duration::from_millis(100));
+            Err(complaints.explained(authorities.as_deref()))
         });
-        if !answered.await {
-            let why = complaints.last().map_or(String::new(), |complaint| format!(": {complaint}"));
+        if let Err(why) = answered.await {
+            let why = why.map_or(String::new(), |why| format!(": {why}"));
             bail!("no Kafka broker answered at {} within {} s{why}", arguments.brokers, patience.as_secs());
         }
         Ok(cluster)
@@ -55,6 +58,57 @@ impl Cluster {
     /// The cluster's own id; none where the brokers are too old to have one.
     pub async fn id(&self) -> Option<String> {
         self.ask(|client| client.client().fetch_cluster_id(ANSWER)).await
+    }
+
+    /// The addresses of its brokers, as they give them themselves.
+    pub async fn advertised(&self) -> Vec<String> {
+        let address = |broker: &MetadataBroker| format!("{}:{}", broker.host(), broker.port());
+        self.ask(move |client| {
+            let metadata = client.fetch_metadata(None, ANSWER);
+            metadata.map_or_else(|_| Vec::new(), |metadata| metadata.brokers().iter().map(address).collect())
+        })
+        .await
+    }
+
+    /// The topics that the members of a group read, besides `topic`.
+    pub async fn others_of_group(&self, group: &str, topic: &str) -> Vec<String> {
+        let group = group.to_owned();
+        let mut topics: Vec<String> = self
+            .ask(move |client| {
+                let Ok(listed) = client.fetch_group_list(Some(&group), ANSWER) else { return Vec::new() };
+                let members = listed.groups().iter().flat_map(|group| group.members());
+                members.filter_map(|member| member.metadata()).flat_map(subscribed).collect()
+            })
+            .await;
+        topics.retain(|other| other != topic);
+        topics.sort();
+        topics.dedup();
+        topics
+    }
+
+    /// The time of the newest record of each partition that has one, in milliseconds.
+    pub async fn newest_times(&self, topic: &str, partitions: usize) -> anyhow::Result<Vec<i64>> {
+        let ends = self.ends(topic, partitions).await?;
+        let mut last = TopicPartitionList::new();
+        for (partition, end) in ends.iter().enumerate().filter(|(_, end)| **end > 0) {
+            last.add_partition_offset(topic, partition as i32, Offset::Offset(end - 1))?;
+        }
+        // A group that nobody joins: librdkafka assigns nothing without one.
+        let settings = [("group.id", "labelstream-doctor"), ("enable.auto.commit", "false")];
+        let reader: BaseConsumer<Complaints> =
+            self.arguments.client(&settings)?.create_with_context(Complaints::default())?;
+        self.ask(move |_| {
+            reader.assign(&last)?;
+            let (deadline, mut times) = (Instant::now() + Duration::from_secs(3), Vec::new());
+            // Where the last offset holds no record, such as the end of a transaction, none comes.
+            while times.len() < last.count() && Instant::now() < deadline {
+                if let Some(Ok(record)) = reader.poll(Duration::from_millis(100)) {
+                    times.extend(record.timestamp().to_millis());
+                }
+            }
+            Ok(times)
+        })
+        .await
     }
 
     /// The number of partitions of a topic; none if there is no such topic.
@@ -200,6 +254,26 @@ impl Publisher {
     }
 }
 
+/// The topics in a member's word to its group: a version, then a list of names.
+/// <https://kafka.apache.org/protocol#protocol_messages>, `ConsumerProtocolSubscription`
+fn subscribed(metadata: &[u8]) -> Vec<String> {
+    let take = |bytes: &mut &[u8], length: usize| -> Option<Vec<u8>> {
+        let (taken, rest) = bytes.split_at_checked(length)?;
+        *bytes = rest;
+        Some(taken.to_vec())
+    };
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number: usize, byte| number << 8 | usize::from(*byte));
+    let read = || {
+        let (mut rest, mut topics) = (metadata.get(2..)?, Vec::new());
+        for _ in 0..number(&take(&mut rest, 4)?) {
+            let length = number(&take(&mut rest, 2)?);
+            topics.push(String::from_utf8(take(&mut rest, length)?).ok()?);
+        }
+        Some(topics)
+    };
+    read().unwrap_or_default()
+}
+
 fn kafka_headers(headers: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
     headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
         all.insert(Header { key, value: value.as_ref() })
@@ -258,24 +332,10 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// Keeps librdkafka's last complaint, which says why nobody answers.
-#[derive(Clone, Default)]
-struct Complaints(Arc<Mutex<Option<String>>>);
-
-impl Complaints {
-    fn last(&self) -> Option<String> {
-        self.0.lock().expect("a poisoned lock is a bug").clone()
-    }
-}
-
 impl ClientContext for Complaints {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!("{message}");
-        if facility == "FAIL" {
-            // "[thrd:127.0.0.1:1/bootstrap]: 127.0.0.1:1/bootstrap: Connect to ... failed: ..."
-            let complaint = message.splitn(3, "]: ").last().unwrap_or(message);
-            *self.0.lock().expect("a poisoned lock is a bug") = Some(complaint.to_owned());
-        }
+        self.hear(facility, message);
     }
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, "{reason}");

@@ -8,7 +8,7 @@ use crate::Secret;
 /// Where Postgres is.
 #[derive(clap::Args, Clone, Debug)]
 pub struct DatabaseArguments {
-    /// Postgres database, postgres://user:password@host:port/database
+    /// Postgres database, as psql takes it: postgres://user:password@host:port/database
     #[arg(
         id = "database_url",
         long = "database-url",
@@ -18,7 +18,8 @@ pub struct DatabaseArguments {
     )]
     pub url: Secret,
 
-    /// Connections to Postgres, at most; a consumer writes as many partitions at the same time
+    /// Connections that write, at most: as many partitions at the same time; two more are for
+    /// everything else
     #[arg(
         id = "database_connections",
         long = "database-connections",

@@ -63,6 +63,16 @@ pub fn work(named: Option<&Path>) -> Result<PathBuf> {
     named_or_usual(named, "trainer", "--work")
 }
 
+/// The free and all bytes of the disk that a directory is on, or will be.
+///
+/// # Errors
+/// A disk that does not say.
+pub fn space(directory: &Path) -> std::io::Result<(u64, u64)> {
+    let existing = directory.ancestors().find(|directory| directory.exists()).unwrap_or(directory);
+    let disk = rustix::fs::statvfs(existing)?;
+    Ok((disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize))
+}
+
 fn named_or_usual(named: Option<&Path>, name: &str, flag: &str) -> Result<PathBuf> {
     let Some(named) = named else {
         let directory = user_cache().with_context(|| format!("name a directory with {flag}"))?.join("labelstream");

@@ -58,6 +58,16 @@ impl KafkaSettings {
         Self { environment: Vec::new(), ..self }
     }
 
+    /// The file of the authorities whose certificates are taken, where one is named.
+    ///
+    /// # Errors
+    /// As [`Self::properties`].
+    pub fn authorities(&self) -> Result<Option<PathBuf>> {
+        let properties = self.properties()?;
+        let named = properties.iter().rev().find(|property| property.key == "ssl.ca.location");
+        Ok(named.map(|property| PathBuf::from(property.value.expose())))
+    }
+
     /// Every property: those of the file, then of the environment, then of the command line. The
     /// last of a key holds.
     ///
@@ -130,6 +140,7 @@ impl FromStr for KafkaProperty {
 #[cfg(feature = "kafka")]
 mod client {
     use rdkafka::ClientConfig;
+    use rdkafka::config::RDKafkaLogLevel;
     use rdkafka::error::KafkaError;
 
     use super::*;
@@ -143,6 +154,8 @@ mod client {
         pub fn client(&self, defaults: &[(&str, &str)]) -> Result<ClientConfig> {
             let mut client = ClientConfig::new();
             client.set("client.id", "labelstream");
+            // Why a broker hangs up is no more to librdkafka than information.
+            client.set_log_level(RDKafkaLogLevel::Info);
             for (key, value) in defaults {
                 client.set(*key, *value);
             }

@@ -31,6 +31,11 @@ pub use register::{promote_over_the_champion, register};
 
 #[cfg(feature = "kafka")]
 pub mod broker;
+#[cfg(feature = "kafka")]
+mod complaint;
+
+#[cfg(feature = "kafka")]
+pub use complaint::Complaints;
 
 // Work that goes on.
 pub mod http;

@@ -39,6 +39,7 @@ pub struct Kafka {
     // Declared before the directory: the server ends before its files go.
     server: Option<Server>,
     brokers: String,
+    addresses: Vec<(&'static str, String)>,
     directory: TempDir,
     jars: String,
 }
@@ -47,6 +48,11 @@ impl Kafka {
     /// Formats new storage and starts a broker on it. Takes about five seconds, the very first time
     /// half a minute more.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[], "")
+    }
+
+    /// The same with more listeners, and more settings.
+    pub fn start_with(listeners: &[Listener], settings: &str) -> anyhow::Result<Self> {
         let jars = jars::class_path()?;
         let directory = tempfile::Builder::new().prefix("labelstream-kafka-").tempdir()?;
         let (port, controller_port) = (free_port()?, free_port()?);
@@ -54,8 +60,15 @@ impl Kafka {
         fs::write(files.join("log4j2.properties"), LOG_SETTINGS)?;
         let data = files.join("data");
         let data = data.to_str().context("the temporary directory's name is not UTF-8")?;
-        fs::write(files.join("server.properties"), server_properties(port, controller_port, data))?;
-        let mut kafka = Self { server: None, brokers: format!("127.0.0.1:{port}"), directory, jars };
+        let mut properties = server_properties(port, controller_port, data);
+        let mut addresses = Vec::new();
+        for listener in listeners {
+            let address = format!("127.0.0.1:{}", free_port()?);
+            properties = listener.added_to(&properties, &address);
+            addresses.push((listener.name, address));
+        }
+        fs::write(files.join("server.properties"), properties + settings)?;
+        let mut kafka = Self { server: None, brokers: format!("127.0.0.1:{port}"), addresses, directory, jars };
         kafka.format()?;
         kafka.start_again()?;
         Ok(kafka)
@@ -69,6 +82,12 @@ impl Kafka {
     /// The broker's address, as `bootstrap.servers` wants it.
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// The address of one of the listeners that it was started with.
+    pub fn listener(&self, name: &str) -> &str {
+        let found = self.addresses.iter().find(|(known, _)| *known == name);
+        found.map_or("", |(_, address)| address)
     }
 
     /// Creates a topic; one that exists is an error.
@@ -139,6 +158,29 @@ impl Kafka {
             .args(arguments)
             .current_dir(&self.directory);
         java
+    }
+}
+
+/// A further port of a broker.
+pub struct Listener {
+    /// Its name, in capitals.
+    pub name: &'static str,
+    /// What is spoken there, such as `SASL_SSL`.
+    pub protocol: &'static str,
+    /// The address that the broker tells its clients, where that is another one.
+    pub advertised: Option<&'static str>,
+}
+
+impl Listener {
+    fn added_to(&self, properties: &str, address: &str) -> String {
+        let Self { name, protocol, advertised } = self;
+        let added = |line: &str| match line.split_once('=').map_or("", |(key, _)| key) {
+            "listeners" => format!("{line},{name}://{address}\n"),
+            "advertised.listeners" => format!("{line},{name}://{}\n", advertised.unwrap_or(address)),
+            "listener.security.protocol.map" => format!("{line},{name}:{protocol}\n"),
+            _ => format!("{line}\n"),
+        };
+        properties.lines().map(added).collect()
     }
 }
 

@@ -32,6 +32,7 @@ mod rescore;
 mod round_lease;
 mod rounds;
 
+mod checks;
 mod dead_letters;
 mod predictions;
 mod status;
@@ -51,6 +52,7 @@ pub use promote::Deployment;
 pub use rescore::{PredictionKey, RescorePage, RescorePass, Rescored};
 pub use round_lease::{Begun, LabelsSeen, NewRound, RoundLease};
 pub use rounds::{Round, RoundRequest, Trigger, Verdict};
+pub use route::servers_of;
 pub use schema::Schema;
 pub use status::{PartitionStatus, Status};
 pub use stream::{Claim, Epoch, NextOffset, Outcome, Stream};

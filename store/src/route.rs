@@ -30,6 +30,17 @@ const ARRIVED: &str = "labelstream.limits_arrived";
 /// How long to wait for a connection of a pool, to open one or to have one back.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
+/// The servers and the database of an address, without who connects: a name for what belongs to it.
+///
+/// # Errors
+/// [`StoreError::Address`].
+pub fn servers_of(url: &str) -> Result<String, StoreError> {
+    let address = Address::parse(url).map_err(StoreError::Address)?;
+    let servers: Vec<String> = address.routes.iter().map(Address::shown).collect();
+    let database = address.routes.first().and_then(PgConnectOptions::get_database);
+    Ok(format!("{}/{}", servers.join(","), database.unwrap_or_default()))
+}
+
 /// The way to the server of an address that was found to be the right one.
 pub(crate) struct Route {
     address: Address,

@@ -1,5 +1,7 @@
 //! A process among several that train together.
 
+use service::Secret;
+
 /// The place of a process among several that train together, as torchrun's environment tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replica {
@@ -11,6 +13,8 @@ pub struct Replica {
     pub address: String,
     /// Its number among those on its machine: the GPU that it takes, unless it is told another.
     pub local_rank: usize,
+    /// What all of a run know and nobody else does: who does not know it is not let in.
+    pub token: Secret,
 }
 
 /// Which part of each batch is ours.

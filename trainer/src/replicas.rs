@@ -1,6 +1,7 @@
 //! Several processes that take the same steps, each with its share of every batch.
 //!
-//! Each sends its gradients to the first, which adds them up in the order of the ranks and sends
+//! Who joins shows that it knows the run's token, and so does the first: a stranger at the port is
+//! turned away and changes nothing. Each sends its gradients to the first, which adds them up in the order of the ranks and sends
 //! the sum back: every replica then moves its weights by the same bits. A star is as quick as a
 //! ring for the few processes of one machine. On GPUs, with the feature `nccl`, NCCL sums the
 //! gradients.
@@ -10,11 +11,14 @@ mod nccl;
 
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
+use service::Secret;
+use sha2::{Digest as _, Sha256};
 
 use crate::gradient::Gradients;
 use crate::replica::{Replica, Share};
@@ -23,8 +27,19 @@ use crate::replica::{Replica, Share};
 /// from a slow disk.
 const GATHERING: Duration = Duration::from_secs(300);
 
+/// How long one that has come may take to show who it is.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// The most that anybody may send before it has shown who it is, in bytes.
+const HANDSHAKE_MESSAGE: u64 = 1024;
+
+/// How long a replica waits for another: longer than the first evaluates between two steps.
+const SILENCE: Duration = Duration::from_secs(3600);
+
 /// Between two tries to reach the first replica.
 const RETRY: Duration = Duration::from_millis(50);
+
+const GONE: &str = "another replica has left, or has said nothing for an hour";
 
 /// The connections between replicas: from the first to all others, in the order of their ranks, or
 /// from another to the first.
@@ -48,15 +63,15 @@ impl Replicas {
         device: &Device,
         pass: impl FnOnce() -> Result<String>,
     ) -> Result<Self> {
-        let Some(Replica { rank, count, address, .. }) = replica else {
+        let Some(Replica { rank, count, address, token, .. }) = replica else {
             return Ok(Self::new(Share { rank: 0, replicas: 1 }, Vec::new()));
         };
         let pass = &format!("{} on {}", pass()?, if device.is_cpu() { "the CPU" } else { "a GPU" });
         ensure!(rank < count, "rank {rank} of {count} replicas: ranks count from 0");
         let peers = match (rank, count) {
             (0, 1) => Vec::new(),
-            (0, _) => listen(address, *count, pass)?,
-            _ => vec![join(address, *rank, pass)?],
+            (0, _) => listen(address, *count, token, pass)?,
+            _ => vec![join(address, *rank, token, pass)?],
         };
         let replicas = Self::new(Share { rank: *rank, replicas: *count }, peers);
         #[cfg(feature = "nccl")]
@@ -114,7 +129,7 @@ impl Replicas {
             gradients.set_values(&values)?;
             anyhow::Ok(loss)
         };
-        exchange().context("another replica has left")
+        exchange().context(GONE)
     }
 
     /// What the first replica says, to all.
@@ -127,63 +142,145 @@ impl Replicas {
                 self.peers[0].read()
             }
         };
-        exchange().context("another replica has left")
+        exchange().context(GONE)
     }
 }
 
-fn listen(address: &str, count: usize, pass: &str) -> Result<Vec<Peer>> {
+/// One that has come to the port.
+enum Arrival {
+    /// One of the run, with its rank, and whether it does the same work.
+    Member { rank: usize, same: bool, peer: Peer },
+    /// Somebody else, or one that said nothing in time.
+    Stranger(String),
+}
+
+fn listen(address: &str, count: usize, token: &Secret, pass: &str) -> Result<Vec<Peer>> {
     let listener = TcpListener::bind(address).with_context(|| format!("{address}: cannot be listened at"))?;
     listener.set_nonblocking(true)?;
     let mut peers: Vec<Option<Peer>> = (1..count).map(|_| None).collect();
+    let (arrived, arrivals) = mpsc::channel();
     let started = Instant::now();
     while peers.iter().any(Option::is_none) {
         match listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(false)?;
-                let mut peer = Peer::new(stream)?;
-                let rank = String::from_utf8(peer.read()?)?.parse::<usize>()?;
-                let theirs = String::from_utf8(peer.read()?)?;
-                ensure!(
-                    theirs == pass,
-                    "replica {rank} has other settings, texts, another base or kind of device than the first"
-                );
-                let place = rank.checked_sub(1).and_then(|place| peers.get_mut(place));
-                let place = place.with_context(|| format!("a replica calls itself {rank} of {count}"))?;
-                ensure!(place.is_none(), "two replicas call themselves {rank}");
-                peer.write(b"welcome")?;
-                *place = Some(peer);
+            // One that dawdles keeps nobody waiting.
+            Ok((stream, from)) => {
+                let (token, pass, arrived) = (token.clone(), pass.to_owned(), arrived.clone());
+                std::thread::spawn(move || {
+                    let stranger = |error| Arrival::Stranger(format!("{from}: {error:#}"));
+                    // Nobody listens any more where all have come.
+                    let _ = arrived.send(admit(stream, &token, &pass).unwrap_or_else(stranger));
+                });
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                ensure!(started.elapsed() < GATHERING, "not all {count} replicas came within {GATHERING:?}");
-                sleep(RETRY);
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => sleep(RETRY),
             Err(error) => return Err(error.into()),
         }
+        for arrival in arrivals.try_iter() {
+            let (rank, same, peer) = match arrival {
+                Arrival::Member { rank, same, peer } => (rank, same, peer),
+                Arrival::Stranger(why) => {
+                    tracing::warn!("somebody who is not of this run was turned away: {why}");
+                    continue;
+                }
+            };
+            ensure!(same, "replica {rank} has other settings, texts, another base or kind of device than the first");
+            let place = rank.checked_sub(1).and_then(|place| peers.get_mut(place));
+            let place = place.with_context(|| format!("a replica calls itself {rank} of {count}"))?;
+            ensure!(place.is_none(), "two replicas call themselves {rank}");
+            *place = Some(peer);
+        }
+        let missing = peers.iter().filter(|peer| peer.is_none()).count();
+        ensure!(
+            missing == 0 || started.elapsed() < GATHERING,
+            "{missing} of {count} replicas did not come to {address} within {} s: were they started, with the same token?",
+            GATHERING.as_secs()
+        );
     }
-    Ok(peers.into_iter().flatten().collect())
+    peers.into_iter().flatten().map(Peer::patient).collect()
 }
 
-fn join(address: &str, rank: usize, pass: &str) -> Result<Peer> {
+/// Has one that came show who it is.
+fn admit(stream: TcpStream, token: &Secret, pass: &str) -> Result<Arrival> {
+    stream.set_nonblocking(false)?;
+    let mut peer = Peer::new(stream)?;
+    let ours = nonce()?;
+    peer.write(&ours)?;
+    let (theirs, rank, shown) = (peer.read_short()?, peer.read_short()?, peer.read_short()?);
+    ensure!(shown == proof(token, &[&ours, &theirs, &rank]), "it does not know the token of this run");
+    let rank = String::from_utf8(rank)?.parse()?;
+    let same = peer.read_short()? == pass.as_bytes();
+    if same {
+        peer.write(&proof(token, &[&theirs, &ours]))?;
+    }
+    Ok(Arrival::Member { rank, same, peer })
+}
+
+fn join(address: &str, rank: usize, token: &Secret, pass: &str) -> Result<Peer> {
     let started = Instant::now();
     let stream = loop {
         match TcpStream::connect(address) {
             Ok(stream) => break stream,
-            Err(error) if started.elapsed() > GATHERING => bail!("{address}: the first replica is not there: {error}"),
+            Err(error) if started.elapsed() > GATHERING => {
+                bail!("{address}: the first replica was not there within {} s: {error}", GATHERING.as_secs())
+            }
             Err(_) => sleep(RETRY),
         }
     };
     let mut peer = Peer::new(stream)?;
-    peer.write(rank.to_string().as_bytes())?;
-    peer.write(pass.as_bytes())?;
-    peer.read().context("the first replica has other settings, texts, another base or kind of device, or has left")?;
-    Ok(peer)
+    let mut shake_hands = || {
+        let (ours, theirs, rank) = (nonce()?, peer.read_short()?, rank.to_string());
+        peer.write(&ours)?;
+        peer.write(rank.as_bytes())?;
+        peer.write(&proof(token, &[&theirs, &ours, rank.as_bytes()]))?;
+        peer.write(pass.as_bytes())?;
+        anyhow::Ok(peer.read_short()? == proof(token, &[&ours, &theirs]))
+    };
+    let known = shake_hands().context(
+        "the first replica has another token, other settings, texts, another base or kind of device, or has left",
+    )?;
+    ensure!(known, "{address}: what listens there is not the first replica of this run");
+    peer.patient()
+}
+
+/// What shows that one knows the token, and cannot be shown again for other numbers.
+fn proof(token: &Secret, parts: &[&[u8]]) -> Vec<u8> {
+    let mut digest = Sha256::new();
+    for part in [&[token.expose().as_bytes()], parts].concat() {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    digest.finalize().to_vec()
+}
+
+/// A number that is used once.
+fn nonce() -> Result<[u8; 32]> {
+    let mut nonce = [0; 32];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut nonce)?;
+    Ok(nonce)
 }
 
 impl Peer {
     fn new(stream: TcpStream) -> Result<Self> {
         // Small messages decide when large ones may start.
         stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(HANDSHAKE))?;
+        stream.set_write_timeout(Some(HANDSHAKE))?;
         Ok(Self { reader: BufReader::new(stream.try_clone()?), writer: BufWriter::new(stream) })
+    }
+
+    /// With the patience that the work takes.
+    fn patient(self) -> Result<Self> {
+        self.reader.get_ref().set_read_timeout(Some(SILENCE))?;
+        self.reader.get_ref().set_write_timeout(Some(SILENCE))?;
+        Ok(self)
+    }
+
+    /// A message of the handshake.
+    fn read_short(&mut self) -> Result<Vec<u8>> {
+        let length = self.read_length()?;
+        ensure!(length <= HANDSHAKE_MESSAGE, "what came is no handshake");
+        let mut bytes = vec![0; length as usize];
+        self.reader.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {

@@ -1,23 +1,21 @@
 //! The checks, in the order in which a deployment needs them.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
 use classifier::{Classifier, Device};
-use service::KafkaArguments;
 use store::checkpoints::CheckpointStore;
 use store::{Model, Schema, Store, StoreError};
 use tempfile::TempDir;
 
-use super::{Arguments, Finding, training};
-use service::broker::Cluster;
+use super::{Arguments, Finding, kafka, places, training};
 
-/// A consumer that stands still for longer than Kafka keeps records loses some.
-const SHORT_RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// Clocks that differ by more make rates, lags and leases hard to read.
+const APART: TimeDelta = TimeDelta::seconds(2);
 
 /// Everything; a check that makes no sense after a failed one is left out.
 pub async fn all(arguments: &Arguments) -> Vec<Finding> {
-    let mut findings = kafka(arguments).await;
+    let mut findings = kafka::all(arguments).await;
     let store = database(arguments, &mut findings).await;
     let champion = match &store {
         Some(store) => champion(store, &mut findings).await,
@@ -25,60 +23,11 @@ pub async fn all(arguments: &Arguments) -> Vec<Finding> {
     };
     findings.extend(model(arguments, champion.as_ref()).await);
     findings.extend(training::places(arguments).await);
+    findings.extend(places::disks(arguments));
     if let Some(store) = &store {
         findings.extend(training::news(store, champion.as_ref()).await);
     }
     findings
-}
-
-async fn kafka(arguments: &Arguments) -> Vec<Finding> {
-    let Some(brokers) = arguments.brokers.clone() else {
-        return vec![Finding::warn("brokers", "not given", "--brokers or LABELSTREAM_BROKERS")];
-    };
-    let kafka = KafkaArguments { brokers, settings: arguments.kafka.clone() };
-    let cluster = match Cluster::connect(&kafka, Duration::from_secs(5)).await {
-        Ok(cluster) => cluster,
-        Err(error) => {
-            let advice = "is Kafka running there, reachable from here, and is its security as -X says?";
-            return vec![Finding::fail("brokers", error, advice)];
-        }
-    };
-    let id = cluster.id().await.unwrap_or_else(|| "without an id".to_owned());
-    let brokers = Finding::ok("brokers", format!("{} answers (cluster {id})", kafka.brokers));
-    vec![brokers, topic(&cluster, &arguments.topic).await]
-}
-
-async fn topic(cluster: &Cluster, topic: &str) -> Finding {
-    let partitions = match cluster.partitions(topic).await {
-        Ok(Some(partitions)) => partitions,
-        Ok(None) => {
-            let advice = "make it, or let `labelstream publish --create-topic 4` make it, with 4 partitions";
-            return Finding::fail("topic", format!("there is no topic {topic:?}"), advice);
-        }
-        Err(error) => {
-            return Finding::fail("topic", error, "does the account have the right to describe it?");
-        }
-    };
-    let found = format!("{topic} has {partitions} {}", if partitions == 1 { "partition" } else { "partitions" });
-    // A negative retention is none: records are kept for ever.
-    let retention = cluster.topic_setting(topic, "retention.ms").await.and_then(|setting| setting.parse::<i64>().ok());
-    match retention.map(u64::try_from) {
-        None => Finding::ok("topic", found),
-        Some(Err(_)) => Finding::ok("topic", format!("{found} and keeps its records for ever")),
-        Some(Ok(kept)) => {
-            let kept = Duration::from_millis(kept);
-            let found = format!("{found} and keeps its records for {} h", kept.as_secs() / 3600);
-            if kept < SHORT_RETENTION {
-                Finding::warn(
-                    "topic",
-                    found,
-                    "a consumer that stands still for longer loses records: raise retention.ms",
-                )
-            } else {
-                Finding::ok("topic", found)
-            }
-        }
-    }
 }
 
 async fn database(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<Store> {
@@ -93,12 +42,14 @@ async fn database(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<
     };
     let store = match connected.await {
         Ok((store, version)) => {
-            findings.push(Finding::ok("database", format!("PostgreSQL {version} answers")));
+            findings.push(reached(&store, &version));
+            findings.push(clock(&store).await);
             store
         }
         Err(error) => {
             let advice = match error {
                 StoreError::Unavailable(_) => "is Postgres running there, and reachable from here?",
+                StoreError::Pooled(_) => "set pool_mode = session for this database, or go past the pooler",
                 _ => "check the user, the password and the database of the URL",
             };
             findings.push(Finding::fail("database", error, advice));
@@ -117,7 +68,43 @@ async fn database(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<
             return None;
         }
     }
+    let pipeline = arguments.pipeline.as_ref().unwrap_or(&arguments.group);
+    match store.other_pipelines(&arguments.topic, pipeline).await {
+        Ok(others) if !others.is_empty() => findings.push(Finding::warn(
+            "pipeline",
+            format!("topic {} is also read under the name {}, not only {pipeline}", arguments.topic, others.join(", ")),
+            "a consumer under a new name begins anew: give --group or --pipeline the name that it had, if that is not meant",
+        )),
+        _ => findings.push(Finding::ok("pipeline", format!("positions are kept under {pipeline}"))),
+    }
     Some(store)
+}
+
+fn reached(store: &Store, version: &str) -> Finding {
+    if store.has_pooler() {
+        return Finding::warn(
+            "database",
+            format!("PostgreSQL {version} answers behind a pooler, such as PgBouncer"),
+            "it works as long as each session has its connection; give the pool as many as all consumers and trainers take",
+        );
+    }
+    Finding::ok("database", format!("PostgreSQL {version} answers"))
+}
+
+async fn clock(store: &Store) -> Finding {
+    let before = Utc::now();
+    match store.clock().await {
+        Ok(there) => {
+            // Whatever the answer took is no difference.
+            let apart = if there < before { before - there } else { (there - Utc::now()).max(TimeDelta::zero()) };
+            if apart > APART {
+                let told = format!("the clocks of this machine and of Postgres are {} s apart", apart.num_seconds());
+                return Finding::warn("clocks", told, "have NTP set both: leases, lags and times of labels go by them");
+            }
+            Finding::ok("clocks", "this machine and Postgres agree")
+        }
+        Err(error) => Finding::fail("clocks", error, "may the account ask the server anything?"),
+    }
 }
 
 async fn champion(store: &Store, findings: &mut Vec<Finding>) -> Option<Model> {

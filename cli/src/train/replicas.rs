@@ -1,9 +1,11 @@
 //! Processes that train together: our own copies, or those that torchrun started.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use service::Secret;
 use trainer::Replica;
 
 /// Where this process stands among several. torchrun sets all of it in the environment.
@@ -53,8 +55,12 @@ impl ReplicaFlags {
                 self.master_port.parse::<u16>().with_context(|| format!("master-port is {}", self.master_port))?;
             let port = port + u16::from(self.agent_store.unwrap_or(false));
             let local_rank = self.local_rank.unwrap_or(rank);
-            let replica = Replica { rank, count, address: format!("{}:{port}", self.master_addr), local_rank };
-            return Ok(((count > 1).then_some(replica), Copies(Vec::new())));
+            if count == 1 {
+                return Ok((None, Copies(Vec::new())));
+            }
+            let address = format!("{}:{port}", self.master_addr);
+            let replica = Replica { rank, count, address, local_rank, token: self.token()? };
+            return Ok((Some(replica), Copies(Vec::new())));
         }
         let count = self.processes();
         if count == 1 {
@@ -62,15 +68,48 @@ impl ReplicaFlags {
         }
         let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         let address = free.context("there is no free port for the copies of this process")?;
-        let copies = (1..count).map(|rank| copy(rank, count, address.port()));
+        let token = random_word()?;
+        let copies = (1..count).map(|rank| copy(rank, count, address.port(), &token));
         let copies = Copies(copies.collect::<Result<_>>()?);
-        Ok((Some(Replica { rank: 0, count, address: address.to_string(), local_rank: 0 }), copies))
+        let replica = Replica { rank: 0, count, address: address.to_string(), local_rank: 0, token: token.into() };
+        Ok((Some(replica), copies))
+    }
+
+    /// What the processes of this run know: from the environment, else, on one machine, from a file
+    /// that this user alone can read.
+    fn token(&self) -> Result<Secret> {
+        if let Some(token) = std::env::var(TOKEN).ok().filter(|token| !token.is_empty()) {
+            return Ok(token.into());
+        }
+        let here = ["127.0.0.1", "::1", "[::1]", "localhost"].contains(&self.master_addr.as_str());
+        ensure!(
+            here,
+            "processes on several machines need a secret that they share, so that nobody else joins: set {TOKEN} to the \
+            same random word for all of them"
+        );
+        let file = service::directories::work(None)?.join("replicas.token");
+        // Whichever process comes first makes it; the rename puts it there whole.
+        if !file.exists() {
+            let mut made = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(&file))?;
+            made.write_all(random_word()?.as_bytes())?;
+            let _ = made.persist_noclobber(&file);
+        }
+        Ok(std::fs::read_to_string(&file).with_context(|| file.display().to_string())?.into())
     }
 
     /// Processes on this machine that share its cores.
     pub fn processes(&self) -> usize {
         self.data_parallel.unwrap_or(1).max(1)
     }
+}
+
+/// The variable of what the processes of a run know; in no command line, which everybody can read.
+const TOKEN: &str = "LABELSTREAM_REPLICAS_TOKEN";
+
+fn random_word() -> Result<String> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Copies of this process; those that still run when we end are ended.
@@ -101,7 +140,7 @@ impl Drop for Copies {
 }
 
 /// This process again, with the same flags, in another place.
-fn copy(rank: usize, count: usize, port: u16) -> Result<Child> {
+fn copy(rank: usize, count: usize, port: u16, token: &str) -> Result<Child> {
     let program = std::env::current_exe().context("it is unknown where this program is")?;
     Command::new(program)
         .args(std::env::args_os().skip(1))
@@ -109,6 +148,7 @@ fn copy(rank: usize, count: usize, port: u16) -> Result<Child> {
         .env("WORLD_SIZE", count.to_string())
         .env("MASTER_ADDR", "127.0.0.1")
         .env("MASTER_PORT", port.to_string())
+        .env(TOKEN, token)
         .env_remove("LOCAL_RANK")
         .env_remove("TORCHELASTIC_USE_AGENT_STORE")
         .stdin(Stdio::null())

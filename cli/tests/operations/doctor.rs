@@ -88,3 +88,99 @@ fn doctor_looks_at_what_the_trainer_stands_on_and_at_what_it_left_behind() {
     let (serving, advice) = outcome(&doctor("new", &work), "serving");
     assert!(serving == "fail" && advice.contains("rollback"), "{serving}: {advice}");
 }
+
+/// On a real Apache Kafka: what is wrong with the security or the addresses, each with its cause.
+#[test]
+fn doctor_tells_the_cause_of_every_mistake_in_the_security_of_a_broker() {
+    let Some(secure) = harness::SecureKafka::start() else { return };
+    secure.kafka.create_topic("reviews", 1).unwrap();
+    let doctor = |brokers: &str, properties: &[String]| {
+        let properties = properties.iter().map(|property| format!("-X{property}"));
+        labelstream(&["doctor", "--json", "--device", "cpu", "--brokers", brokers]).args(properties).output().unwrap()
+    };
+    let said = |output: &Output, check: &str| {
+        let findings = json(std::str::from_utf8(&output.stdout).unwrap());
+        let finding = findings.as_array().unwrap().iter().find(|finding| finding["check"] == check).cloned();
+        finding.unwrap_or_else(|| panic!("no check {check} in {findings}"))["detail"].as_str().unwrap().to_owned()
+    };
+    for (brokers, properties, cause) in secure.mistakes() {
+        let detail = said(&doctor(&brokers, &properties), "brokers");
+        assert!(detail.contains(cause), "{properties:?} should tell {cause:?}: {detail}");
+        assert!(!detail.contains("right") && !detail.contains("wrong;"), "{detail}");
+    }
+    let properties =
+        ["security.protocol=ssl".to_owned(), format!("ssl.ca.location={}", secure.authority("ca").display())];
+    let well = doctor(secure.kafka.listener("TLS"), &properties);
+    assert_eq!((outcome(&well, "brokers").0, outcome(&well, "advertised").0), ("ok".to_owned(), "ok".to_owned()));
+    let lost = doctor(secure.kafka.listener("LOST"), &[]);
+    assert_eq!(outcome(&lost, "brokers").0, "ok");
+    let (advertised, advice) = outcome(&lost, "advertised");
+    assert!(advertised == "fail" && advice.contains("advertised.listeners"), "{advertised}: {advice}");
+    assert!(said(&lost, "advertised").contains("127.0.0.1:1"));
+}
+
+/// Another topic in the group, another name of the pipeline, records from the future: on a real
+/// Apache Kafka.
+#[test]
+fn doctor_sees_who_else_uses_the_group_and_clocks_that_are_ahead() {
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+    if stack::kafka_cannot_run() {
+        return;
+    }
+    let kafka = harness::kafka();
+    kafka.create_topic("doctor-reviews", 2).unwrap();
+    kafka.create_topic("doctor-others", 1).unwrap();
+    let client = |settings: &[(&str, &str)]| {
+        let mut client = rdkafka::ClientConfig::new();
+        client.set("bootstrap.servers", kafka.brokers());
+        for (key, value) in settings {
+            client.set(*key, *value);
+        }
+        client
+    };
+    let producer: BaseProducer = client(&[]).create().unwrap();
+    // An hour ahead, and a broker takes it no more.
+    let ahead = (chrono::Utc::now() + chrono::TimeDelta::minutes(30)).timestamp_millis();
+    let record = BaseRecord::<str, str>::to("doctor-reviews").payload("{}").key("k").timestamp(ahead);
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.flush(std::time::Duration::from_secs(20)).unwrap();
+    let member: BaseConsumer = client(&[("group.id", "doctored")]).create().unwrap();
+    member.subscribe(&["doctor-others"]).unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while member.assignment().unwrap().count() == 0 && std::time::Instant::now() < until {
+        member.poll(std::time::Duration::from_millis(100));
+    }
+    let url = migrated_database("doctor_pipelines");
+    execute(&url, "insert into streams (pipeline, cluster_id, topic) values ('former', 'c', 'doctor-reviews')");
+    execute(
+        &url,
+        "insert into position_rows (next_offset, owner_epoch, stream_id, partition, owner)
+        select 1, 1, id, 0, 'o' from streams where pipeline = 'former'",
+    );
+    let flags = ["doctor", "--json", "--device", "cpu", "--brokers", kafka.brokers(), "--database-url", &url];
+    let output = run(&[&flags[..], &["--topic", "doctor-reviews", "--group", "doctored"]].concat());
+    for check in ["group", "times", "pipeline"] {
+        assert_eq!(outcome(&output, check).0, "warn", "{check}");
+    }
+    assert_eq!(outcome(&output, "clocks").0, "ok");
+    let alone = run(&[&flags[..], &["--topic", "doctor-others", "--group", "doctored"]].concat());
+    for check in ["group", "pipeline"] {
+        assert_eq!(outcome(&alone, check).0, "ok", "{check}");
+    }
+}
+
+#[test]
+fn doctor_sees_a_disk_that_is_nearly_full() {
+    let place = tempfile::tempdir().unwrap();
+    let cache = place.path().join("cache");
+    let _disk = match stack::SmallDisk::mount(&cache, 64) {
+        Ok(disk) => disk,
+        Err(error) => return stack::not_run(format!("{error:#}")),
+    };
+    let output = run(&["doctor", "--json", "--device", "cpu", "--cache", cache.to_str().unwrap()]);
+    let findings = json(std::str::from_utf8(&output.stdout).unwrap());
+    let disks = findings.as_array().unwrap().iter().filter(|finding| finding["check"] == "disk");
+    assert!(disks.into_iter().any(|disk| disk["outcome"] == "fail"), "{findings}");
+}

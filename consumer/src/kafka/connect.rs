@@ -1,5 +1,6 @@
 //! Finding the topic, before anything joins a group: patient, and clear about what it waits for.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -8,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Statistics};
+use service::Complaints;
 use store::Stream;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +33,8 @@ pub(crate) fn find_stream(
 ) -> Result<Option<Stream>> {
     let mut client = settings.0.clone();
     client.remove("group.id");
-    let scout: BaseConsumer<Scout> = client.create_with_context(Scout).context("cannot make a Kafka client")?;
+    let scout: BaseConsumer<Scout> =
+        client.create_with_context(Scout::default()).context("cannot make a Kafka client")?;
     let mut said: Option<(String, Instant)> = None;
     while !ending.is_cancelled() {
         // Serves librdkafka's log and errors.
@@ -42,6 +45,11 @@ pub(crate) fn find_stream(
             }
             Err(problem) => problem,
         };
+        // Everything that librdkafka has to say of it, not the first word alone.
+        scout.poll(Duration::from_millis(100));
+        let authorities = client.get("ssl.ca.location").map(Path::new);
+        let why = scout.context().complaints.explained(authorities);
+        let problem = why.map_or(problem.clone(), |why| format!("{problem}: {why}"));
         health.kafka.fails(problem.clone());
         if said.as_ref().is_none_or(|(text, when)| *text != problem || when.elapsed() > REMINDER) {
             let brokers = client.get("bootstrap.servers");
@@ -70,7 +78,10 @@ fn cluster_of(scout: &BaseConsumer<Scout>, topic: &str) -> Result<String, String
 }
 
 /// Keeps quiet: [`find_stream`] says what there is to say.
-struct Scout;
+#[derive(Default)]
+struct Scout {
+    complaints: Complaints,
+}
 
 impl ConsumerContext for Scout {}
 
@@ -83,5 +94,6 @@ impl ClientContext for Scout {
 
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, "librdkafka: {message}");
+        self.complaints.hear(facility, message);
     }
 }

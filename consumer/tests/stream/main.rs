@@ -11,6 +11,7 @@ mod predict;
 mod refusals;
 mod rows;
 mod secrets;
+mod security;
 mod site;
 mod swaps;
 mod world;

@@ -262,9 +262,9 @@ impl Config {
 
     /// Where rounds keep their state: trainers of two databases on one machine do not meet.
     pub(crate) fn rounds_directory(&self) -> PathBuf {
-        // Without user and password.
-        let database = self.database.url.expose().rsplit('@').next().unwrap_or_default();
-        self.work().join(format!("rounds-{}", short_digest(database)))
+        // What cannot be read is refused before anything is kept.
+        let database = store::servers_of(self.database.url.expose()).unwrap_or_default();
+        self.work().join(format!("rounds-{}", short_digest(&database)))
     }
 
     /// Where fetched checkpoints are kept.
@@ -340,6 +340,8 @@ mod tests {
     fn the_place_of_a_rounds_state_tells_nothing_of_the_password() {
         let other = DatabaseArguments::new("postgres://me:other@host/labels");
         let config = parsed(&["--work", "/work"]).unwrap();
+        assert_eq!(Config { database: other, ..config.clone() }.rounds_directory(), config.rounds_directory());
+        let other = DatabaseArguments::new("host=host user=me password=other dbname=labels");
         assert_eq!(Config { database: other, ..config.clone() }.rounds_directory(), config.rounds_directory());
     }
 }

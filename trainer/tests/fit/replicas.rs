@@ -5,7 +5,8 @@ use trainer::{Base, Hyperparameters, RunOptions, Settings};
 use crate::task::{Run, dataset, options, plain_settings, settings, weights};
 
 fn replica(rank: usize, threads: usize, address: &str) -> RunOptions {
-    let replica = trainer::Replica { rank, count: 2, address: address.to_owned(), local_rank: rank };
+    let (address, token) = (address.to_owned(), "of this run".into());
+    let replica = trainer::Replica { rank, count: 2, address, local_rank: rank, token };
     RunOptions { threads, replica: Some(replica), ..options() }
 }
 
@@ -26,6 +27,39 @@ fn two_replicas_with_half_of_each_batch_take_the_steps_of_one() {
         follower.join().unwrap()
     });
     follower.unwrap();
+}
+
+/// Somebody who says nothing, one who talks HTTP, one who sends without end, and one with another
+/// token come first; the run takes none of them, and goes on.
+#[test]
+fn strangers_at_the_port_are_turned_away_and_the_run_goes_on() {
+    use std::io::Write as _;
+
+    let data = dataset(32);
+    let settings = Hyperparameters { batch_size: 16, epochs: 1, ..settings() };
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let of = |rank| Settings { hyperparameters: settings.clone(), options: replica(rank, 1, &free) };
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| trainer::fit(&of(0), &data, &Base::NewBert, &out, &mut |_| Ok(())));
+        let connect = || loop {
+            match std::net::TcpStream::connect(&free) {
+                Ok(stream) => return stream,
+                Err(_) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            }
+        };
+        let silent = connect();
+        connect().write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
+        connect().write_all(&[0xff; 4096]).unwrap();
+        let mut other = of(1);
+        other.options.replica.as_mut().unwrap().token = "of another run".into();
+        let refused = trainer::follow(&other, &data, &Base::NewBert).unwrap_err();
+        assert!(format!("{refused:#}").contains("another token"), "{refused:#}");
+        trainer::follow(&of(1), &data, &Base::NewBert).unwrap();
+        first.join().unwrap().unwrap();
+        drop(silent);
+    });
 }
 
 #[test]
