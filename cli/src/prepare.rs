@@ -75,8 +75,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let prepared = prepare::prepare(rows, &options)?;
     prepare::write(&prepared, out)?;
     let few = prepared.report.labels.iter().filter(|label| label.train + label.valid + label.test < 3).map(|label| {
-        let texts = label.train + label.valid + label.test;
-        format!("label {:?} has {texts} texts: too few to learn it and to measure it", label.label)
+        let texts = if label.train + label.valid + label.test == 1 { "one text" } else { "two texts" };
+        format!("label {:?} has {texts}: too few to learn it and to measure it", label.label)
     });
     let warnings: Vec<String> = contradictions.into_iter().chain(few).collect();
     print::warnings(&warnings);

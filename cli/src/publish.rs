@@ -8,6 +8,7 @@ use anyhow::bail;
 use indicatif::ProgressBar;
 use service::KafkaArguments;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::dataset_flags::FileFlags;
@@ -72,16 +73,22 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the command.
 pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
+    let (file, column, options) = (arguments.file.clone(), arguments.text_column.clone(), arguments.format.options());
     let count = arguments.count.unwrap_or(usize::MAX);
-    reviews::check(&arguments.file, arguments.text_column.as_deref(), arguments.format.options(), count)?;
-    let open = {
-        let (file, column, options) =
-            (arguments.file.clone(), arguments.text_column.clone(), arguments.format.options());
-        move || Ok(reviews::open(&file, column.as_deref(), options)?.take(count))
+    let open = move || Ok(reviews::open(&file, column.as_deref(), options)?.take(count));
+    // Standard input is opened later, where nobody waits until somebody has typed something.
+    let opened = if arguments.file.as_os_str() == "-" {
+        None
+    } else {
+        let (file, column) = (arguments.file.clone(), arguments.text_column.clone());
+        let check = spawn_blocking(move || reviews::check(&file, column.as_deref(), options, count));
+        let Some(checked) = shutdown.run_until_cancelled(check).await else { return Ok(service::interrupted()) };
+        checked??;
+        Some(open()?)
     };
-    // Nobody may have typed anything yet: then the file is opened where waiting keeps nobody.
-    let opened = if arguments.file.as_os_str() == "-" { None } else { Some(open()?) };
-    let cluster = Cluster::connect(&arguments.kafka, Duration::from_secs(arguments.patience)).await?;
+    let connect = Cluster::connect(&arguments.kafka, Duration::from_secs(arguments.patience));
+    let Some(cluster) = shutdown.run_until_cancelled(connect).await else { return Ok(service::interrupted()) };
+    let cluster = cluster?;
     if let Some(partitions) = arguments.create_topic {
         cluster.create_topic(&arguments.topic, partitions).await?;
     }

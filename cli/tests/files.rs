@@ -121,7 +121,7 @@ fn a_collapse_a_class_of_one_text_and_contradictions_are_said() {
 
     let (code, report, error) = run(&["prepare", &path("x.csv"), "--out", &path("data"), "--json"]);
     assert_eq!(code, Some(0), "{error}");
-    assert!(error.contains("contradict another one") && error.contains("label \"差评\" has 1 texts"), "{error}");
+    assert!(error.contains("contradict another one") && error.contains("label \"差评\" has one text"), "{error}");
     assert!(serde_json::from_str::<Value>(&report).unwrap()["warnings"].is_array(), "{report}");
 
     fs::create_dir(path("own")).unwrap();

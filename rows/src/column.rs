@@ -42,7 +42,7 @@ impl Column {
     pub(crate) fn missing<'a>(&self, names: impl Iterator<Item = &'a str>) -> anyhow::Error {
         let mut names: Vec<&str> = names.collect();
         let separated = match names[..] {
-            [name] if name.contains([';', '\t']) => "; are the columns separated by commas?",
+            [name] if name.contains([';', '\t', '，', '|']) => "; are the columns separated by commas?",
             _ => "",
         };
         let is_data =

@@ -164,7 +164,7 @@ async fn refuse_other_texts(connection: &mut PgConnection, labels: &[NewLabel]) 
     }
     let held: Vec<(String, String)> = sqlx::query_as(
         "select review_id, text from labels where review_id = any($1)
-        union select review_id, text from prediction_rows where review_id = any($1)",
+        union select review_id, text from prediction_rows where review_id = any($1) order by review_id, text",
     )
     .bind(review_ids.into_iter().collect::<Vec<_>>())
     .fetch_all(connection)

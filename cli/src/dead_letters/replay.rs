@@ -33,7 +33,9 @@ pub async fn replay(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Replayed> {
     let topic_of = |id: &DeadLetterId| to_topic.unwrap_or(&id.stream.topic).to_owned();
-    let cluster = Cluster::connect(kafka, Duration::from_secs(30)).await?;
+    let connect = Cluster::connect(kafka, Duration::from_secs(30));
+    let Some(cluster) = shutdown.run_until_cancelled(connect).await else { return Ok(Replayed::default()) };
+    let cluster = cluster?;
     for topic in letters.iter().map(|letter| topic_of(&letter.id)).collect::<HashSet<_>>() {
         if cluster.partitions(&topic).await?.is_none() {
             bail!("there is no topic {topic:?} at {}: --to-topic names another", kafka.brokers);

@@ -27,12 +27,21 @@ pub fn show(round: &Round) -> anyhow::Result<()> {
     if let Some(reason) = &round.reason {
         println!("reason      {reason}");
     }
+    for warning in warnings(round) {
+        println!("warning     {warning}");
+    }
     fields("parameters", Some(&round.parameters));
     match round.verdict {
         Some(_) => fields("evidence", round.evidence.as_ref()),
         None => fields("progress", round.progress.as_ref()),
     }
     Ok(())
+}
+
+/// What a person should know before trusting the candidate.
+fn warnings(round: &Round) -> impl Iterator<Item = &str> {
+    let warnings = round.evidence.as_ref().and_then(|evidence| evidence["warnings"].as_array());
+    warnings.into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// The fields of an object in lines of their own.

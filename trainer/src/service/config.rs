@@ -106,8 +106,8 @@ pub struct Config {
     pub min_recall: f64,
 
     /// Lowest recall on one class, as CLASS=SHARE; may be given several times
-    #[arg(long, env = "LABELSTREAM_CLASS_RECALL", value_delimiter = ',', value_name = "CLASS=SHARE")]
-    pub class_recall: Vec<ClassRecall>,
+    #[arg(long, env = "LABELSTREAM_CLASS_RECALL", value_parser = class_recalls, value_name = "CLASS=SHARE")]
+    pub class_recall: Vec<ClassRecalls>,
 
     /// Most milliseconds that a candidate may take for a text, in batches on this machine
     #[arg(long, env = "LABELSTREAM_MAX_TEXT_MS", default_value_t = Policy::default().max_milliseconds_per_text)]
@@ -181,6 +181,15 @@ pub struct ClassRecall {
     pub share: f64,
 }
 
+/// Those that one flag gives.
+pub type ClassRecalls = Vec<ClassRecall>;
+
+/// Separated by commas; one whose class has a comma in its name stands in quotes.
+fn class_recalls(flag: &str) -> Result<ClassRecalls> {
+    let floors = rows::fields(flag, "--class-recall")?;
+    floors.iter().map(|floor| floor.trim().parse().map_err(anyhow::Error::msg)).collect()
+}
+
 impl FromStr for ClassRecall {
     type Err = String;
 
@@ -239,7 +248,7 @@ impl Config {
 
     /// What the gate asks for.
     pub(crate) fn policy(&self) -> Policy {
-        let floors = self.class_recall.iter().map(|floor| (floor.class.clone(), floor.share));
+        let floors = self.class_recall.iter().flatten().map(|floor| (floor.class.clone(), floor.share));
         Policy {
             min_held_out: self.min_held_out,
             min_held_out_per_class: self.min_held_out_per_class,
@@ -330,10 +339,13 @@ mod tests {
     }
 
     #[test]
-    fn a_class_may_have_an_equals_sign_in_its_name() {
+    fn a_class_may_have_an_equals_sign_or_a_comma_in_its_name() {
         let config = parsed(&["--class-recall", "a=b=0.5,bad=0.9"]).unwrap();
         let floors = config.policy().recall_floors;
         assert_eq!(floors, [("a=b".to_owned(), 0.5), ("bad".to_owned(), 0.9)].into());
+        let config = parsed(&["--class-recall", "\"a,b=0.5\",bad=0.9", "--classes", "\"a,b\",bad"]).unwrap();
+        assert_eq!(config.policy().recall_floors.keys().collect::<Vec<_>>(), ["a,b", "bad"]);
+        assert_eq!(config.classes.unwrap(), ["a,b", "bad"]);
     }
 
     #[test]

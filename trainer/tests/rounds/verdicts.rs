@@ -145,25 +145,27 @@ async fn checkpoints_that_nobody_wants_any_more_are_deleted_and_the_champion_is_
     assert_eq!(stored, [site.store.champion().await.unwrap().unwrap().manifest_sha256]);
 }
 
-/// One class is nearly everything, and texts are told apart by nothing: the network says one class.
+/// No two texts have a character in common: whatever is learned, one class is answered to all.
 #[tokio::test]
 async fn a_collapsed_candidate_and_labels_that_contradict_each_other_are_on_record_and_in_the_log() {
     let site = Site::new().await;
     sqlx::query(
         "insert into labels (label, text)
-        select case when n % 2 = 0 then '好评' else '差评' end, md5(n::text) from generate_series(1, 400) as n
-        union all select '好评', '一样的话' union all select '差评', '一样的话！'",
+        select case when n % 2 = 0 then '好评' else '差评' end,
+            (select string_agg(chr(19968 + 6 * n + place), '' order by place) from generate_series(0, 5) as place)
+        from generate_series(1, 400) as n
+        union all select '好评', 'the same words' union all select '差评', 'The same words!'",
     )
     .execute(&site.pool)
     .await
     .unwrap();
-    let network = site.small_network();
-    let flags = ["--once", "--base", &network, "--epochs", "1", "--learning-rate", "1e-9", "--max-length", "16"];
-    let mut trainer = site.trainer("trainer", &flags);
-    trainer.exit_code().await;
+    let mut trainer = site.trainer("trainer", &["--once", "--base", "new-linear"]);
+    assert_eq!(trainer.exit_code().await, Some(0), "{}", trainer.log());
     let warnings = site.last_round().await["evidence"]["warnings"].to_string();
-    assert!(warnings.contains("2 of 402 texts (0.5 %) contradict another one"), "{warnings}\n{}", trainer.log());
-    assert!(trainer.log().contains("contradict another one"), "{}", trainer.log());
+    for warning in ["2 of 402 texts (0.5 %) contradict another one", "the model has collapsed: it answers"] {
+        assert!(warnings.contains(warning), "{warnings}\n{}", trainer.log());
+        assert!(trainer.log().contains(warning), "{}", trainer.log());
+    }
 }
 
 #[tokio::test]
