@@ -6,33 +6,43 @@ use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use classifier::{Classes, Prediction};
+use classifier::{Classes, Truncation};
 use serde::{Deserialize, Serialize};
 use service::http::{MAX_BODY_BYTES, Monitored, refusal};
-use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 
 use crate::health::Health;
-use crate::inference::{Answer, PredictJob};
 use crate::metrics::{Code, Metrics};
+use crate::predict::{Answer, NoAnswer, PredictJob, Queue};
 
-/// Requests that wait for the model: beyond these, somebody is told to come back.
-pub(crate) const PREDICT_QUEUE: usize = 32;
 /// Texts of one request.
 const MAX_TEXTS: usize = 64;
 
 #[derive(Clone)]
 pub(crate) struct Service {
-    pub predict: mpsc::Sender<PredictJob>,
+    pub predict: Queue,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
 }
 
 /// The routes.
 pub(crate) fn router(service: Service) -> Router {
-    service::http::router(Router::new().route("/predict", post(predict)), service)
+    // Before the one that every service has.
+    let live = Router::new().route("/health/live", get(live)).with_state(service.clone());
+    live.fallback_service(service::http::router(Router::new().route("/predict", post(predict)), service))
+}
+
+/// A thread that hangs does not come back by itself: whoever watches is to start the consumer
+/// again.
+async fn live(State(service): State<Service>) -> Response {
+    match service.health.inference_thread.problem() {
+        Some(problem) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("the inference thread: {problem}\n")).into_response()
+        }
+        None => "live\n".into_response(),
+    }
 }
 
 impl Monitored for Service {
@@ -110,21 +120,23 @@ async fn answer(service: &Service, inputs: Inputs) -> Result<Scores, Refusal> {
     if texts.is_empty() || texts.iter().any(|text| text.trim().is_empty()) {
         return Err(Refusal::Invalid("inputs must not be empty".to_owned()));
     }
+    let place = service.predict.place(&texts).ok_or(Refusal::Overloaded)?;
     let (reply, answer) = oneshot::channel();
-    service.predict.try_send(PredictJob { texts, reply }).map_err(|error| match error {
-        TrySendError::Full(_) => Refusal::Overloaded,
-        TrySendError::Closed(_) => Refusal::Unhealthy("the consumer is stopping".to_owned()),
+    let job = PredictJob { texts, truncation: Truncation::Right, raw: false, reply, _place: place };
+    if !service.predict.send(job) {
+        return Err(Refusal::Unhealthy("the consumer is stopping".to_owned()));
+    }
+    let answer = answer.await.map_err(|_| Refusal::Unhealthy("the model does not work at the moment".to_owned()))?;
+    let Answer { classes, scores } = answer.map_err(|none| match none {
+        NoAnswer::TooLong(tokens, most) => Refusal::TooLong(format!("{tokens} tokens, {most} allowed")),
+        NoAnswer::Failed(error) => Refusal::Backend(format!("{error:#}")),
     })?;
-    let Answer { classes, predictions } = answer
-        .await
-        .map_err(|_| Refusal::Unhealthy("the model does not work at the moment".to_owned()))?
-        .map_err(|error| Refusal::Backend(format!("{error:#}")))?;
-    let mut scores: Vec<_> = predictions.into_iter().map(|prediction| sorted(&classes, &prediction)).collect();
+    let mut scores: Vec<_> = scores.iter().map(|scores| sorted(&classes, scores)).collect();
     Ok(if several { Scores::Several(scores) } else { Scores::One(scores.remove(0)) })
 }
 
-fn sorted(classes: &Classes, prediction: &Prediction) -> Vec<Scored> {
-    let scored = prediction.scores.iter().zip(classes.names());
+fn sorted(classes: &Classes, scores: &[f32]) -> Vec<Scored> {
+    let scored = scores.iter().zip(classes.names());
     let mut scored: Vec<_> = scored.map(|(&score, label)| Scored { label: label.clone(), score }).collect();
     scored.sort_by(|one, other| other.score.total_cmp(&one.score));
     scored
@@ -134,6 +146,7 @@ fn sorted(classes: &Classes, prediction: &Prediction) -> Vec<Scored> {
 enum Refusal {
     TooLarge,
     TooMany(usize),
+    TooLong(String),
     Invalid(String),
     Overloaded,
     Unhealthy(String),
@@ -149,6 +162,7 @@ impl IntoResponse for Refusal {
             Self::TooMany(count) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "validation", format!("{count} inputs, {MAX_TEXTS} allowed"))
             }
+            Self::TooLong(error) => (StatusCode::PAYLOAD_TOO_LARGE, "validation", error),
             Self::Invalid(error) => (StatusCode::UNPROCESSABLE_ENTITY, "validation", error),
             Self::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded", "the model is overloaded".to_owned()),
             Self::Unhealthy(error) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", error),

@@ -20,13 +20,14 @@ use crate::config::Config;
 use crate::health::Health;
 use crate::http::{self, Service};
 use crate::in_flight::InFlight;
-use crate::inference::{Channels, Handover, Inference, PredictJob, Signs};
+use crate::inference::{Channels, Handover, Inference, Signs};
 use crate::kafka::{self, Claims, Kafka, Reading, Settings, Stop};
 use crate::load::Loader;
 use crate::message::Format;
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelSource};
 use crate::persist::{self, Positions, Writer};
+use crate::predict::{self, PredictJob};
 use crate::reload::{Follower, Registry};
 use crate::tokenize::tokenize;
 
@@ -59,7 +60,7 @@ pub async fn run(config: Config, source: ModelSource, shutdown: CancellationToke
     let server = Server::bind(config.http).await?;
     tracing::info!(address = %server.address()?, "http: /health/live, /health/ready, /metrics, /predict");
 
-    let (predict, predict_jobs) = mpsc::channel(http::PREDICT_QUEUE);
+    let (predict, predict_jobs) = predict::Queue::new();
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
     let service = Service { predict, metrics: metrics.clone(), health: health.clone() };
     let abort = CancellationToken::new();
@@ -243,7 +244,7 @@ impl Consumer {
         })?;
         let runtime = Handle::current();
         let inference = thread("inference", None, move || {
-            Inference::new(model, channels, signs)?.run(&runtime);
+            Inference::new(model, channels, signs, config.predict_share)?.run(&runtime);
             Ok(())
         })?;
         // Ends with its future, unlike a task.

@@ -1,12 +1,14 @@
 //! What the consumer answers over HTTP.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use classifier::{Classes, Prediction};
 use consumer::{Config, Constant, Model, ModelSource};
 use harness::{Http, until, until_some};
 use serde_json::{Value, json};
 use store::Version;
+use tokio_util::sync::CancellationToken;
 
 use crate::world::World;
 
@@ -58,41 +60,114 @@ async fn a_ready_consumer_predicts_and_counts() {
     consumer.stop().await;
 }
 
-/// Takes its time.
-struct Slow(Constant);
+/// Takes its time for each text, as a model does.
+struct Slow {
+    constant: Constant,
+    a_text: Duration,
+}
 
-impl Model for Slow {
-    fn classes(&self) -> &Classes {
-        self.0.classes()
-    }
-
-    fn max_length(&self) -> usize {
-        self.0.max_length()
-    }
-
-    fn version(&self) -> Version {
-        self.0.version()
-    }
-
-    fn classify(&mut self, texts: &[&str]) -> anyhow::Result<Vec<Prediction>> {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        self.0.classify(texts)
+impl Slow {
+    fn new(milliseconds: u64) -> Self {
+        Self { constant: Constant::new(Version(1)), a_text: Duration::from_millis(milliseconds) }
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn more_requests_than_the_queue_holds_are_told_to_come_back() {
-    let world = World::new().await;
-    let http = Http::on_a_free_port();
-    let consumer = world.consume(Slow(Constant::new(Version(1))), |config| config.http = http.address);
-    until("readiness", async || http.get("/health/ready").0 == 200).await;
-    let ask = move || http.predict(&json!({"inputs": "a"})).0;
-    let requests: Vec<_> = (0..60).map(|_| tokio::task::spawn_blocking(ask)).collect();
+impl Model for Slow {
+    fn classes(&self) -> &Classes {
+        self.constant.classes()
+    }
+
+    fn max_length(&self) -> usize {
+        self.constant.max_length()
+    }
+
+    fn version(&self) -> Version {
+        self.constant.version()
+    }
+
+    fn classify(&mut self, texts: &[&str]) -> anyhow::Result<Vec<Prediction>> {
+        std::thread::sleep(self.a_text * texts.len() as u32);
+        self.constant.classify(texts)
+    }
+}
+
+/// Asks at the same time so often, and counts the statuses.
+async fn ask(http: Http, times: usize, body: Value) -> BTreeMap<u16, usize> {
+    let ask = move |body: Value| http.predict(&body).0;
+    let requests: Vec<_> = (0..times)
+        .map(|_| {
+            tokio::task::spawn_blocking({
+                let body = body.clone();
+                move || ask(body)
+            })
+        })
+        .collect();
     let mut statuses = BTreeMap::new();
     for request in requests {
         *statuses.entry(request.await.unwrap()).or_insert(0) += 1;
     }
-    assert!(statuses[&200] >= 32 && statuses[&429] > 0 && statuses.len() == 2, "{statuses:?}");
+    statuses
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_clients_are_answered_and_more_texts_than_the_queue_holds_are_told_to_come_back() {
+    let world = World::new().await;
+    let http = Http::on_a_free_port();
+    let consumer = world.consume(Slow::new(2), |config| config.http = http.address);
+    until("readiness", async || http.get("/health/ready").0 == 200).await;
+    assert_eq!(ask(http, 100, json!({"inputs": "a"})).await, BTreeMap::from([(200, 100)]));
+    let statuses = ask(http, 40, json!({"inputs": vec!["a"; 64]})).await;
+    assert!(statuses[&200] >= 16 && statuses[&429] > 0 && statuses.len() == 2, "{statuses:?}");
+    assert_eq!(http.predict(&json!({"inputs": "a"})).0, 200, "its places are free again");
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_clients_that_never_stop_the_stream_keeps_its_half_and_each_client_is_answered() {
+    const CLIENTS: usize = 8;
+    let world = World::new().await;
+    let http = Http::on_a_free_port();
+    // Two thousand texts a second, were it not for the other half: the time is the model's alone.
+    let consumer = world.consume(Slow::new(2), |config| config.http = http.address);
+    until("readiness", async || http.get("/health/ready").0 == 200).await;
+    world.publish_reviews(20_000);
+    let records = || http.metric("labelstream_records_total").unwrap_or(0.0);
+    until("the first records", async || records() > 500.0).await;
+    let rate = async |seconds: u64| {
+        let (before, started) = (records(), Instant::now());
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        (records() - before) / started.elapsed().as_secs_f64()
+    };
+    let alone = rate(6).await;
+
+    let stop = CancellationToken::new();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let stop = stop.clone();
+            tokio::task::spawn_blocking(move || {
+                let mut took = Vec::new();
+                while !stop.is_cancelled() {
+                    let started = Instant::now();
+                    let (status, answer) = http.predict(&json!({"inputs": vec!["a"; 64]}));
+                    assert_eq!(status, 200, "{answer}");
+                    took.push(started.elapsed());
+                }
+                took
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let beside = rate(10).await;
+    assert_eq!((http.get("/health/live").0, http.get("/health/ready").0), (200, 200));
+    stop.cancel();
+    for client in clients {
+        let took = client.await.unwrap();
+        let longest = took.iter().max().expect("an answer for everybody");
+        assert!(took.len() >= 3 && *longest < Duration::from_secs(15), "{took:?}");
+    }
+    println!("{alone:.0} records/s alone, {beside:.0} beside {CLIENTS} clients");
+    // Its share is 0.6; the writes come in bursts.
+    assert!(beside > 0.45 * alone && beside < 0.9 * alone, "{beside} of {alone}");
     consumer.stop().await;
 }
 
