@@ -3,6 +3,8 @@
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::model::Facts;
+
 /// The three things that must work, each with the time of its last sign of life and what is wrong
 /// otherwise.
 pub(crate) struct Health {
@@ -11,6 +13,8 @@ pub(crate) struct Health {
     pub model: Part,
     /// The inference thread's loop.
     pub inference_thread: Heartbeat,
+    /// The model that serves, once there is one.
+    pub serves: Mutex<Option<Facts>>,
     /// Why the model runs on the CPU, if the device that it was to run on has died. That is not
     /// given another try: whoever mends the device starts the consumer again.
     pub fallback: OnceLock<String>,
@@ -28,6 +32,7 @@ impl Health {
             // A batch is made to take less than a second, and its bad records are found in some
             // dozens of passes: on the slowest processor this is far more than all of them.
             inference_thread: Heartbeat::new(Duration::from_secs(300)),
+            serves: Mutex::default(),
             fallback: OnceLock::new(),
         }
     }

@@ -22,7 +22,7 @@ use crate::bisect::{Broken, canary, label};
 use crate::health::Health;
 use crate::message::Reason;
 use crate::metrics::Metrics;
-use crate::model::{Encoder, Model};
+use crate::model::{Encoder, Facts, Model};
 use crate::persist::Labeled;
 use crate::predict::{PredictJob, Waiting};
 use crate::tokenize::Tokenized;
@@ -87,6 +87,7 @@ impl Inference {
         signs.health.inference_thread.beat();
         canary(model.as_mut()).context("the model fails on a fixed text")?;
         signs.health.model.works();
+        signs.serves(model.as_ref());
         let (waiting, turns) = (Waiting::default(), Turns::new(predict_share));
         Ok(Self { labels: names(model.as_ref()), model, channels, signs, waiting, turns, last_pass: Instant::now() })
     }
@@ -119,7 +120,7 @@ impl Inference {
         let (version, former) = (model.version().0, self.model.version().0);
         self.labels = names(model.as_ref());
         self.signs.batch_size.set_max_length(model.max_length());
-        self.signs.serves.send_replace(model.encoder());
+        self.signs.serves(model.as_ref());
         let old = std::mem::replace(&mut self.model, model);
         self.waiting.start_over();
         // It has labeled texts already, on the way here.
@@ -176,7 +177,7 @@ impl Inference {
         let dead = std::mem::replace(&mut self.model, model);
         // To free what is on a dead device may hang: that is for nobody to wait for.
         std::thread::spawn(move || drop(dead));
-        self.signs.serves.send_replace(self.model.encoder());
+        self.signs.serves(self.model.as_ref());
         self.signs.metrics.serves(version, "cpu");
         let reason = format!("{error:#}");
         tracing::error!(version = version.0, error = reason, "the device has died: the model runs on the CPU");
@@ -233,6 +234,13 @@ impl Inference {
         metrics.batch_reviews.observe(reviews as f64);
         metrics.batch_tokens.observe(tokens as f64);
         metrics.inference_seconds.observe(took.as_secs_f64());
+    }
+}
+
+impl Signs {
+    fn serves(&self, model: &dyn Model) {
+        self.serves.send_replace(model.encoder());
+        *self.health.serves.lock().expect("no holder panics") = Some(Facts::of(model));
     }
 }
 

@@ -85,6 +85,26 @@ pub trait Model: Send {
 /// What the model says of a text, unless it is too long and not to be truncated.
 pub type Scores = Result<Vec<f32>, TooLong>;
 
+/// What serves, for those who ask.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub version: Version,
+    pub classes: Classes,
+    pub max_length: usize,
+    pub precision: &'static str,
+}
+
+impl Facts {
+    pub fn of(model: &dyn Model) -> Self {
+        Self {
+            version: model.version(),
+            classes: model.classes().clone(),
+            max_length: model.max_length(),
+            precision: model.precision(),
+        }
+    }
+}
+
 /// Texts to token ids, in order.
 pub type Encode = dyn Fn(&[&str]) -> Result<Vec<Vec<u32>>> + Send + Sync;
 

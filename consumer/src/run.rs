@@ -58,11 +58,12 @@ pub async fn run(config: Config, source: ModelSource, shutdown: CancellationToke
     let settings = Settings::new(&config)?;
     let checkpoints = config.checkpoints.open()?;
     let server = Server::bind(config.http).await?;
-    tracing::info!(address = %server.address()?, "http: /health/live, /health/ready, /metrics, /predict");
+    tracing::info!(address = %server.address()?, "http: /health/live, /health/ready, /metrics, /predict, /info, /docs");
 
     let (predict, predict_jobs) = predict::Queue::new();
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
-    let service = Service { predict, metrics: metrics.clone(), health: health.clone() };
+    let max_pass_tokens = config.max_batch_tokens / 2;
+    let service = Service { predict, metrics: metrics.clone(), health: health.clone(), max_pass_tokens };
     let abort = CancellationToken::new();
     let _abort_at_the_end = abort.clone().drop_guard();
     let stop = Stop { shutdown, drained: CancellationToken::new(), abort };

@@ -379,7 +379,9 @@ impl Model for Stopping {
 async fn requests_that_come_during_a_pass_are_answered_together_and_those_that_hung_up_never() {
     let texts: Arc<Mutex<Vec<usize>>> = Arc::default();
     let (go, wait) = std::sync::mpsc::channel();
-    let Running { predict, .. } = run(Stopping { inner: Constant::new(Version(1)), go: wait, texts: texts.clone() });
+    // All of it is kept: without its batches the thread ends.
+    let running = run(Stopping { inner: Constant::new(Version(1)), go: wait, texts: texts.clone() });
+    let predict = &running.predict;
     let ask = || {
         let (reply, answer) = oneshot::channel();
         let texts = vec!["a".to_owned()];

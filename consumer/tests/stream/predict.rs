@@ -22,13 +22,26 @@ async fn a_ready_consumer_predicts_and_counts() {
 
     let one = json!([{"label": "positive", "score": 0.75}, {"label": "negative", "score": 0.25}]);
     assert_eq!(http.predict(&json!({"inputs": "好吃"})), (200, one.clone()));
-    assert_eq!(http.predict(&json!({"inputs": ["好吃", "难吃"]})), (200, json!([one, one])));
+    assert_eq!(http.predict(&json!({"inputs": [["好吃"], ["难吃"]]})), (200, json!([one, one])));
+    let (_, raw) = http.predict(&json!({"inputs": "好吃", "raw_scores": true}));
+    assert!((raw[0]["score"].as_f64().unwrap() - 0.75_f64.ln()).abs() < 1e-6, "{raw}");
+    let long = "a".repeat(600);
+    let (status, error) = http.predict(&json!({"inputs": long}));
+    assert_eq!((status, &error["error"]), (413, &json!("`inputs` must have less than 512 tokens. Given: 602")));
+    for direction in ["Left", "Right"] {
+        let body = json!({"inputs": long, "truncate": true, "truncation_direction": direction});
+        assert_eq!(http.predict(&body), (200, one.clone()));
+    }
+    let (status, error) = http.predict(&json!({"inputs": ""}));
+    assert_eq!((status, error["error_type"].as_str()), (400, Some("empty")), "{error}");
+    let (status, error) = http.predict(&json!({"inputs": "a", "return_all_scores": true}));
+    assert!(status == 422 && error["error"].as_str().unwrap().contains("return_all_scores"), "{error}");
     for (body, status) in [
         ("{".to_owned(), 422),
         (json!({"inputs": 5}).to_string(), 422),
-        (json!({"inputs": ""}).to_string(), 422),
+        (json!({"inputs": ["好吃", "难吃"]}).to_string(), 422),
         (json!({"inputs": []}).to_string(), 422),
-        (json!({"inputs": vec!["a"; 65]}).to_string(), 413),
+        (json!({"inputs": vec![["a"]; 65]}).to_string(), 413),
         (json!({"inputs": "a".repeat(2 << 20)}).to_string(), 413),
     ] {
         // A server that has read enough hangs up, and then the answer may be lost on its way.
@@ -53,9 +66,46 @@ async fn a_ready_consumer_predicts_and_counts() {
         "labelstream_model_up 1",
         r#"labelstream_model_info{version="3",device="auto"} 1"#,
         "labelstream_all_records_bad 0",
-        r#"labelstream_predict_requests_total{code="422"} 4"#,
+        r#"labelstream_predict_requests_total{code="422"} 5"#,
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_serves_is_told_and_every_route_stands_in_the_document() {
+    let world = World::new().await;
+    let http = Http::on_a_free_port();
+    let consumer = world.consume(Constant::new(Version(3)), |config| config.http = http.address);
+    until("readiness", async || http.get("/health/ready").0 == 200).await;
+    let parse = |page: (u16, String)| serde_json::from_str::<Value>(&page.1).unwrap();
+    let info = parse(http.get("/info"));
+    for (name, value) in [
+        ("model_id", json!("version 3")),
+        ("model_sha", json!(null)),
+        ("model_dtype", json!("float32")),
+        ("max_input_length", json!(512)),
+        ("max_client_batch_size", json!(64)),
+        ("auto_truncate", json!(false)),
+    ] {
+        assert_eq!(info[name], value, "{name}");
+    }
+    let classes = json!({"id2label": {"0": "negative", "1": "positive"}, "label2id": {"negative": 0, "positive": 1}});
+    assert_eq!(info["model_type"], json!({ "classifier": classes }));
+
+    let document = parse(http.get("/docs"));
+    assert_eq!(document, parse(http.get("/api-doc/openapi.json")));
+    let mut paths: Vec<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    paths.sort_unstable();
+    let routes = ["/api-doc/openapi.json", "/docs", "/health/live", "/health/ready", "/info", "/metrics", "/predict"];
+    assert_eq!(paths, routes);
+    for path in paths {
+        assert_ne!(http.get(path).0, 404, "{path}");
+    }
+    let fields = &document["components"]["schemas"]["Request"]["properties"];
+    for field in ["inputs", "truncate", "truncation_direction", "raw_scores"] {
+        assert!(fields[field].is_object(), "{field} is not in {fields}");
     }
     consumer.stop().await;
 }
@@ -116,7 +166,7 @@ async fn a_hundred_clients_are_answered_and_more_texts_than_the_queue_holds_are_
     let consumer = world.consume(Slow::new(2), |config| config.http = http.address);
     until("readiness", async || http.get("/health/ready").0 == 200).await;
     assert_eq!(ask(http, 100, json!({"inputs": "a"})).await, BTreeMap::from([(200, 100)]));
-    let statuses = ask(http, 40, json!({"inputs": vec!["a"; 64]})).await;
+    let statuses = ask(http, 40, json!({"inputs": vec![["a"]; 64]})).await;
     assert!(statuses[&200] >= 16 && statuses[&429] > 0 && statuses.len() == 2, "{statuses:?}");
     assert_eq!(http.predict(&json!({"inputs": "a"})).0, 200, "its places are free again");
     consumer.stop().await;
@@ -148,7 +198,7 @@ async fn beside_clients_that_never_stop_the_stream_keeps_its_half_and_each_clien
                 let mut took = Vec::new();
                 while !stop.is_cancelled() {
                     let started = Instant::now();
-                    let (status, answer) = http.predict(&json!({"inputs": vec!["a"; 64]}));
+                    let (status, answer) = http.predict(&json!({"inputs": vec![["a"]; 64]}));
                     assert_eq!(status, 200, "{answer}");
                     took.push(started.elapsed());
                 }
@@ -160,12 +210,21 @@ async fn beside_clients_that_never_stop_the_stream_keeps_its_half_and_each_clien
     let beside = rate(10).await;
     assert_eq!((http.get("/health/live").0, http.get("/health/ready").0), (200, 200));
     stop.cancel();
+    let mut all = Vec::new();
     for client in clients {
         let took = client.await.unwrap();
         let longest = took.iter().max().expect("an answer for everybody");
         assert!(took.len() >= 3 && *longest < Duration::from_secs(15), "{took:?}");
+        all.extend(took);
     }
-    println!("{alone:.0} records/s alone, {beside:.0} beside {CLIENTS} clients");
+    all.sort_unstable();
+    let percentile = |share: usize| all[(all.len() - 1) * share / 100];
+    println!(
+        "{alone:.0} records/s alone, {beside:.0} beside {CLIENTS} clients, whose {} requests took {:.1?} (p50) and {:.1?} (p99)",
+        all.len(),
+        percentile(50),
+        percentile(99)
+    );
     // Its share is 0.6; the writes come in bursts.
     assert!(beside > 0.45 * alone && beside < 0.9 * alone, "{beside} of {alone}");
     consumer.stop().await;
