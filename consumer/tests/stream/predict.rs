@@ -1,6 +1,10 @@
 //! What the consumer answers over HTTP.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use classifier::{Classes, Prediction};
@@ -114,11 +118,13 @@ async fn what_serves_is_told_and_every_route_stands_in_the_document() {
 struct Slow {
     constant: Constant,
     a_text: Duration,
+    /// Texts so far, the canary's included.
+    seen: Arc<AtomicUsize>,
 }
 
 impl Slow {
     fn new(milliseconds: u64) -> Self {
-        Self { constant: Constant::new(Version(1)), a_text: Duration::from_millis(milliseconds) }
+        Self { constant: Constant::new(Version(1)), a_text: Duration::from_millis(milliseconds), seen: Arc::default() }
     }
 }
 
@@ -136,6 +142,7 @@ impl Model for Slow {
     }
 
     fn classify(&mut self, texts: &[&str]) -> anyhow::Result<Vec<Prediction>> {
+        self.seen.fetch_add(texts.len(), Ordering::Relaxed);
         std::thread::sleep(self.a_text * texts.len() as u32);
         self.constant.classify(texts)
     }
@@ -169,6 +176,34 @@ async fn a_hundred_clients_are_answered_and_more_texts_than_the_queue_holds_are_
     let statuses = ask(http, 40, json!({"inputs": vec![["a"]; 64]})).await;
     assert!(statuses[&200] >= 16 && statuses[&429] > 0 && statuses.len() == 2, "{statuses:?}");
     assert_eq!(http.predict(&json!({"inputs": "a"})).0, 200, "its places are free again");
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_texts_of_clients_that_have_hung_up_are_not_labeled() {
+    let world = World::new().await;
+    let http = Http::on_a_free_port();
+    let model = Slow::new(10);
+    let seen = model.seen.clone();
+    let consumer = world.consume(model, |config| config.http = http.address);
+    until("readiness", async || http.get("/health/ready").0 == 200).await;
+    let body = json!({"inputs": vec![["a".repeat(62)]; 64]}).to_string();
+    let clients: Vec<_> = (0..10)
+        .map(|_| {
+            let mut client = TcpStream::connect(http.address).unwrap();
+            let length = body.len();
+            let head = format!("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+            client.write_all(head.as_bytes()).unwrap();
+            client.write_all(body.as_bytes()).unwrap();
+            client
+        })
+        .collect();
+    until("the first texts", async || seen.load(Ordering::Relaxed) > 10).await;
+    drop(clients);
+    // 640 texts take 6.4 s.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert!(seen.load(Ordering::Relaxed) < 400, "{seen:?} texts were labeled");
+    assert_eq!(http.predict(&json!({"inputs": "a"})).0, 200);
     consumer.stop().await;
 }
 
