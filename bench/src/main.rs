@@ -1,6 +1,7 @@
 //! `bench`: the benchmarks that only developers need. Those that anybody may ask for are
 //! `labelstream bench`.
 
+mod predict;
 mod swap;
 mod write_rate;
 
@@ -27,6 +28,9 @@ enum Command {
     /// How long a record takes while the champion changes, beside how long it takes otherwise: one
     /// JSON object.
     Swap(Box<swap::Arguments>),
+    /// The stream's rate alone, and beside clients that ask `/predict` in a closed loop: one JSON
+    /// object.
+    Predict(Box<predict::Arguments>),
     /// How fast rows get into `predictions`, as they are written and by `unnest`: a table.
     WriteRate(write_rate::Arguments),
     /// How right `train --base new` is with few labels and with many: a Markdown table.
@@ -49,6 +53,7 @@ async fn run(program: Program, shutdown: CancellationToken) -> Result<ExitCode> 
 async fn measure(command: Command) -> Result<()> {
     match command {
         Command::Swap(arguments) => swap::run(*arguments).await,
+        Command::Predict(arguments) => predict::run(*arguments).await,
         Command::WriteRate(arguments) => write_rate::run(arguments).await,
         Command::Budgets(arguments) => spawn_blocking(move || budgets::run(&arguments)).await?,
         Command::Gate(arguments) => spawn_blocking(move || gate::run(&arguments)).await?,

@@ -103,6 +103,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Value> {
         cache: files.path().join("cache"),
         constant: arguments.constant,
         device: arguments.device,
+        http: ([127, 0, 0, 1], 0).into(),
         flags: &arguments.consumer,
     };
     // Half of the texts before the stream and half after it: a machine that slows down slows both.

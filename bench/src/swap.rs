@@ -92,6 +92,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         cache: files.path().join("cache"),
         constant: false,
         device: arguments.device,
+        http: ([127, 0, 0, 1], 0).into(),
         flags: &arguments.consumer,
     };
     let mut versions = Vec::new();

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bert::checkpoint::{self, Checkpoint, CheckpointError};
-use bert::{Classes, ModelConfig, Parameters, Tokenizer};
+use bert::{Classes, ModelConfig, Parameters, Tokenizer, parallel};
 use candle_core::{Device, Result, bail};
 
 use crate::linear::{self, LinearModel, Ngrams};
 use crate::network::Network;
 use crate::precision::Precision;
 use crate::prediction::Prediction;
-use crate::text_encoder::TextEncoder;
+use crate::text_encoder::{TextEncoder, TooLong, Truncation};
 
 /// Longest text of a BERT by default, and of nearly every one.
 const MAX_LENGTH: usize = 512;
@@ -155,6 +155,25 @@ impl Classifier {
         }
     }
 
+    /// What [`classify`](Self::classify) takes the softmax of, for each text: a network's logits, a
+    /// linear model's sums of weights.
+    ///
+    /// # Errors
+    /// Failures of the device.
+    pub fn logits(&self, texts: &[(&str, Truncation)]) -> Result<Vec<std::result::Result<Vec<f32>, TooLong>>> {
+        match &self.engine {
+            Engine::Bert(network) => {
+                let encoder = TextEncoder::new(network.tokenizer().clone(), self.max_length);
+                let ids = parallel::map(texts, |(text, truncation)| encoder.encode_one(text, *truncation))?;
+                with_those_that_are_read(ids, |ids| network.logits(&ids))
+            }
+            Engine::Linear(model) => {
+                let cut = parallel::map(texts, |(text, truncation)| Ok(model.cut(text, self.max_length, *truncation)))?;
+                with_those_that_are_read(cut, |texts| model.logits(&texts, self.max_length))
+            }
+        }
+    }
+
     /// Labels texts that are token ids already, special tokens included.
     ///
     /// # Errors
@@ -213,6 +232,21 @@ impl Classifier {
         }
         Ok(())
     }
+}
+
+/// Does the work for what is not too long, and puts each result in its place.
+fn with_those_that_are_read<T, R>(
+    texts: Vec<std::result::Result<T, TooLong>>,
+    work: impl FnOnce(Vec<T>) -> Result<Vec<R>>,
+) -> Result<Vec<std::result::Result<R, TooLong>>> {
+    let mut refused = Vec::with_capacity(texts.len());
+    let mut read = Vec::with_capacity(texts.len());
+    for text in texts {
+        refused.push(text.map(|text| read.push(text)));
+    }
+    let mut results = work(read)?.into_iter();
+    let mut result = |()| results.next().expect("a result for each text, or it is a bug");
+    Ok(refused.into_iter().map(|text| text.map(&mut result)).collect())
 }
 
 impl fmt::Display for ModelKind {

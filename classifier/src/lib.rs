@@ -27,4 +27,4 @@ pub use device::{DeviceChoice, UnknownDevice};
 pub use kernels::{Instructions, UnknownInstructions, peak_operations};
 pub use precision::{Precision, UnknownPrecision};
 pub use prediction::Prediction;
-pub use text_encoder::TextEncoder;
+pub use text_encoder::{TextEncoder, TooLong, Truncation};

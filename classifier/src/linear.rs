@@ -15,6 +15,7 @@ mod ngrams;
 use bert::{Classes, parallel};
 
 use crate::prediction::Prediction;
+use crate::text_encoder::{TooLong, Truncation};
 
 pub use ngrams::{NgramRange, Ngrams};
 
@@ -111,16 +112,41 @@ impl LinearModel {
         texts: &[T],
         max_units: usize,
     ) -> candle_core::Result<Vec<Prediction>> {
-        let chunks: Vec<&[T]> = texts.chunks(TEXTS_AT_ONCE).collect();
-        let classify_chunk = |chunk: &&[T]| {
-            let mut ngrams = Ngrams::new(self.range, max_units);
-            Ok(chunk.iter().map(|text| self.predict(ngrams.read(text.as_ref()))).collect::<Vec<_>>())
-        };
-        Ok(parallel::map(&chunks, classify_chunk)?.into_iter().flatten().collect())
+        Ok(self.logits(texts, max_units)?.iter().map(|logits| Prediction::from_logits(logits)).collect())
     }
 
-    /// The prediction for a text's n-grams, sorted.
-    fn predict(&self, ngrams: &[u64]) -> Prediction {
+    /// The sum of each class's weights, which `classify` takes the softmax of, for any number of
+    /// texts.
+    ///
+    /// # Errors
+    /// None.
+    pub fn logits<T: AsRef<str> + Sync>(&self, texts: &[T], max_units: usize) -> candle_core::Result<Vec<Vec<f32>>> {
+        let chunks: Vec<&[T]> = texts.chunks(TEXTS_AT_ONCE).collect();
+        let sum_chunk = |chunk: &&[T]| {
+            let mut ngrams = Ngrams::new(self.range, max_units);
+            Ok(chunk.iter().map(|text| self.sums(ngrams.read(text.as_ref()))).collect::<Vec<_>>())
+        };
+        Ok(parallel::map(&chunks, sum_chunk)?.into_iter().flatten().collect())
+    }
+
+    /// The part of a text of which the first `max_units` units are read.
+    pub(crate) fn cut<'a>(&self, text: &'a str, max_units: usize, truncation: Truncation) -> Result<&'a str, TooLong> {
+        let count = |text: &str, most| Ngrams::new(self.range, most).count_units(text);
+        match truncation {
+            Truncation::Right => Ok(text),
+            Truncation::Refused => TooLong::check(max_units, |most| count(text, most)).map(|()| text),
+            Truncation::Left => {
+                // The fewer characters are left, the fewer units.
+                let starts: Vec<usize> = text.char_indices().map(|(start, _)| start).collect();
+                let too_long = |start: &usize| count(&text[*start..], max_units + 1) > max_units;
+                let first = if too_long(&0) { starts.partition_point(too_long) } else { 0 };
+                Ok(starts.get(first).map_or("", |start| &text[*start..]))
+            }
+        }
+    }
+
+    /// The classes' sums for a text's n-grams, sorted.
+    fn sums(&self, ngrams: &[u64]) -> Vec<f32> {
         let classes = self.classes.len();
         let mut sums = vec![0.0; classes];
         let mut squares = 0.0;
@@ -134,8 +160,7 @@ impl LinearModel {
             }
         }
         let scale = if squares > 0.0 { 1.0 / squares.sqrt() } else { 0.0 };
-        let logits: Vec<f32> = sums.iter().zip(&self.weights.bias).map(|(sum, bias)| sum * scale + bias).collect();
-        Prediction::from_logits(&logits)
+        sums.iter().zip(&self.weights.bias).map(|(sum, bias)| sum * scale + bias).collect()
     }
 
     fn find(&self, hash: u64) -> Option<usize> {

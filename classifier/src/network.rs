@@ -101,6 +101,11 @@ impl Network {
     }
 
     pub fn classify_tokens<T: AsRef<[u32]> + Sync>(&self, texts: &[T]) -> Result<Vec<Prediction>> {
+        Ok(self.logits(texts)?.iter().map(|logits| Prediction::from_logits(logits)).collect())
+    }
+
+    /// What the softmax is taken of, for each text.
+    pub fn logits<T: AsRef<[u32]> + Sync>(&self, texts: &[T]) -> Result<Vec<Vec<f32>>> {
         let same = alike(texts);
         let distinct: Vec<usize> = same.iter().map(|texts| texts[0]).collect();
         let length = |text: usize| texts[text].as_ref().len();
@@ -119,12 +124,11 @@ impl Network {
                 shards.iter().map(|shard| model.forward(&batch(shard), None)?.to_vec2()).collect::<Result<_>>()?
             }
         };
-        let mut predictions = vec![Prediction { scores: Vec::new() }; texts.len()];
+        let mut all = vec![Vec::new(); texts.len()];
         for (texts, logits) in same.iter().zip(logits.iter().flatten()) {
-            let prediction = Prediction::from_logits(logits);
-            texts.iter().for_each(|text| predictions[*text] = prediction.clone());
+            texts.iter().for_each(|text| all[*text].clone_from(logits));
         }
-        Ok(predictions)
+        Ok(all)
     }
 
     /// How many shards so many tokens make: as large as suits the device, and on the CPU as many

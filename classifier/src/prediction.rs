@@ -15,7 +15,7 @@ impl Prediction {
     }
 
     /// The softmax of these.
-    pub(crate) fn from_logits(logits: &[f32]) -> Self {
+    pub fn from_logits(logits: &[f32]) -> Self {
         let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let powers: Vec<f32> = logits.iter().map(|logit| (logit - greatest).exp()).collect();
         let sum: f32 = powers.iter().sum();

@@ -5,19 +5,26 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Result;
-use classifier::{Classes, Prediction};
+use classifier::{Classes, Prediction, Truncation};
 use lru::LruCache;
 use store::Version;
 
 use crate::metrics::Metrics;
-use crate::model::Model;
+use crate::model::{Model, Scores};
 
 /// A model with a cache of its last answers. The cache goes with the model when another version
 /// takes over.
 pub(crate) struct AnswerCache {
     model: Box<dyn Model>,
-    answers: LruCache<Box<str>, Prediction>,
+    answers: LruCache<Box<str>, Known>,
     metrics: Arc<Metrics>,
+}
+
+#[derive(Clone)]
+struct Known {
+    prediction: Prediction,
+    /// Whether all of the text is known to have been read.
+    whole: bool,
 }
 
 impl AnswerCache {
@@ -45,8 +52,8 @@ impl Model for AnswerCache {
     }
 
     fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>> {
-        let mut predictions: Vec<Option<Prediction>> =
-            texts.iter().map(|text| self.answers.get(*text).cloned()).collect();
+        let known = |text: &&str| self.answers.get(*text).map(|known| known.prediction.clone());
+        let mut predictions: Vec<Option<Prediction>> = texts.iter().map(known).collect();
         let unknown: Vec<&str> =
             texts.iter().zip(&predictions).filter(|(_, known)| known.is_none()).map(|(text, _)| *text).collect();
         self.metrics.recent_texts.inc_by(texts.len() as u64);
@@ -56,12 +63,42 @@ impl Model for AnswerCache {
         let believed = answers.len() == unknown.len();
         let is_sound = |answer: &Prediction| believed && answer.scores.iter().all(|score| score.is_finite());
         for (text, answer) in unknown.iter().zip(&answers).filter(|(_, answer)| is_sound(answer)) {
-            self.answers.put((*text).into(), answer.clone());
+            self.answers.put((*text).into(), Known { prediction: answer.clone(), whole: false });
         }
         let missing = predictions.iter_mut().filter(|known| known.is_none());
         missing.zip(answers).for_each(|(place, answer)| *place = Some(answer));
         // Where the model gave too few answers, so do we: that is for the caller to find.
         Ok(predictions.into_iter().flatten().collect())
+    }
+
+    /// From the cache where the answer is the stream's too, and where all of the text was read.
+    fn answer(&mut self, texts: &[(&str, Truncation)], raw: bool) -> Result<Vec<Scores>> {
+        if raw || texts.iter().any(|(_, truncation)| *truncation == Truncation::Left) {
+            return self.model.answer(texts, raw);
+        }
+        let known = |(text, truncation): &(&str, Truncation)| {
+            let known = self.answers.get(*text).filter(|known| known.whole || *truncation == Truncation::Right);
+            known.map(|known| Ok(known.prediction.scores.clone()))
+        };
+        let mut answers: Vec<Option<Scores>> = texts.iter().map(known).collect();
+        let unknown: Vec<_> =
+            texts.iter().zip(&answers).filter(|(_, known)| known.is_none()).map(|(text, _)| *text).collect();
+        self.metrics.recent_texts.inc_by(texts.len() as u64);
+        self.metrics.recent_text_hits.inc_by((texts.len() - unknown.len()) as u64);
+        let found = if unknown.is_empty() { Vec::new() } else { self.model.answer(&unknown, false)? };
+        let believed = found.len() == unknown.len();
+        for ((text, truncation), scores) in unknown.iter().zip(&found) {
+            if let Ok(scores) = scores
+                && believed
+                && scores.iter().all(|score| score.is_finite())
+            {
+                let prediction = Prediction { scores: scores.clone() };
+                self.answers.put((*text).into(), Known { prediction, whole: *truncation == Truncation::Refused });
+            }
+        }
+        let missing = answers.iter_mut().filter(|known| known.is_none());
+        missing.zip(found).for_each(|(place, scores)| *place = Some(scores));
+        Ok(answers.into_iter().flatten().collect())
     }
 
     fn on_cpu(&self) -> Option<Result<Box<dyn Model>>> {

@@ -207,7 +207,7 @@ impl Section {
 
 /// Tokens of a text: a Chinese character is one token; letters are mostly fewer, so this errs on
 /// the side of smaller batches.
-fn estimate_tokens(text: &str, max_length: usize) -> usize {
+pub(crate) fn estimate_tokens(text: &str, max_length: usize) -> usize {
     const SPECIAL: usize = 2; // [CLS] and [SEP]
     (text.chars().count() + SPECIAL).min(max_length)
 }

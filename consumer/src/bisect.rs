@@ -5,10 +5,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::{Result, anyhow, ensure};
-use classifier::Prediction;
+use classifier::{Prediction, Truncation};
 
 use crate::metrics::Metrics;
-use crate::model::Model;
+use crate::model::{Model, Scores};
 use crate::tokenize::Tokens;
 
 /// The model fails even on a text that it has labeled before.
@@ -64,6 +64,14 @@ pub(crate) fn attempt(model: &mut dyn Model, texts: &[&str]) -> Result<Vec<Predi
     believed(model, texts.len(), |model| model.classify(texts))
 }
 
+/// A forward pass over texts of people who wait.
+pub(crate) fn answer(model: &mut dyn Model, texts: &[(&str, Truncation)], raw: bool) -> Result<Vec<Scores>> {
+    let answers = caught(|| model.answer(texts, raw))?;
+    ensure!(answers.len() == texts.len(), "{} answers for {} texts", answers.len(), texts.len());
+    answers.iter().flatten().try_for_each(|scores| believe(model, scores))?;
+    Ok(answers)
+}
+
 /// A forward pass over so many texts, whose answer can be believed.
 fn believed(
     model: &mut dyn Model,
@@ -72,12 +80,15 @@ fn believed(
 ) -> Result<Vec<Prediction>> {
     let predictions = caught(|| pass(model))?;
     ensure!(predictions.len() == texts, "{} predictions for {texts} texts", predictions.len());
-    let classes = model.classes().len();
-    for Prediction { scores } in &predictions {
-        ensure!(scores.len() == classes, "{} scores for {classes} classes", scores.len());
-        ensure!(scores.iter().all(|score| score.is_finite()), "a score that is no number");
-    }
+    predictions.iter().try_for_each(|prediction| believe(model, &prediction.scores))?;
     Ok(predictions)
+}
+
+fn believe(model: &dyn Model, scores: &[f32]) -> Result<()> {
+    let classes = model.classes().len();
+    ensure!(scores.len() == classes, "{} scores for {classes} classes", scores.len());
+    ensure!(scores.iter().all(|score| score.is_finite()), "a score that is no number");
+    Ok(())
 }
 
 /// A model holds nothing that a panic could leave half done: its weights do not change.

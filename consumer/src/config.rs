@@ -84,6 +84,11 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_MAX_BATCH_DELAY_MS", default_value_t = 20)]
     pub max_batch_delay_ms: u64,
 
+    /// Share of the model's time that /predict may take while the stream has records to label,
+    /// between 0 and 1
+    #[arg(long, env = "LABELSTREAM_PREDICT_SHARE", default_value_t = 0.4, value_parser = share)]
+    pub predict_share: f64,
+
     /// Cache the answers to this many recent texts; 0 turns the cache off
     #[arg(long, env = "LABELSTREAM_RECENT_TEXTS", default_value_t = 0)]
     pub recent_texts: usize,
@@ -112,6 +117,12 @@ pub struct Config {
     /// Longest time, in seconds, to finish what was read after a signal to stop
     #[arg(long, env = "LABELSTREAM_GRACE", default_value = "20", value_parser = seconds, value_name = "SECONDS")]
     pub grace: Duration,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "must be a number, such as 0.4".to_owned())?;
+    let is_share = 0.0 < share && share < 1.0;
+    if is_share { Ok(share) } else { Err("must be above 0 and below 1".to_owned()) }
 }
 
 impl Config {

@@ -3,12 +3,18 @@
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::model::Facts;
+
 /// The three things that must work, each with the time of its last sign of life and what is wrong
 /// otherwise.
 pub(crate) struct Health {
     pub kafka: Part,
     pub database: Part,
     pub model: Part,
+    /// The inference thread's loop.
+    pub inference_thread: Heartbeat,
+    /// The model that serves, once there is one.
+    pub serves: Mutex<Option<Facts>>,
     /// Why the model runs on the CPU, if the device that it was to run on has died. That is not
     /// given another try: whoever mends the device starts the consumer again.
     pub fallback: OnceLock<String>,
@@ -23,6 +29,10 @@ impl Health {
             database: Part::new("not connected yet", Duration::from_secs(20)),
             // An idle model is asked every ten seconds; a batch is made to take less than one.
             model: Part::new("waiting for a champion", Duration::from_secs(60)),
+            // A batch is made to take less than a second, and its bad records are found in some
+            // dozens of passes: on the slowest processor this is far more than all of them.
+            inference_thread: Heartbeat::new(Duration::from_secs(300)),
+            serves: Mutex::default(),
             fallback: OnceLock::new(),
         }
     }
@@ -30,6 +40,35 @@ impl Health {
     /// What is wrong with each part: all `None` means ready.
     pub fn problems(&self) -> [(&'static str, Option<String>); 3] {
         [("kafka", self.kafka.problem()), ("database", self.database.problem()), ("model", self.model.problem())]
+    }
+}
+
+/// The sign of life of a loop that must not hang.
+pub(crate) struct Heartbeat {
+    last: Mutex<Option<Instant>>,
+    lasts: Duration,
+}
+
+impl Heartbeat {
+    pub fn new(lasts: Duration) -> Self {
+        Self { last: Mutex::new(None), lasts }
+    }
+
+    /// It goes round.
+    pub fn beat(&self) {
+        *self.last.lock().expect("no holder panics") = Some(Instant::now());
+    }
+
+    /// It has ended.
+    pub fn rests(&self) {
+        *self.last.lock().expect("no holder panics") = None;
+    }
+
+    /// Since when it hangs, if it does.
+    pub fn problem(&self) -> Option<String> {
+        let silent = self.last.lock().expect("no holder panics").map(|last| last.elapsed());
+        let silent = silent.filter(|silent| *silent > self.lasts)?;
+        Some(format!("it has hung for {} s", silent.as_secs()))
     }
 }
 

@@ -1,38 +1,47 @@
 //! Predictions for people who wait, beside health and metrics.
 
+mod api;
+
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use classifier::{Classes, Prediction};
-use serde::{Deserialize, Serialize};
-use service::http::{MAX_BODY_BYTES, Monitored, refusal};
-use tokio::sync::mpsc::{self, error::TrySendError};
+use service::http::{MAX_BODY_BYTES, Monitored};
 use tokio::sync::oneshot;
+use utoipa::OpenApi as _;
 
 use crate::health::Health;
-use crate::inference::{Answer, PredictJob};
 use crate::metrics::{Code, Metrics};
+use crate::predict::{Answer, NoAnswer, PredictJob, Queue};
+use api::{Document, ErrorResponse, ErrorType, Info, Request, Scores, Wrong};
 
-/// Requests that wait for the model: beyond these, somebody is told to come back.
-pub(crate) const PREDICT_QUEUE: usize = 32;
 /// Texts of one request.
 const MAX_TEXTS: usize = 64;
 
 #[derive(Clone)]
 pub(crate) struct Service {
-    pub predict: mpsc::Sender<PredictJob>,
+    pub predict: Queue,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
+    /// Tokens of one forward pass over requests, at most.
+    pub max_pass_tokens: usize,
 }
 
-/// The routes.
+/// The routes. All of them stand in the OpenAPI document too.
 pub(crate) fn router(service: Service) -> Router {
-    service::http::router(Router::new().route("/predict", post(predict)), service)
+    let routes = Router::new()
+        .route("/predict", post(predict))
+        .route("/info", get(info))
+        .route("/docs", get(docs))
+        .route("/api-doc/openapi.json", get(openapi));
+    // Before the one that every service has.
+    let live = Router::new().route("/health/live", get(live)).with_state(service.clone());
+    live.fallback_service(service::http::router(routes, service))
 }
 
 impl Monitored for Service {
@@ -59,101 +68,134 @@ impl Monitored for Service {
     }
 }
 
-/// One text or several, as text-embeddings-inference has it.
-#[derive(Deserialize)]
-struct Request {
-    inputs: Inputs,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Inputs {
-    One(String),
-    Several(Vec<String>),
-}
-
-#[derive(Serialize)]
-struct Scored {
-    label: String,
-    score: f32,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Scores {
-    One(Vec<Scored>),
-    Several(Vec<Vec<Scored>>),
-}
-
+/// Labels texts.
+///
+/// Texts of several requests are labeled together. While the stream has records to label, requests
+/// get the share of the model's time that `--predict-share` says.
+#[utoipa::path(post, path = "/predict", request_body = Request, responses(
+    (status = 200, description = "The score of each class, the likeliest first", body = Scores),
+    (status = 400, description = "A text is empty", body = ErrorResponse),
+    (status = 413, description = "Too many texts, or a text that is too long and not to be truncated", body = ErrorResponse),
+    (status = 422, description = "Not a request, a pair of texts, an unknown field", body = ErrorResponse),
+    (status = 424, description = "The model fails at these texts", body = ErrorResponse),
+    (status = 429, description = "Too many requests wait already", body = ErrorResponse),
+    (status = 503, description = "No model works at the moment", body = ErrorResponse),
+))]
 async fn predict(State(service): State<Service>, request: Result<Json<Request>, JsonRejection>) -> Response {
+    let started = Instant::now();
     let answer = match request {
-        Ok(Json(request)) => answer(&service, request.inputs).await,
-        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Refusal::TooLarge),
+        Ok(Json(request)) => answer(&service, request).await,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(Refusal::TooLarge(format!("more than {MAX_BODY_BYTES} bytes")))
+        }
         Err(rejection) => Err(Refusal::Invalid(rejection.body_text())),
     };
     let response = answer.map(Json).into_response();
     service.metrics.predict_requests.get_or_create(&Code { code: response.status().as_u16() }).inc();
+    service.metrics.predict_seconds.observe(started.elapsed().as_secs_f64());
     response
 }
 
-async fn answer(service: &Service, inputs: Inputs) -> Result<Scores, Refusal> {
+async fn answer(service: &Service, request: Request) -> Result<Scores, Refusal> {
     if let Some(problem) = service.health.model.problem() {
         return Err(Refusal::Unhealthy(problem));
     }
-    let (texts, several) = match inputs {
-        Inputs::One(text) => (vec![text], false),
-        Inputs::Several(texts) => (texts, true),
-    };
-    if texts.len() > MAX_TEXTS {
-        return Err(Refusal::TooMany(texts.len()));
-    }
-    if texts.is_empty() || texts.iter().any(|text| text.trim().is_empty()) {
-        return Err(Refusal::Invalid("inputs must not be empty".to_owned()));
-    }
+    let (truncation, raw) = (request.truncation(), request.raw_scores);
+    let (texts, is_batch) = request.inputs.texts()?;
+    let place = service.predict.place(&texts).ok_or(Refusal::Overloaded)?;
     let (reply, answer) = oneshot::channel();
-    service.predict.try_send(PredictJob { texts, reply }).map_err(|error| match error {
-        TrySendError::Full(_) => Refusal::Overloaded,
-        TrySendError::Closed(_) => Refusal::Unhealthy("the consumer is stopping".to_owned()),
-    })?;
-    let Answer { classes, predictions } = answer
-        .await
-        .map_err(|_| Refusal::Unhealthy("the model does not work at the moment".to_owned()))?
-        .map_err(|error| Refusal::Backend(format!("{error:#}")))?;
-    let mut scores: Vec<_> = predictions.into_iter().map(|prediction| sorted(&classes, &prediction)).collect();
-    Ok(if several { Scores::Several(scores) } else { Scores::One(scores.remove(0)) })
+    if !service.predict.send(PredictJob { texts, truncation, raw, reply, _place: place }) {
+        return Err(Refusal::Unhealthy("the consumer is stopping".to_owned()));
+    }
+    let answer = answer.await.map_err(|_| Refusal::Unhealthy("the model does not work at the moment".to_owned()))?;
+    let Answer { classes, scores } = answer?;
+    Ok(Scores::of(&classes, &scores, is_batch))
 }
 
-fn sorted(classes: &Classes, prediction: &Prediction) -> Vec<Scored> {
-    let scored = prediction.scores.iter().zip(classes.names());
-    let mut scored: Vec<_> = scored.map(|(&score, label)| Scored { label: label.clone(), score }).collect();
-    scored.sort_by(|one, other| other.score.total_cmp(&one.score));
-    scored
+/// The model that serves, and the limits of requests.
+#[utoipa::path(get, path = "/info", responses(
+    (status = 200, description = "As text-embeddings-inference has it", body = Info),
+    (status = 503, description = "No model serves yet", body = ErrorResponse),
+))]
+async fn info(State(service): State<Service>) -> Response {
+    let serves = service.health.serves.lock().expect("no holder panics").clone();
+    match serves {
+        Some(facts) => Json(Info::new(&facts, service.max_pass_tokens)).into_response(),
+        None => Refusal::Unhealthy("waiting for a champion".to_owned()).into_response(),
+    }
 }
 
-/// Why there is no prediction; the types are those of text-embeddings-inference.
+/// This document.
+#[utoipa::path(get, path = "/docs", responses((status = 200, description = "OpenAPI, as JSON", body = serde_json::Value)))]
+async fn docs() -> Response {
+    Json(Document::openapi()).into_response()
+}
+
+/// This document.
+#[utoipa::path(get, path = "/api-doc/openapi.json", responses((status = 200, description = "OpenAPI, as JSON", body = serde_json::Value)))]
+async fn openapi() -> Response {
+    docs().await
+}
+
+/// Whether the consumer should be left to itself: a thread that hangs does not come back.
+#[utoipa::path(get, path = "/health/live", responses(
+    (status = 200, description = "It goes on", body = String),
+    (status = 503, description = "A thread hangs: start the consumer again", body = String),
+))]
+async fn live(State(service): State<Service>) -> Response {
+    match service.health.inference_thread.problem() {
+        Some(problem) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("the inference thread: {problem}\n")).into_response()
+        }
+        None => "live\n".into_response(),
+    }
+}
+
+/// Why there is no prediction; statuses and types are those of text-embeddings-inference.
 enum Refusal {
-    TooLarge,
-    TooMany(usize),
+    Empty,
+    TooLarge(String),
     Invalid(String),
     Overloaded,
     Unhealthy(String),
     Backend(String),
 }
 
+impl From<Wrong> for Refusal {
+    fn from(wrong: Wrong) -> Self {
+        match wrong {
+            Wrong::Form(error) => Self::Invalid(error),
+            Wrong::Empty => Self::Empty,
+            Wrong::TooMany(count) => {
+                Self::TooLarge(format!("batch size {count} > maximum allowed batch size {MAX_TEXTS}"))
+            }
+        }
+    }
+}
+
+impl From<NoAnswer> for Refusal {
+    fn from(none: NoAnswer) -> Self {
+        match none {
+            NoAnswer::TooLong(tokens, most) => {
+                Self::TooLarge(format!("`inputs` must have less than {most} tokens. Given: {tokens}"))
+            }
+            NoAnswer::Failed(error) => Self::Backend(format!("{error:#}")),
+        }
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, error_type, error) = match self {
-            Self::TooLarge => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "validation", format!("more than {MAX_BODY_BYTES} bytes"))
+            Self::Empty => (StatusCode::BAD_REQUEST, ErrorType::Empty, "`inputs` cannot be empty".to_owned()),
+            Self::TooLarge(error) => (StatusCode::PAYLOAD_TOO_LARGE, ErrorType::Validation, error),
+            Self::Invalid(error) => (StatusCode::UNPROCESSABLE_ENTITY, ErrorType::Validation, error),
+            Self::Overloaded => {
+                (StatusCode::TOO_MANY_REQUESTS, ErrorType::Overloaded, "the model is overloaded".to_owned())
             }
-            Self::TooMany(count) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "validation", format!("{count} inputs, {MAX_TEXTS} allowed"))
-            }
-            Self::Invalid(error) => (StatusCode::UNPROCESSABLE_ENTITY, "validation", error),
-            Self::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded", "the model is overloaded".to_owned()),
-            Self::Unhealthy(error) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", error),
-            Self::Backend(error) => (StatusCode::FAILED_DEPENDENCY, "backend", error),
+            Self::Unhealthy(error) => (StatusCode::SERVICE_UNAVAILABLE, ErrorType::Unhealthy, error),
+            Self::Backend(error) => (StatusCode::FAILED_DEPENDENCY, ErrorType::Backend, error),
         };
-        refusal(status, error_type, error)
+        (status, Json(ErrorResponse { error, error_type })).into_response()
     }
 }

@@ -1,4 +1,4 @@
-//! One named OS thread owns the model and labels batches, and the texts of `/predict` before them.
+//! One named OS thread owns the model and labels batches, and between them the texts of `/predict`.
 //! It takes another model between two batches only, so that none is labeled by two.
 //!
 //! A record that the model cannot label becomes a dead letter (see [`crate::bisect`]). When the
@@ -18,25 +18,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::Section;
 use crate::batch_size::BatchSize;
-use crate::bisect::{Broken, attempt, canary, label};
+use crate::bisect::{Broken, canary, label};
 use crate::health::Health;
 use crate::message::Reason;
 use crate::metrics::Metrics;
-use crate::model::{Encoder, Model};
+use crate::model::{Encoder, Facts, Model};
 use crate::persist::Labeled;
+use crate::predict::{PredictJob, Waiting};
 use crate::tokenize::Tokenized;
-
-/// Texts to label at once for somebody who waits for the answer.
-pub(crate) struct PredictJob {
-    pub texts: Vec<String>,
-    pub reply: oneshot::Sender<Result<Answer>>,
-}
-
-/// The class names, and a prediction for each text.
-pub(crate) struct Answer {
-    pub classes: classifier::Classes,
-    pub predictions: Vec<Prediction>,
-}
+use crate::turns::Turns;
 
 /// A model to take over with.
 pub(crate) struct Handover {
@@ -73,52 +63,66 @@ pub(crate) struct Inference {
     labels: Vec<Arc<str>>,
     channels: Channels,
     signs: Signs,
+    /// The requests that have come, and whether it is their turn or the stream's.
+    waiting: Waiting,
+    turns: Turns,
     last_pass: Instant,
 }
 
 enum Work {
     Swap(Handover),
-    Predict(PredictJob),
+    Predict,
     Batch(Tokenized, mpsc::OwnedPermit<Vec<Labeled>>),
     Canary,
     End,
 }
 
 impl Inference {
-    /// Takes a model that passes its canary.
+    /// Takes a model that passes its canary. `/predict` may have `predict_share` of the time while
+    /// the stream has work.
     ///
     /// # Errors
     /// A model that does not.
-    pub fn new(mut model: Box<dyn Model>, channels: Channels, signs: Signs) -> Result<Self> {
+    pub fn new(mut model: Box<dyn Model>, channels: Channels, signs: Signs, predict_share: f64) -> Result<Self> {
+        signs.health.inference_thread.beat();
         canary(model.as_mut()).context("the model fails on a fixed text")?;
         signs.health.model.works();
-        Ok(Self { labels: names(model.as_ref()), model, channels, signs, last_pass: Instant::now() })
+        signs.serves(model.as_ref());
+        let (waiting, turns) = (Waiting::default(), Turns::new(predict_share));
+        Ok(Self { labels: names(model.as_ref()), model, channels, signs, waiting, turns, last_pass: Instant::now() })
     }
 
     /// Works until there is no more work.
     pub fn run(mut self, runtime: &Handle) {
-        loop {
-            match runtime.block_on(self.channels.next(self.last_pass + CANARY_INTERVAL)) {
-                Work::Swap(handover) => self.swap(handover),
-                Work::Predict(job) => self.predict(job),
-                Work::Batch(batch, output) => {
-                    let Some(labeled) = self.label(batch, runtime) else {
-                        return;
-                    };
-                    output.send(labeled);
-                }
-                Work::Canary => self.sign_of_life(),
-                Work::End => return,
-            }
+        while self.step(runtime) {}
+        self.signs.health.inference_thread.rests();
+    }
+
+    /// True if there is more to do.
+    fn step(&mut self, runtime: &Handle) -> bool {
+        self.signs.health.inference_thread.beat();
+        let canary = self.last_pass + CANARY_INTERVAL;
+        let next = self.channels.next(&mut self.waiting, self.turns.predict_is_next(), canary);
+        match runtime.block_on(next) {
+            Work::Swap(handover) => self.swap(handover),
+            Work::Predict => self.predict(),
+            Work::Batch(batch, output) => match self.label(batch, runtime) {
+                Some(labeled) => _ = output.send(labeled),
+                None => return false,
+            },
+            Work::Canary => self.sign_of_life(),
+            Work::End => return false,
         }
+        true
     }
 
     fn swap(&mut self, Handover { model, replaced }: Handover) {
         let (version, former) = (model.version().0, self.model.version().0);
         self.labels = names(model.as_ref());
         self.signs.batch_size.set_max_length(model.max_length());
-        self.signs.serves.send_replace(model.encoder());
+        self.signs.serves(model.as_ref());
         let old = std::mem::replace(&mut self.model, model);
+        self.waiting.start_over();
         // It has labeled texts already, on the way here.
         self.works();
         tracing::info!(version, former, "the new champion serves");
@@ -126,12 +130,13 @@ impl Inference {
         let _ = replaced.send(old);
     }
 
-    fn predict(&mut self, job: PredictJob) {
-        let texts: Vec<&str> = job.texts.iter().map(String::as_str).collect();
-        let predictions = attempt(self.model.as_mut(), &texts);
-        let classes = self.model.classes().clone();
-        // Nobody may be waiting any more.
-        let _ = job.reply.send(predictions.map(|predictions| Answer { classes, predictions }));
+    /// One pass for people who wait: shorter than a batch, since the stream may come any moment.
+    fn predict(&mut self) {
+        let started = Instant::now();
+        let tokens = self.waiting.pass(self.model.as_mut(), self.signs.batch_size.tokens() / 2);
+        let took = started.elapsed();
+        self.signs.batch_size.learn(tokens, took);
+        self.turns.predicted(took, self.channels.stream_waits());
     }
 
     fn sign_of_life(&mut self) {
@@ -172,7 +177,7 @@ impl Inference {
         let dead = std::mem::replace(&mut self.model, model);
         // To free what is on a dead device may hang: that is for nobody to wait for.
         std::thread::spawn(move || drop(dead));
-        self.signs.serves.send_replace(self.model.encoder());
+        self.signs.serves(self.model.as_ref());
         self.signs.metrics.serves(version, "cpu");
         let reason = format!("{error:#}");
         tracing::error!(version = version.0, error = reason, "the device has died: the model runs on the CPU");
@@ -195,6 +200,8 @@ impl Inference {
                     if self.fails(&error) {
                         continue;
                     }
+                    self.waiting.clear();
+                    self.signs.health.inference_thread.beat();
                     match runtime.block_on(self.channels.refuse_for(backoff.next_delay())) {
                         Waited::Ended => return None,
                         Waited::Enough => {}
@@ -208,6 +215,7 @@ impl Inference {
             self.works();
         }
         self.measure(took, count, batch.tokens);
+        self.turns.streamed(took, self.channels.request_waits(&self.waiting));
         let mut predictions = predictions.into_iter();
         let (version, precision) = (self.model.version(), self.model.precision());
         Some(
@@ -229,11 +237,31 @@ impl Inference {
     }
 }
 
+impl Signs {
+    fn serves(&self, model: &dyn Model) {
+        self.serves.send_replace(model.encoder());
+        *self.health.serves.lock().expect("no holder panics") = Some(Facts::of(model));
+    }
+}
+
 impl Channels {
-    /// What to do next: a new model, then people who wait. A batch is taken only when there is room
-    /// for what comes of it, so that a slow database keeps nobody from an answer.
-    async fn next(&mut self, canary: Instant) -> Work {
+    /// What to do next: a new model, a sign of life that is due, then people who wait or the
+    /// stream, whoever's turn it is. A batch is taken only when there is room for what comes of it,
+    /// so that a slow database keeps nobody from an answer.
+    async fn next(&mut self, waiting: &mut Waiting, predict_first: bool, canary: Instant) -> Work {
         let Self { batches, predict, models, labeled, abort } = self;
+        while let Ok(job) = predict.try_recv() {
+            waiting.push(job);
+        }
+        let requests = async {
+            if waiting.is_empty() {
+                match predict.recv().await {
+                    Some(job) => waiting.push(job),
+                    None => return std::future::pending().await,
+                }
+            }
+            Work::Predict
+        };
         let batch = async {
             // Without a receiver everything ends.
             let Ok(permit) = labeled.clone().reserve_owned().await else {
@@ -241,14 +269,23 @@ impl Channels {
             };
             batches.recv().await.map_or(Work::End, |batch| Work::Batch(batch, permit))
         };
+        let turn = async { if predict_first { first(requests, batch).await } else { first(batch, requests).await } };
         tokio::select! {
             biased;
             () = abort.cancelled() => Work::End,
             Some(handover) = models.recv() => Work::Swap(handover),
-            Some(job) = predict.recv() => Work::Predict(job),
-            work = batch => work,
             () = tokio::time::sleep_until(canary.into()) => Work::Canary,
+            work = turn => work,
         }
+    }
+
+    /// Whether the stream could use the model now.
+    fn stream_waits(&self) -> bool {
+        !self.batches.is_empty() && self.labeled.capacity() > 0
+    }
+
+    fn request_waits(&self, waiting: &Waiting) -> bool {
+        !waiting.is_empty() || !self.predict.is_empty()
     }
 
     /// Waits, and tells whoever asks meanwhile that there is no answer.
@@ -264,6 +301,15 @@ impl Channels {
                 Some(_) = self.predict.recv() => {}
             }
         }
+    }
+}
+
+/// What is ready: the one, else the other.
+async fn first(one: impl Future<Output = Work>, other: impl Future<Output = Work>) -> Work {
+    tokio::select! {
+        biased;
+        work = one => work,
+        work = other => work,
     }
 }
 

@@ -22,6 +22,8 @@ mod bisect;
 mod in_flight;
 mod inference;
 mod model;
+mod predict;
+mod turns;
 
 mod golden;
 mod load;
@@ -36,5 +38,5 @@ mod run;
 
 pub use config::{Config, OnGap, Start};
 pub use message::Reason;
-pub use model::{Constant, Encode, Encoder, Model, ModelSource};
+pub use model::{Constant, Encode, Encoder, Model, ModelSource, Scores};
 pub use run::run;

@@ -2,9 +2,10 @@
 //!
 //! A value is UTF-8 JSON, an object whose fields are read under configurable names. The text is
 //! required; the id is a string or an integer and falls back to the record's key, then to
-//! topic/partition/offset; the time is RFC 3339 or milliseconds since 1970. Every other field is
-//! kept, unread, in `attributes`, and so is a time that cannot be understood: a review is not lost
-//! for its date. Where a field stands twice, the last one counts.
+//! topic/partition/offset; the time is RFC 3339 or a number since 1970, of seconds, milliseconds or
+//! microseconds as its size says. Every other field is kept, unread, in `attributes`, and so is a
+//! time that cannot be understood: a review is not lost for its date. Where a field stands twice,
+//! the last one counts.
 
 mod jsonb;
 
@@ -334,11 +335,11 @@ fn id_of_key(key: &[u8]) -> Option<String> {
     fits.then(|| key.to_owned())
 }
 
-/// RFC 3339; the same without a zone, or a date alone, as UTC; an integer as milliseconds since
-/// 1970.
+/// RFC 3339; the same without a zone, or a date alone, as UTC; an integer since 1970, see
+/// [`time_of_number`].
 fn time(json: &str) -> Option<DateTime<Utc>> {
     let time = if is_integer(json) {
-        return json.parse().ok().and_then(time_of_milliseconds);
+        return json.parse().ok().and_then(time_of_number);
     } else {
         string(json).ok()??
     };
@@ -353,7 +354,20 @@ fn time(json: &str) -> Option<DateTime<Utc>> {
         .filter(has_a_year_of_four_digits)
 }
 
-/// A time of Kafka or of a message, where Postgres and people can make sense of it.
+/// Seconds, milliseconds or microseconds since 1970: which of them, its size says. As seconds these
+/// numbers reach the year 5138, as milliseconds or microseconds they begin in 1973.
+fn time_of_number(number: i64) -> Option<DateTime<Utc>> {
+    const BEYOND_SECONDS: u64 = 100_000_000_000;
+    let time = match number.unsigned_abs() {
+        size if size < BEYOND_SECONDS => DateTime::from_timestamp_secs(number),
+        size if size < 1_000 * BEYOND_SECONDS => DateTime::from_timestamp_millis(number),
+        size if size < 1_000_000 * BEYOND_SECONDS => DateTime::from_timestamp_micros(number),
+        _ => None,
+    };
+    time.filter(has_a_year_of_four_digits)
+}
+
+/// A time of Kafka, where Postgres and people can make sense of it.
 pub(crate) fn time_of_milliseconds(milliseconds: i64) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(milliseconds).filter(has_a_year_of_four_digits)
 }

@@ -43,6 +43,7 @@ pub(crate) struct Metrics {
     pub model_up: Gauge,
     pub device_fallback: Gauge,
     pub predict_requests: Family<Code, Counter>,
+    pub predict_seconds: Histogram,
     pub model_refused: Counter,
     pub recent_texts: Counter,
     pub recent_text_hits: Counter,
@@ -117,6 +118,7 @@ impl Metrics {
             model_up: Gauge::default(),
             device_fallback: Gauge::default(),
             predict_requests: Family::default(),
+            predict_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             model_refused: Counter::default(),
             recent_texts: Counter::default(),
             recent_text_hits: Counter::default(),
@@ -180,6 +182,11 @@ impl Metrics {
             self.device_fallback.clone(),
         );
         to.register("predict_requests", "Requests to /predict by status code", self.predict_requests.clone());
+        to.register(
+            "predict_seconds",
+            "Seconds from a request to /predict to its answer, of any status",
+            self.predict_seconds.clone(),
+        );
         to.register("model_info", "The model that serves", self.model_info.clone());
         to.register("model_version", "The version that serves", self.model_version.clone());
         to.register("model_swaps", "Times that another model took over", self.model_swaps.clone());

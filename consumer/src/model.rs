@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
-use classifier::{CheckpointError, Classes, Classifier, Device, Precision, Prediction};
+use anyhow::{Result, bail, ensure};
+use classifier::{CheckpointError, Classes, Classifier, Device, Precision, Prediction, TooLong, Truncation};
 use store::Version;
+
+use crate::batch::estimate_tokens;
 
 /// Something that labels texts. The consumer serves a [`Classifier`]; benchmarks serve a
 /// [`Constant`].
@@ -30,6 +32,27 @@ pub trait Model: Send {
     /// # Errors
     /// Whatever kept the model from an answer.
     fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>>;
+
+    /// Answers people who wait, in order: the probabilities of each text, or with `raw` what they
+    /// are the softmax of, which of a model that has nothing of the kind is their logarithm.
+    ///
+    /// # Errors
+    /// As [`classify`](Self::classify).
+    fn answer(&mut self, texts: &[(&str, Truncation)], raw: bool) -> Result<Vec<Scores>> {
+        let most = self.max_length();
+        let checked = texts.iter().map(|(text, truncation)| {
+            let tokens = estimate_tokens(text, usize::MAX);
+            let refused = *truncation == Truncation::Refused && tokens > most;
+            if refused { Err(TooLong { tokens, and_more: false }) } else { Ok(*text) }
+        });
+        let checked: Vec<_> = checked.collect();
+        let read: Vec<&str> = checked.iter().flatten().copied().collect();
+        let predictions = if read.is_empty() { Vec::new() } else { self.classify(&read)? };
+        ensure!(predictions.len() == read.len(), "{} predictions for {} texts", predictions.len(), read.len());
+        let scores = |Prediction { scores }| if raw { scores.into_iter().map(f32::ln).collect() } else { scores };
+        let mut scores = predictions.into_iter().map(scores);
+        Ok(checked.into_iter().map(|text| text.map(|_| scores.next().unwrap_or_default())).collect())
+    }
 
     /// What makes token ids of texts ahead of the forward pass, on another thread; `None`: the
     /// model takes texts only.
@@ -56,6 +79,29 @@ pub trait Model: Send {
     /// Whatever kept the model from an answer.
     fn canary(&mut self) -> Result<()> {
         self.classify(&["很快，好吃"]).map(drop)
+    }
+}
+
+/// What the model says of a text, unless it is too long and not to be truncated.
+pub type Scores = Result<Vec<f32>, TooLong>;
+
+/// What serves, for those who ask.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub version: Version,
+    pub classes: Classes,
+    pub max_length: usize,
+    pub precision: &'static str,
+}
+
+impl Facts {
+    pub fn of(model: &dyn Model) -> Self {
+        Self {
+            version: model.version(),
+            classes: model.classes().clone(),
+            max_length: model.max_length(),
+            precision: model.precision(),
+        }
     }
 }
 
@@ -126,6 +172,11 @@ impl Model for Champion {
 
     fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>> {
         Ok(self.classifier.classify(texts)?)
+    }
+
+    fn answer(&mut self, texts: &[(&str, Truncation)], raw: bool) -> Result<Vec<Scores>> {
+        let scores = |logits: Vec<f32>| if raw { logits } else { Prediction::from_logits(&logits).scores };
+        Ok(self.classifier.logits(texts)?.into_iter().map(|logits| logits.map(scores)).collect())
     }
 
     fn encoder(&self) -> Option<Encoder> {

@@ -20,13 +20,14 @@ use crate::config::Config;
 use crate::health::Health;
 use crate::http::{self, Service};
 use crate::in_flight::InFlight;
-use crate::inference::{Channels, Handover, Inference, PredictJob, Signs};
+use crate::inference::{Channels, Handover, Inference, Signs};
 use crate::kafka::{self, Claims, Kafka, Reading, Settings, Stop};
 use crate::load::Loader;
 use crate::message::Format;
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelSource};
 use crate::persist::{self, Positions, Writer};
+use crate::predict::{self, PredictJob};
 use crate::reload::{Follower, Registry};
 use crate::tokenize::tokenize;
 
@@ -58,11 +59,12 @@ pub async fn run(config: Config, source: ModelSource, shutdown: CancellationToke
     let checkpoints = config.checkpoints.open()?;
     config.cache.path()?;
     let server = Server::bind(config.http, &config.access)?;
-    tracing::info!(address = %server.address()?, "http: /health/live, /health/ready, /metrics, /predict");
+    tracing::info!(address = %server.address()?, "http: /health/live, /health/ready, /metrics, /predict, /info, /docs");
 
-    let (predict, predict_jobs) = mpsc::channel(http::PREDICT_QUEUE);
+    let (predict, predict_jobs) = predict::Queue::new();
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
-    let service = Service { predict, metrics: metrics.clone(), health: health.clone() };
+    let max_pass_tokens = config.max_batch_tokens / 2;
+    let service = Service { predict, metrics: metrics.clone(), health: health.clone(), max_pass_tokens };
     let abort = CancellationToken::new();
     let _abort_at_the_end = abort.clone().drop_guard();
     let stop = Stop { shutdown, drained: CancellationToken::new(), abort };
@@ -244,7 +246,7 @@ impl Consumer {
         })?;
         let runtime = Handle::current();
         let inference = thread("inference", None, move || {
-            Inference::new(model, channels, signs)?.run(&runtime);
+            Inference::new(model, channels, signs, config.predict_share)?.run(&runtime);
             Ok(())
         })?;
         // Ends with its future, unlike a task.

@@ -33,10 +33,28 @@ async fn health_metrics_and_predictions_are_served() {
     let (status, one) = consumer.predict(&json!({"inputs": "很快，好吃"}));
     assert_eq!(status, 200, "{one}");
     check_scores(&one);
-    let (status, several) = consumer.predict(&json!({"inputs": ["很快，好吃", "太慢了"]}));
+    let (status, several) = consumer.predict(&json!({"inputs": [["很快，好吃"], ["太慢了"]]}));
     assert_eq!((status, several.as_array().map(Vec::len)), (200, Some(2)), "{several}");
-    assert_eq!(several[0], one, "one text and the same in a list must agree");
+    assert_eq!(several[0], one, "one text and the same in a batch must agree");
     check_scores(&several[1]);
+
+    let (status, raw) = consumer.predict(&json!({"inputs": "很快，好吃", "raw_scores": true}));
+    let powers: Vec<f64> = raw.as_array().expect("a list").iter().map(|one| number(&one["score"]).exp()).collect();
+    assert_eq!(status, 200, "{raw}");
+    for (power, scored) in powers.iter().zip(one.as_array().expect("a list")) {
+        let probability = power / powers.iter().sum::<f64>();
+        assert!((probability - number(&scored["score"])).abs() < 1e-5, "{raw} of {one}");
+    }
+    let (_, info) = consumer.get("/info");
+    let info: Value = serde_json::from_str(&info).expect("JSON");
+    let most = info["max_input_length"].as_u64().expect("a number");
+    let long = "好".repeat(2 * most as usize);
+    assert_eq!(consumer.predict(&json!({"inputs": long})).0, 413);
+    assert_eq!(consumer.predict(&json!({"inputs": long, "truncate": true})).0, 200);
+}
+
+fn number(json: &Value) -> f64 {
+    json.as_f64().expect("a number")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,7 +62,7 @@ async fn requests_that_cannot_be_served_say_why() {
     let site = Site::new("http_refused", 1).await;
     let mut consumer = site.consumer("consumer", &[]);
     consumer.until_ready().await;
-    let many = json!({"inputs": vec!["好吃"; 10_000]});
+    let many = json!({"inputs": vec![["好吃"]; 10_000]});
     for (request, expected) in
         [(many, 413), (json!({"inputs": 5}), 422), (json!({"inputs": []}), 422), (json!({}), 422)]
     {

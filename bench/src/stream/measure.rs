@@ -1,5 +1,6 @@
 //! The consumer in this process, from its first claim to the last row.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub struct Setup<'a> {
     pub constant: bool,
     /// Where the model runs.
     pub device: DeviceChoice,
+    /// Where the consumer answers; on port 0, wherever there is room.
+    pub http: SocketAddr,
     /// More flags of the consumer.
     pub flags: &'a [String],
 }
@@ -51,7 +54,7 @@ impl Setup<'_> {
             checkpoints: CheckpointArguments { url: self.checkpoints.clone() },
             cache: CacheArguments { directory: Some(self.cache.clone()) },
             device: self.device,
-            http: ([127, 0, 0, 1], 0).into(),
+            http: self.http,
             ..asked
         })
     }

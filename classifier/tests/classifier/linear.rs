@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::Device;
 use classifier::checkpoint::{Base, Checkpoint, Manifest};
 use classifier::linear::{LinearModel, LinearWeights, NgramRange, Ngrams};
-use classifier::{CheckpointError, Classes, Classifier, ModelKind, Precision};
+use classifier::{CheckpointError, Classes, Classifier, ModelKind, Precision, Prediction, Truncation};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
@@ -252,4 +252,17 @@ fn a_linear_model_has_one_precision() {
     for asked in [None, Some(Precision::F32), Some(Precision::Int8)] {
         assert_eq!(open(asked).unwrap().precision(), Precision::F32);
     }
+}
+
+#[test]
+fn a_long_text_of_a_linear_model_is_refused_or_its_beginning_or_its_end_is_read() {
+    let classifier = Classifier::linear(model()).with_max_length(2);
+    let read = |text: &str, truncation| classifier.logits(&[(text, truncation)]).unwrap().remove(0);
+    assert_eq!(read("送餐快慢", Truncation::Right), read("送餐", Truncation::Refused));
+    assert_eq!(read("送餐快慢", Truncation::Left), read("快慢", Truncation::Refused));
+    assert_ne!(read("送餐快慢", Truncation::Left), read("送餐快慢", Truncation::Right));
+    assert_eq!(read("送餐快慢", Truncation::Refused).unwrap_err().to_string(), "4");
+    assert_eq!(read("", Truncation::Left), read("", Truncation::Refused));
+    let scores = classifier.classify(&["快慢"]).unwrap().remove(0);
+    assert_eq!(Prediction::from_logits(&read("快慢", Truncation::Right).unwrap()), scores);
 }

@@ -1,7 +1,7 @@
 //! The same answers as transformers, for the checkpoints and figures of `tests/fixtures.py`.
 
 use classifier::checkpoint::Checkpoint;
-use classifier::{Classifier, Device, Precision};
+use classifier::{Classifier, Device, Precision, Prediction, Truncation};
 
 use super::fixtures::{Expected, assert_close, fixture, fixtures};
 
@@ -95,4 +95,26 @@ fn a_shorter_limit_truncates_as_transformers_does() {
     assert_eq!(short.classify(&[&long]).unwrap(), by_hand);
     assert_eq!(classifier.clone().with_max_length(1_000).max_length(), 64);
     assert_eq!(classifier.with_max_length(0).max_length(), 2);
+}
+
+#[test]
+fn a_long_text_is_refused_or_its_beginning_or_its_end_is_read() {
+    let classifier = Classifier::open(&fixture("gelu"), &Device::Cpu).unwrap().with_max_length(6);
+    let read = |text: &str, truncation| classifier.logits(&[(text, truncation)]).unwrap().remove(0);
+    let whole = |text| read(text, Truncation::Refused).unwrap();
+    assert_eq!(read("的一是了不在", Truncation::Right).unwrap(), whole("的一是了"));
+    assert_eq!(read("的一是了不在", Truncation::Left).unwrap(), whole("是了不在"));
+    assert_ne!(whole("的一是了"), whole("是了不在"));
+    assert_eq!(read("的一是了不在", Truncation::Refused).unwrap_err().to_string(), "8");
+    assert_eq!(read(&"的".repeat(1_000), Truncation::Refused).unwrap_err().to_string(), "48 or more");
+    for truncation in [Truncation::Refused, Truncation::Right, Truncation::Left] {
+        let texts = [("的一", truncation), ("", truncation)];
+        let logits = classifier.logits(&texts).unwrap().into_iter().map(|logits| logits.unwrap());
+        let expected = classifier.classify(&["的一", ""]).unwrap();
+        assert_eq!(logits.map(|logits| Prediction::from_logits(&logits)).collect::<Vec<_>>(), expected);
+    }
+    let mixed = [("的一是了不在", Truncation::Refused), ("的一", Truncation::Refused)];
+    let answers = classifier.logits(&mixed).unwrap();
+    assert!(answers[0].is_err());
+    assert_eq!(answers[1], Ok(whole("的一")));
 }

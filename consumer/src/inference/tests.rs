@@ -1,6 +1,9 @@
 //! The inference thread with models that fail, panic, die and are replaced.
 
-use classifier::Classes;
+use std::sync::Mutex;
+
+use classifier::{Classes, Truncation};
+use harness::until;
 use proptest::prelude::*;
 use store::{Epoch, NextOffset, Version};
 
@@ -8,8 +11,12 @@ use anyhow::ensure;
 
 use super::*;
 use crate::batch::Batch;
+use crate::bisect::answer;
+use crate::health::Heartbeat;
 use crate::in_flight::Held;
 use crate::message::{Record, Review};
+use crate::model::Constant;
+use crate::predict::Queue;
 use crate::tokenize::Tokens;
 
 /// Labels a text by its length; fails, panics or talks nonsense at texts that say so.
@@ -73,7 +80,7 @@ fn a_broken_model_makes_no_dead_letters() {
 
 #[test]
 fn a_panic_says_what_it_said() {
-    let error = attempt(&mut Faulty::new(), &["panic"]).unwrap_err();
+    let error = answer(&mut Faulty::new(), &[("panic", Truncation::Right)], false).unwrap_err();
     assert_eq!(error.to_string(), "the model panicked: a panic over a text");
 }
 
@@ -218,13 +225,17 @@ struct Running {
     batch_size: Arc<BatchSize>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    _predict: mpsc::Sender<PredictJob>,
+    predict: Queue,
 }
 
 fn run(model: impl Model + 'static) -> Running {
+    run_with(model, Health::new())
+}
+
+fn run_with(model: impl Model + 'static, health: Health) -> Running {
     let (batches, to_label) = mpsc::channel(1);
     let (models, to_take) = mpsc::channel(1);
-    let (predict, to_predict) = mpsc::channel(1);
+    let (predict, to_predict) = Queue::new();
     let (to_write, labeled) = mpsc::channel(1);
     let channels = Channels {
         batches: to_label,
@@ -234,7 +245,7 @@ fn run(model: impl Model + 'static) -> Running {
         abort: CancellationToken::new(),
     };
     let batch_size = Arc::new(BatchSize::new(1_000, model.max_length()));
-    let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+    let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(health));
     let signs = Signs {
         metrics: metrics.clone(),
         health: health.clone(),
@@ -242,8 +253,8 @@ fn run(model: impl Model + 'static) -> Running {
         serves: watch::channel(None).0,
     };
     let runtime = Handle::current();
-    std::thread::spawn(move || Inference::new(Box::new(model), channels, signs).unwrap().run(&runtime));
-    Running { batches, models, labeled, batch_size, health, metrics, _predict: predict }
+    std::thread::spawn(move || Inference::new(Box::new(model), channels, signs, 0.4).unwrap().run(&runtime));
+    Running { batches, models, labeled, batch_size, health, metrics, predict }
 }
 
 /// A batch with a review in each of three partitions.
@@ -331,4 +342,86 @@ proptest! {
         let expected: Vec<_> = kinds.iter().map(|&kind| (kind < 4).then_some(kind as f32 + 1.0)).collect();
         prop_assert_eq!(outcomes(&texts), expected);
     }
+}
+
+/// Stops in each pass until it is let go on; keeps how many texts each had.
+struct Stopping {
+    inner: Constant,
+    go: std::sync::mpsc::Receiver<()>,
+    texts: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Model for Stopping {
+    fn classes(&self) -> &Classes {
+        self.inner.classes()
+    }
+
+    fn max_length(&self) -> usize {
+        512
+    }
+
+    fn version(&self) -> Version {
+        Version(1)
+    }
+
+    fn classify(&mut self, texts: &[&str]) -> Result<Vec<Prediction>> {
+        self.go.recv()?;
+        self.texts.lock().unwrap().push(texts.len());
+        self.inner.classify(texts)
+    }
+
+    fn canary(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_come_during_a_pass_are_answered_together_and_those_that_hung_up_never() {
+    let texts: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let (go, wait) = std::sync::mpsc::channel();
+    // All of it is kept: without its batches the thread ends.
+    let running = run(Stopping { inner: Constant::new(Version(1)), go: wait, texts: texts.clone() });
+    let predict = &running.predict;
+    let ask = || {
+        let (reply, answer) = oneshot::channel();
+        let texts = vec!["a".to_owned()];
+        let place = predict.place(&texts).unwrap();
+        assert!(predict.send(PredictJob { texts, truncation: Truncation::Right, raw: false, reply, _place: place }));
+        answer
+    };
+    let first = ask();
+    go.send(()).unwrap();
+    first.await.unwrap().unwrap();
+    let second = ask();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let hundred: Vec<_> = (0..100).map(|_| ask()).collect();
+    for _ in 0..50 {
+        drop(ask());
+    }
+    go.send(()).unwrap();
+    second.await.unwrap().unwrap();
+    go.send(()).unwrap();
+    for answer in hundred {
+        assert_eq!(answer.await.unwrap().unwrap().scores, [[0.25, 0.75]]);
+    }
+    let passes = texts.lock().unwrap().clone();
+    assert_eq!((passes.iter().sum::<usize>(), passes.len()), (102, 3), "{passes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thread_that_hangs_is_seen_and_one_that_ends_is_not() {
+    let (go, wait) = std::sync::mpsc::channel();
+    let stopping = Stopping { inner: Constant::new(Version(1)), go: wait, texts: Arc::default() };
+    let health = Health { inference_thread: Heartbeat::new(Duration::ZERO), ..Health::new() };
+    assert_eq!(health.inference_thread.problem(), None, "not begun");
+    let Running { batches, mut labeled, health, .. } = run_with(stopping, health);
+    batches.send(batch(0)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let problem = health.inference_thread.problem().unwrap();
+    assert!(problem.starts_with("it has hung for"), "{problem}");
+    go.send(()).unwrap();
+    labeled.recv().await.unwrap();
+    drop(batches);
+    assert!(labeled.recv().await.is_none());
+    until("the thread's last word", async || health.inference_thread.problem().is_none()).await;
 }

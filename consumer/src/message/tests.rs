@@ -144,7 +144,7 @@ fn an_id_is_a_string_or_an_integer_or_the_key_or_the_place() {
 }
 
 #[test]
-fn a_time_is_rfc_3339_or_milliseconds_from_the_year_1_to_9999() {
+fn a_time_is_rfc_3339_or_a_number_since_1970_whose_size_says_its_unit() {
     for (json, expected) in [
         (r#""1970-01-01T00:00:00Z""#, "1970-01-01T00:00:00+00:00"),
         (r#""2300-01-01T00:00:00+08:00""#, "2299-12-31T16:00:00+00:00"),
@@ -152,8 +152,15 @@ fn a_time_is_rfc_3339_or_milliseconds_from_the_year_1_to_9999() {
         (r#""2026-11-22 10:00:00""#, "2026-11-22T10:00:00+00:00"),
         (r#""2026-11-22""#, "2026-11-22T00:00:00+00:00"),
         ("0", "1970-01-01T00:00:00+00:00"),
-        ("-1", "1969-12-31T23:59:59.999+00:00"),
+        ("-1", "1969-12-31T23:59:59+00:00"),
+        ("1700000000", "2023-11-14T22:13:20+00:00"),
+        ("1700000000123", "2023-11-14T22:13:20.123+00:00"),
+        ("1700000000123456", "2023-11-14T22:13:20.123456+00:00"),
+        ("-1700000000123", "1916-02-18T01:46:39.877+00:00"),
+        ("10413792000", "2300-01-01T00:00:00+00:00"),
         ("10413792000000", "2300-01-01T00:00:00+00:00"),
+        ("99999999999", "5138-11-16T09:46:39+00:00"),
+        ("100000000000", "1973-03-03T09:46:40+00:00"),
     ] {
         assert_eq!(time_of(json).as_deref(), Some(expected), "{json}");
     }
@@ -161,7 +168,16 @@ fn a_time_is_rfc_3339_or_milliseconds_from_the_year_1_to_9999() {
 
 #[test]
 fn a_time_that_cannot_be_understood_is_kept_as_an_attribute() {
-    for json in [r#""yesterday""#, r#""""#, "1.5", "9223372036854775807", "[1]", "true", r#""99999-01-01""#] {
+    for json in [
+        r#""yesterday""#,
+        r#""""#,
+        "1.5",
+        "1700000000123456789",
+        "9223372036854775807",
+        "[1]",
+        "true",
+        r#""99999-01-01""#,
+    ] {
         let review = review(format!(r#"{{"text":"好","created_at":{json}}}"#));
         assert_eq!(review.created_at, None, "{json}");
         assert_eq!(review.attributes, Some(format!(r#"{{"created_at":{json}}}"#)));
