@@ -42,7 +42,12 @@ impl Monitored for Service {
 
     fn remarks(&self) -> Vec<(&'static str, String)> {
         let fallback = self.health.fallback.get();
-        fallback.map(|reason| ("device", format!("the model runs on the CPU: {reason}"))).into_iter().collect()
+        let fallback = fallback.map(|reason| ("device", format!("the model runs on the CPU: {reason}")));
+        fallback.into_iter().chain(self.health.partitions.remark().map(|halted| ("halted", halted))).collect()
+    }
+
+    fn hung(&self) -> Vec<(&'static str, String)> {
+        self.health.kafka_thread.problem().map(|how| ("the Kafka thread", how)).into_iter().collect()
     }
 
     fn metrics(&self) -> String {

@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     pub lag: Family<Partition, Gauge>,
     pub assigned: Gauge,
     pub halted: Family<Partition, Gauge>,
+    pub partitions_halted: Gauge,
     pub pauses: Counter,
     pub rebalances: Counter,
     pub fenced: Counter,
@@ -106,6 +107,7 @@ impl Metrics {
             lag: Family::default(),
             assigned: Gauge::default(),
             halted: Family::default(),
+            partitions_halted: Gauge::default(),
             pauses: Counter::default(),
             rebalances: Counter::default(),
             fenced: Counter::default(),
@@ -153,8 +155,13 @@ impl Metrics {
         to.register("assigned_partitions", "Partitions that this consumer reads", self.assigned.clone());
         to.register(
             "partition_halted",
-            "1 for a partition that stands still until someone has looked",
+            "1 for a partition that stands still; why is in its last_error",
             self.halted.clone(),
+        );
+        to.register(
+            "partitions_halted",
+            "Partitions of this consumer that stand still",
+            self.partitions_halted.clone(),
         );
         to.register(
             "pauses",

@@ -1,6 +1,6 @@
 //! The order in which things start, and in which they end.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -203,10 +203,12 @@ impl Consumer {
             start: config.start,
             on_gap: config.on_gap,
             runtime: Handle::current(),
-            ending: stop.shutdown.clone(),
             positions,
             metrics,
             health,
+            begun: OnceLock::new(),
+            first_answer: OnceLock::new(),
+            awaiting: Arc::default(),
         });
         let kafka = Kafka { settings, claims, reading, output: BatchSender::new(sender), fenced, stop: stop.clone() };
 

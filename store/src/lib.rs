@@ -13,6 +13,7 @@ mod schema;
 
 mod copy;
 mod fence;
+mod gaps;
 mod positions;
 mod stream;
 mod write;
@@ -43,6 +44,7 @@ pub use labels::{Label, NewLabel};
 pub use listen::Listener;
 pub use load_status::{LoadReport, LoadStatus};
 pub use models::{Model, ModelStatus, NewModel, Version};
+pub use positions::{Taken, Wanted};
 pub use predictions::Predicted;
 pub use promote::Deployment;
 pub use rescore::{PredictionKey, Rescored};

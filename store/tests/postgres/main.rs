@@ -7,6 +7,7 @@ mod claims;
 mod collecting;
 mod connecting;
 mod dead_letters;
+mod free_claims;
 mod labels;
 mod queries;
 mod registry;
