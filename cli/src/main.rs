@@ -22,6 +22,7 @@ mod rescore;
 mod dead_letters;
 mod doctor;
 mod migrate;
+mod positions;
 mod publish;
 mod status;
 
@@ -80,6 +81,9 @@ enum Command {
     /// List the records that could not become reviews, and publish them again.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Give up records that can never be read.
+    #[command(subcommand)]
+    Positions(positions::Command),
     /// Show how far the stream is: lag, rates, champion, errors.
     Status(status::Arguments),
     /// Check everything the stream stands on, and say what to do.
@@ -123,6 +127,7 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Resu
         Command::Deployments(arguments) => deployments::run(arguments).await?,
         Command::Rescore(arguments) => rescore::run(arguments).await?,
         Command::DeadLetters(command) => return dead_letters::run(command, shutdown).await,
+        Command::Positions(command) => positions::run(command).await?,
         Command::Status(arguments) => status::run(arguments).await?,
         Command::Doctor(arguments) => return doctor::run(arguments).await,
         Command::Migrate(arguments) => migrate::run(arguments).await?,

@@ -99,6 +99,12 @@ impl Batcher {
         section.push(record, decoded);
     }
 
+    /// Moves the position without a record: what lies before `to` and was not pushed is none.
+    pub fn advance(&mut self, origin: Origin, to: NextOffset, now: Instant) {
+        self.opened.get_or_insert(now);
+        self.batch.section(origin).to = to;
+    }
+
     /// Whether another record would be too many.
     pub fn is_full(&self) -> bool {
         let Limits { tokens, records, bytes, .. } = self.limits;

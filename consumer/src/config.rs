@@ -30,7 +30,8 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_PIPELINE")]
     pub pipeline: Option<String>,
 
-    /// Where to start reading a partition that was never read before
+    /// Where a stream starts that was never read before; a partition that is added to the topic
+    /// later is read from its first record
     #[arg(long, env = "LABELSTREAM_START", value_enum, default_value_t = Start::Earliest)]
     pub start: Start,
 
@@ -142,7 +143,7 @@ impl Default for Config {
     }
 }
 
-/// Where a partition starts that has no position yet.
+/// Where a stream starts that has no positions yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Start {
     /// At the oldest record that Kafka still has.

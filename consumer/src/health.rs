@@ -15,6 +15,9 @@ pub(crate) struct Health {
     pub inference_thread: Heartbeat,
     /// The model that serves, once there is one.
     pub serves: Mutex<Option<Facts>>,
+    pub partitions: Partitions,
+    /// The Kafka thread's loop.
+    pub kafka_thread: Heartbeat,
     /// Why the model runs on the CPU, if the device that it was to run on has died. That is not
     /// given another try: whoever mends the device starts the consumer again.
     pub fallback: OnceLock<String>,
@@ -33,13 +36,59 @@ impl Health {
             // dozens of passes: on the slowest processor this is far more than all of them.
             inference_thread: Heartbeat::new(Duration::from_secs(300)),
             serves: Mutex::default(),
+            partitions: Partitions::default(),
+            // A claim takes ten seconds at most, and a few of them may follow one another.
+            kafka_thread: Heartbeat::new(Duration::from_secs(120)),
             fallback: OnceLock::new(),
         }
     }
 
     /// What is wrong with each part: all `None` means ready.
-    pub fn problems(&self) -> [(&'static str, Option<String>); 3] {
-        [("kafka", self.kafka.problem()), ("database", self.database.problem()), ("model", self.model.problem())]
+    pub fn problems(&self) -> [(&'static str, Option<String>); 4] {
+        [
+            ("kafka", self.kafka.problem()),
+            ("database", self.database.problem()),
+            ("model", self.model.problem()),
+            ("partitions", self.partitions.problem()),
+        ]
+    }
+}
+
+/// What stands still of what this consumer was given to read.
+#[derive(Default)]
+pub(crate) struct Partitions(Mutex<Standing>);
+
+#[derive(Default)]
+struct Standing {
+    group: Option<String>,
+    halted: Option<String>,
+    all_halted: bool,
+    stuck: Option<String>,
+}
+
+impl Partitions {
+    /// What is wrong with the group, and which partitions are halted.
+    pub fn set(&self, group: Option<String>, halted: Option<String>, all_halted: bool) {
+        let mut standing = self.0.lock().expect("no holder panics");
+        (standing.group, standing.halted, standing.all_halted) = (group, halted, all_halted);
+    }
+
+    /// What is read and not written for long.
+    pub fn stands(&self, stuck: Option<String>) {
+        self.0.lock().expect("no holder panics").stuck = stuck;
+    }
+
+    /// Why nothing is read at all, if so.
+    pub fn problem(&self) -> Option<String> {
+        let standing = self.0.lock().expect("no holder panics");
+        let halted = standing.halted.as_ref().filter(|_| standing.all_halted);
+        standing.group.as_ref().or(halted).or(standing.stuck.as_ref()).cloned()
+    }
+
+    /// What is halted beside others that are read.
+    pub fn remark(&self) -> Option<String> {
+        let standing = self.0.lock().expect("no holder panics");
+        standing.halted.clone().filter(|_| !standing.all_halted)
     }
 }
 
@@ -50,7 +99,7 @@ pub(crate) struct Heartbeat {
 }
 
 impl Heartbeat {
-    pub fn new(lasts: Duration) -> Self {
+    fn new(lasts: Duration) -> Self {
         Self { last: Mutex::new(None), lasts }
     }
 
@@ -59,7 +108,7 @@ impl Heartbeat {
         *self.last.lock().expect("no holder panics") = Some(Instant::now());
     }
 
-    /// It has ended.
+    /// It has ended, or does something that may take its time.
     pub fn rests(&self) {
         *self.last.lock().expect("no holder panics") = None;
     }

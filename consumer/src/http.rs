@@ -39,9 +39,7 @@ pub(crate) fn router(service: Service) -> Router {
         .route("/info", get(info))
         .route("/docs", get(docs))
         .route("/api-doc/openapi.json", get(openapi));
-    // Before the one that every service has.
-    let live = Router::new().route("/health/live", get(live)).with_state(service.clone());
-    live.fallback_service(service::http::router(routes, service))
+    service::http::router(routes, service)
 }
 
 impl Monitored for Service {
@@ -51,7 +49,14 @@ impl Monitored for Service {
 
     fn remarks(&self) -> Vec<(&'static str, String)> {
         let fallback = self.health.fallback.get();
-        fallback.map(|reason| ("device", format!("the model runs on the CPU: {reason}"))).into_iter().collect()
+        let fallback = fallback.map(|reason| ("device", format!("the model runs on the CPU: {reason}")));
+        fallback.into_iter().chain(self.health.partitions.remark().map(|halted| ("halted", halted))).collect()
+    }
+
+    fn hung(&self) -> Vec<(&'static str, String)> {
+        let Health { kafka_thread, inference_thread, .. } = &*self.health;
+        let threads = [("the Kafka thread", kafka_thread), ("the inference thread", inference_thread)];
+        threads.into_iter().filter_map(|(name, thread)| Some((name, thread.problem()?))).collect()
     }
 
     fn metrics(&self) -> String {
@@ -135,20 +140,6 @@ async fn docs() -> Response {
 #[utoipa::path(get, path = "/api-doc/openapi.json", responses((status = 200, description = "OpenAPI, as JSON", body = serde_json::Value)))]
 async fn openapi() -> Response {
     docs().await
-}
-
-/// Whether the consumer should be left to itself: a thread that hangs does not come back.
-#[utoipa::path(get, path = "/health/live", responses(
-    (status = 200, description = "It goes on", body = String),
-    (status = 503, description = "A thread hangs: start the consumer again", body = String),
-))]
-async fn live(State(service): State<Service>) -> Response {
-    match service.health.inference_thread.problem() {
-        Some(problem) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("the inference thread: {problem}\n")).into_response()
-        }
-        None => "live\n".into_response(),
-    }
 }
 
 /// Why there is no prediction; statuses and types are those of text-embeddings-inference.

@@ -1,21 +1,23 @@
 //! Kafka: the only module that names rdkafka. A thread of its own polls, decodes and batches, and
 //! never blocks for long.
 //!
-//! A membership in the group is one librdkafka consumer. What cannot be mended within it (a fenced
-//! partition, a position that Kafka no longer has, a claim that Postgres did not answer) ends it,
-//! and the thread joins the group again.
+//! A membership in the group is one librdkafka consumer. What is wrong with a partition (a corrupt
+//! batch, no leader, a claim that fails) halts that partition alone, which is claimed again later. A
+//! partition that others have claimed ends the membership, and the thread joins the group again.
 
 mod claim;
 mod connect;
 mod context;
 mod membership;
+mod offsets;
+mod partitions;
 mod settings;
 mod topic_id;
 
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use service::Backoff;
 use tokio::runtime::Handle;
@@ -24,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::Limits;
 use crate::batch_sender::BatchSender;
 use crate::batch_size::BatchSize;
-use crate::careful::Careful;
 use crate::in_flight::InFlight;
 use crate::message::Format;
 use crate::persist::Fenced;
@@ -33,6 +34,7 @@ pub(crate) use claim::Claims;
 pub(crate) use connect::find_stream;
 use context::Context;
 use membership::{End, Membership};
+use offsets::Asker;
 pub(crate) use settings::Settings;
 
 /// The Kafka thread's work.
@@ -51,7 +53,6 @@ pub(crate) struct Reading {
     pub limits: Limits,
     pub batch_size: Arc<BatchSize>,
     pub in_flight: Arc<InFlight>,
-    pub careful: Arc<Careful>,
 }
 
 /// The three steps of an end.
@@ -65,6 +66,9 @@ pub(crate) struct Stop {
     pub abort: CancellationToken,
 }
 
+/// Joining again would only throw the other one out in its turn.
+const REPLACED: &str = "another consumer has joined the group with the same group.instance.id and taken this one's \
+    place: give each consumer an id of its own, or none";
 /// After a membership of this length, the delays before joining again start over.
 const STABLE: Duration = Duration::from_secs(60);
 
@@ -74,11 +78,14 @@ impl Kafka {
     /// # Errors
     /// What Postgres refuses for good; a topic of another cluster under the same address.
     pub fn run(mut self, runtime: &Handle) -> Result<()> {
+        let asker = Asker::new(&self.settings, &self.claims.stream.topic)?;
         let mut backoff = Backoff::new(Duration::from_secs(10));
         loop {
             let joined = Instant::now();
-            let End::Rejoin(why) = self.join(runtime)? else {
-                return Ok(());
+            let why = match self.join(&asker, runtime)? {
+                End::Stopped => return Ok(()),
+                End::Replaced => bail!(REPLACED),
+                End::Rejoin(why) => why,
             };
             if joined.elapsed() > STABLE {
                 backoff.reset();
@@ -98,14 +105,18 @@ impl Kafka {
         }
     }
 
-    fn join(&mut self, runtime: &Handle) -> Result<End> {
+    fn join(&mut self, asker: &Asker, runtime: &Handle) -> Result<End> {
         let context = Context::new(self.claims.clone());
-        let consumer: BaseConsumer<Context> =
+        let mut consumer: BaseConsumer<Context> =
             self.settings.0.create_with_context(context).context("cannot make a Kafka consumer")?;
+        let thread = std::thread::current();
+        consumer.set_nonempty_callback(move || thread.unpark());
         let topic = &self.claims.stream.topic;
         consumer.subscribe(&[topic]).with_context(|| format!("cannot subscribe to {topic}"))?;
-        let end = Membership::new(self, &consumer, runtime).serve();
-        self.claims.metrics.assigned.set(0);
+        let consumer = Arc::new(consumer);
+        let end = Membership::new(self, &consumer, asker, runtime).serve();
+        // Leaving the group may take as long as a broker does not answer.
+        self.claims.health.kafka_thread.rests();
         end
     }
 }

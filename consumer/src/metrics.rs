@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     pub assigned: Gauge,
     pub halted: Family<Partition, Gauge>,
     pub in_flight_bytes: Gauge,
+    pub partitions_halted: Gauge,
     pub pauses: Counter,
     pub rebalances: Counter,
     pub fenced: Counter,
@@ -109,6 +110,7 @@ impl Metrics {
             assigned: Gauge::default(),
             halted: Family::default(),
             in_flight_bytes: Gauge::default(),
+            partitions_halted: Gauge::default(),
             pauses: Counter::default(),
             rebalances: Counter::default(),
             fenced: Counter::default(),
@@ -157,13 +159,18 @@ impl Metrics {
         to.register("assigned_partitions", "Partitions that this consumer reads", self.assigned.clone());
         to.register(
             "partition_halted",
-            "1 for a partition that stands still until someone has looked",
+            "1 for a partition that stands still; why is in its last_error",
             self.halted.clone(),
         );
         to.register(
             "in_flight_bytes",
             "Bytes held for records between Kafka and Postgres, see --max-in-flight-bytes",
             self.in_flight_bytes.clone(),
+        );
+        to.register(
+            "partitions_halted",
+            "Partitions of this consumer that stand still",
+            self.partitions_halted.clone(),
         );
         to.register(
             "pauses",

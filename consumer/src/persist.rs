@@ -111,11 +111,13 @@ impl Positions {
     }
 }
 
-/// A write that was refused because the partition has been claimed again, by anybody.
-#[derive(Clone, Copy, Debug)]
+/// A claim that writes no longer: because the partition has been claimed again, by anybody, or
+/// because of what has failed for good.
+#[derive(Clone, Debug)]
 pub(crate) struct Fenced {
     pub partition: i32,
     pub epoch: Epoch,
+    pub failed: Option<String>,
 }
 
 /// Everything that a lane needs besides its records.
@@ -233,10 +235,13 @@ impl Writer {
                     self.metrics.write_retries.inc();
                     tokio::time::sleep(backoff.next_delay()).await;
                 }
-                Err(error @ StoreError::BadRow { kafka_offset, .. }) => {
-                    if !labeled.isolate(kafka_offset, &error.to_string()) {
-                        return Err(error).context("Postgres cannot hold a dead letter");
-                    }
+                Err(ref error @ StoreError::BadRow { kafka_offset, .. })
+                    if labeled.isolate(kafka_offset, &error.to_string()) => {}
+                // This partition's own trouble: the others go on.
+                Err(error @ (StoreError::Failed(_) | StoreError::BadRow { .. })) => {
+                    let Write { partition, epoch, .. } = labeled.write;
+                    let _ = self.fenced.send(Fenced { partition, epoch, failed: Some(error.to_string()) });
+                    return Ok(Outcome::Fenced);
                 }
                 Err(error) => {
                     let partition = labeled.write.partition;
@@ -254,7 +259,7 @@ impl Writer {
             "another claim owns the partition: nothing written"
         );
         // The Kafka thread may have ended.
-        let _ = self.fenced.send(Fenced { partition: write.partition, epoch: write.epoch });
+        let _ = self.fenced.send(Fenced { partition: write.partition, epoch: write.epoch, failed: None });
     }
 
     fn written(&self, write: &Write) {

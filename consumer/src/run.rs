@@ -1,6 +1,6 @@
 //! The order in which things start, and in which they end.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -202,7 +202,6 @@ impl Consumer {
             limits: limits(&config),
             batch_size: batch_size.clone(),
             in_flight: in_flight.clone(),
-            careful: careful.clone(),
         };
         let (tokenized, batches_to_label) = mpsc::channel(TOKENIZED_CAPACITY);
         let (serves, serving) = watch::channel(model.encoder());
@@ -212,14 +211,17 @@ impl Consumer {
         let claims = Arc::new(Claims {
             store,
             stream,
+            careful: careful.clone(),
             owner: owner(),
             start: config.start,
             on_gap: config.on_gap,
             runtime: Handle::current(),
-            ending: stop.shutdown.clone(),
             positions,
             metrics,
             health,
+            begun: OnceLock::new(),
+            first_answer: OnceLock::new(),
+            awaiting: Arc::default(),
         });
         let kafka = Kafka {
             settings,

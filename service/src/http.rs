@@ -24,6 +24,11 @@ pub trait Monitored: Clone + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What hangs and does not come back by itself: the service is to be started again.
+    fn hung(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// The metrics as of now, see [`encode`].
     fn metrics(&self) -> String;
 }
@@ -32,10 +37,19 @@ pub trait Monitored: Clone + Send + Sync + 'static {
 /// `/metrics`.
 pub fn router<S: Monitored>(routes: Router<S>, service: S) -> Router {
     routes
-        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/live", get(live::<S>))
         .route("/health/ready", get(ready::<S>))
         .route("/metrics", get(metrics::<S>))
         .with_state(service)
+}
+
+async fn live<S: Monitored>(State(service): State<S>) -> Response {
+    let hung: Vec<String> = service.hung().into_iter().map(|(part, how)| format!("{part}: {how}\n")).collect();
+    if hung.is_empty() {
+        "live\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, hung.concat()).into_response()
+    }
 }
 
 async fn ready<S: Monitored>(State(service): State<S>) -> Response {

@@ -6,16 +6,16 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rdkafka::mocking::MockCluster;
+use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::DefaultProducerContext;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 type Request = Box<dyn FnOnce(&Cluster) + Send>;
 
-/// The id of the only broker.
+/// The id of the first broker.
 const BROKER: i32 = 1;
 
-/// A one-broker cluster in this process, reachable from every process of the machine, until it is
+/// A cluster in this process, reachable from every process of the machine, until it is
 /// dropped.
 ///
 /// It is no Kafka. It holds about 5 MiB or 100,000 message sets a partition and then forgets the
@@ -26,11 +26,12 @@ const BROKER: i32 = 1;
 /// may.
 pub struct InProcessKafka {
     brokers: String,
+    count: i32,
     requests: Option<Sender<Request>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Something that goes wrong, or right again, with the broker.
+/// Something that goes wrong, or right again, with the brokers.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     /// Every connection is closed and none is taken.
@@ -42,11 +43,16 @@ pub enum Fault {
 }
 
 impl InProcessKafka {
-    /// Starts the cluster.
+    /// Starts a cluster of one broker.
     pub fn start() -> anyhow::Result<Self> {
+        Self::of(1)
+    }
+
+    /// Starts a cluster of so many brokers, whose ids count from one.
+    pub fn of(count: i32) -> anyhow::Result<Self> {
         let (requests, incoming) = channel::<Request>();
         let (announce, announced) = channel();
-        let serve = move || match MockCluster::new(1) {
+        let serve = move || match MockCluster::new(count) {
             Ok(cluster) => {
                 let _ = announce.send(Ok(cluster.bootstrap_servers()));
                 incoming.iter().for_each(|request| request(&cluster));
@@ -56,7 +62,7 @@ impl InProcessKafka {
         let thread = thread::Builder::new().name("in-process-kafka".into()).spawn(serve)?;
         let brokers = announced.recv().context("the in-process cluster's thread ended")?;
         let brokers = brokers.context("cannot start the in-process cluster")?;
-        Ok(Self { brokers, requests: Some(requests), thread: Some(thread) })
+        Ok(Self { brokers, count, requests: Some(requests), thread: Some(thread) })
     }
 
     /// The broker's address, as `bootstrap.servers` wants it.
@@ -70,16 +76,31 @@ impl InProcessKafka {
         self.ask(move |cluster| Ok(cluster.create_topic(&topic, partitions, 1)?))
     }
 
-    /// Makes the broker fail, or work again.
+    /// Makes the brokers fail, or work again.
     pub fn inject(&self, fault: Fault) -> anyhow::Result<()> {
+        let brokers = BROKER..=self.count;
         self.ask(move |cluster| {
-            match fault {
-                Fault::Down => cluster.broker_down(BROKER)?,
-                Fault::Up => cluster.broker_up(BROKER)?,
-                Fault::RoundTrip(delay) => cluster.broker_round_trip_time(BROKER, delay)?,
+            for broker in brokers {
+                match fault {
+                    Fault::Down => cluster.broker_down(broker)?,
+                    Fault::Up => cluster.broker_up(broker)?,
+                    Fault::RoundTrip(delay) => cluster.broker_round_trip_time(broker, delay)?,
+                }
             }
             Ok(())
         })
+    }
+
+    /// Gives a partition another leader, or none.
+    pub fn set_leader(&self, topic: &str, partition: i32, leader: Option<i32>) -> anyhow::Result<()> {
+        let topic = topic.to_owned();
+        self.ask(move |cluster| Ok(cluster.partition_leader(&topic, partition, leader)?))
+    }
+
+    /// Gives a group another coordinator.
+    pub fn set_coordinator(&self, group: &str, broker: i32) -> anyhow::Result<()> {
+        let group = MockCoordinator::Group(group.to_owned());
+        self.ask(move |cluster| Ok(cluster.coordinator(group, broker)?))
     }
 
     fn ask(&self, what: impl FnOnce(&Cluster) -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 mod jars;
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -102,6 +103,11 @@ impl Kafka {
             Some(Err((name, error))) => bail!("cannot create the topic {name}: {error}"),
             None => bail!("cannot create the topic {name}: the broker said nothing about it"),
         }
+    }
+
+    /// The file that holds a partition's first records, to be damaged while the broker is stopped.
+    pub fn log_file(&self, topic: &str, partition: i32) -> PathBuf {
+        self.directory.path().join(format!("data/{topic}-{partition}/00000000000000000000.log"))
     }
 
     /// The process id of the broker; zero while it is stopped.

@@ -120,9 +120,18 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Tls(why) => {
                 StoreError::Refused(format!("{why}: check sslmode and sslrootcert in the database URL"))
             }
+            sqlx::Error::Protocol(why) if hung_up(&why) => {
+                StoreError::Unavailable("what answers there hangs up before it speaks".to_owned())
+            }
             error => StoreError::Failed(error.to_string()),
         }
     }
+}
+
+/// Whether sqlx has read the end of a connection for an answer, a zero byte: so does what takes
+/// connections for a server that is away, such as a load balancer.
+pub(crate) fn hung_up(protocol: &str) -> bool {
+    protocol.contains("SSLRequest: 0x00")
 }
 
 /// What PgBouncer says, under the code of a broken protocol, of what passes by itself.

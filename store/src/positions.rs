@@ -1,4 +1,4 @@
-//! The position of a partition: claimed, moved over a gap, marked as halted.
+//! The positions of partitions: claimed, and marked as halted.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -6,13 +6,33 @@ use std::time::Duration;
 use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
-use crate::fence::{Counts, Step};
+use crate::columns::from_row;
 use crate::stream::{Claim, Epoch, NextOffset, Outcome, Stream};
 use crate::{Store, StoreError};
 
 /// How long a claim waits for the former owner's transaction before it looks whether that owner is
 /// frozen.
 const COURTESY: Duration = Duration::from_secs(2);
+
+/// A partition to claim.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Its number.
+    pub partition: i32,
+    /// Its position if it has none yet; without one, a partition that has none is not claimed.
+    pub if_new: Option<NextOffset>,
+}
+
+/// A partition that was claimed, and the topic that its position is one of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The right to write it.
+    pub claim: Claim,
+    /// Kafka's id of the topic, where one was ever told.
+    pub topic_id: Option<String>,
+}
+
+from_row!(Taken { topic_id, ..claim });
 
 impl Store {
     /// Takes a partition over from whoever held it and says where to read on; every older claim is
@@ -41,77 +61,145 @@ impl Store {
         .await
     }
 
-    /// Records that the offsets from the claim's position up to `to` can never be read, and moves
-    /// the position there. May be called again after a transient error, like [`Store::write`].
-    pub async fn record_gap(
+    /// Takes over all of these partitions that nobody is writing at this moment, in one statement
+    /// that waits for no lock; every older claim of theirs is fenced from now on. Those that are
+    /// not returned are to be tried again, see [`Store::await_owners`].
+    ///
+    /// `topic_id` is remembered with a position that has none yet; another one than is remembered
+    /// means that the topic was deleted and made again, and the position says nothing about it.
+    pub async fn claim_free(
         &self,
         stream: &Stream,
-        claim: &Claim,
-        to: NextOffset,
-        reason: &str,
-    ) -> Result<Outcome, StoreError> {
-        let step = Step { partition: claim.partition, epoch: claim.epoch, from: claim.next_offset, to };
+        wanted: &[Wanted],
+        owner: &str,
+        topic_id: Option<&str>,
+    ) -> Result<Vec<Taken>, StoreError> {
+        let partitions: Vec<i32> = wanted.iter().map(|wanted| wanted.partition).collect();
+        let if_new: Vec<Option<i64>> = wanted.iter().map(|wanted| wanted.if_new.map(|offset| offset.0)).collect();
         self.run(async |connection| {
-            let mut transaction = connection.begin().await?;
-            let Some(stream_id) = step.take(&mut transaction, stream, Counts::default()).await? else {
-                return step.outcome(&mut transaction, stream).await;
-            };
-            sqlx::query(
-                "insert into gap_rows (stream_id, partition, from_offset, to_offset, reason)
-                values ($1, $2, $3, $4, $5)",
-            )
-            .bind(stream_id)
-            .bind(claim.partition)
-            .bind(claim.next_offset.0)
-            .bind(to.0)
-            .bind(reason)
-            .execute(&mut *transaction)
-            .await?;
-            transaction.commit().await?;
-            Ok(Outcome::Written)
-        })
-        .await
-    }
-
-    /// Remembers Kafka's id of the topic with the position, if none is remembered yet, and returns
-    /// the one that is: another one means that the topic was deleted and made again, and the
-    /// position says nothing about it. `None` is a lost claim.
-    pub async fn remember_topic(
-        &self,
-        stream: &Stream,
-        claim: &Claim,
-        topic_id: &str,
-    ) -> Result<Option<String>, StoreError> {
-        self.run(async |connection| {
-            Ok(sqlx::query_scalar(
-                "update position_rows set topic_id = coalesce(topic_id, $6)
-                where stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
-                    and partition = $4 and owner_epoch = $5
-                returning topic_id",
+            // New rows are added in the order of the partitions, and known ones are never waited
+            // for: two that claim the same do not deadlock.
+            Ok(sqlx::query_as(
+                "with wanted as (
+                    select id as stream_id, asked.partition, asked.if_new
+                    from streams, unnest($4::integer[], $5::bigint[]) as asked (partition, if_new)
+                    where pipeline = $1 and cluster_id = $2 and topic = $3
+                ), free as (
+                    select held.stream_id, held.partition
+                    from position_rows as held join wanted using (stream_id, partition)
+                    order by held.partition for update of held skip locked
+                ), claimed as (
+                    update position_rows as held
+                    set owner_epoch = owner_epoch + 1, owner = $6, claimed_at = now(), topic_id = coalesce(topic_id, $7)
+                    from free
+                    where held.stream_id = free.stream_id and held.partition = free.partition
+                    returning held.partition, owner_epoch, next_offset, topic_id
+                ), added as (
+                    insert into position_rows (stream_id, partition, next_offset, owner_epoch, owner, topic_id)
+                    select stream_id, partition, if_new, 1, $6, $7 from wanted
+                    where if_new is not null and not exists (
+                        select from position_rows as known
+                        where known.stream_id = wanted.stream_id and known.partition = wanted.partition
+                    )
+                    order by partition
+                    on conflict do nothing
+                    returning partition, owner_epoch, next_offset, topic_id
+                )
+                select partition, owner_epoch as epoch, next_offset, topic_id from claimed
+                union all select partition, owner_epoch, next_offset, topic_id from added",
             )
             .bind(&stream.pipeline)
             .bind(&stream.cluster_id)
             .bind(&stream.topic)
-            .bind(claim.partition)
-            .bind(claim.epoch.0)
+            .bind(&partitions)
+            .bind(&if_new)
+            .bind(owner)
             .bind(topic_id)
-            .fetch_optional(connection)
+            .fetch_all(connection)
             .await?)
         })
         .await
     }
 
-    /// Leaves word of why a partition stands still, for `labelstream status`.
+    /// Whether the stream has begun.
+    pub async fn is_begun(&self, stream: &Stream) -> Result<bool, StoreError> {
+        self.run(async |connection| {
+            Ok(sqlx::query_scalar(
+                "select exists (select from streams where pipeline = $1 and cluster_id = $2 and topic = $3)",
+            )
+            .bind(&stream.pipeline)
+            .bind(&stream.cluster_id)
+            .bind(&stream.topic)
+            .fetch_one(connection)
+            .await?)
+        })
+        .await
+    }
+
+    /// Makes the stream known, and with it the positions that its partitions begin at, which nobody
+    /// owns yet; true if it was not known before. A partition that gets its first position later
+    /// was added to the topic since.
+    pub async fn begin(&self, stream: &Stream, positions: &[(i32, NextOffset)]) -> Result<bool, StoreError> {
+        let (partitions, offsets): (Vec<i32>, Vec<i64>) =
+            positions.iter().map(|&(partition, offset)| (partition, offset.0)).unzip();
+        self.run(async |connection| {
+            let begun: i64 = sqlx::query_scalar(
+                "with begun as (
+                    insert into streams (pipeline, cluster_id, topic) values ($1, $2, $3)
+                    on conflict do nothing returning id
+                ), added as (
+                    insert into position_rows (stream_id, partition, next_offset, owner_epoch, owner)
+                    select id, partition, next_offset, 0, 'nobody yet'
+                    from begun, unnest($4::integer[], $5::bigint[]) as known (partition, next_offset)
+                )
+                select count(*) from begun",
+            )
+            .bind(&stream.pipeline)
+            .bind(&stream.cluster_id)
+            .bind(&stream.topic)
+            .bind(&partitions)
+            .bind(&offsets)
+            .fetch_one(connection)
+            .await?;
+            Ok(begun == 1)
+        })
+        .await
+    }
+
+    /// Waits until nobody is writing a partition, and ends a writer that has fallen silent in the
+    /// middle of it. Takes no claim.
+    pub async fn await_owner(&self, stream: &Stream, partition: i32) -> Result<(), StoreError> {
+        self.run(async |connection| {
+            let process: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *connection).await?;
+            let free = sqlx::query(
+                "select from position_rows
+                where stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
+                    and partition = $4
+                for update",
+            );
+            let free = free.bind(&stream.pipeline).bind(&stream.cluster_id).bind(&stream.topic).bind(partition);
+            let mut free = pin!(free.execute(connection));
+            if timeout(COURTESY, &mut free).await.is_err() {
+                self.end_frozen_owner(process).await?;
+                free.await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Leaves word of why a partition stands still, for `labelstream status`; nothing for one that
+    /// goes on.
     pub async fn record_halt(
         &self,
         stream: &Stream,
         partition: i32,
         epoch: Epoch,
-        error: &str,
+        error: Option<&str>,
     ) -> Result<Outcome, StoreError> {
         self.run(async |connection| {
             let updated = sqlx::query(
-                "update position_rows set last_error = $6, last_error_at = now()
+                "update position_rows set last_error = $6, last_error_at = case when $6::text is not null then now() end
                 where stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
                     and partition = $4 and owner_epoch = $5",
             )

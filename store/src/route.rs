@@ -160,6 +160,10 @@ impl Route {
             Ok(Err(sqlx::Error::Io(why))) => {
                 Err(StoreError::Unavailable(format!("no server answers at {server}: {why}; is it running there?")))
             }
+            // The zero byte is how sqlx reads the end of a connection.
+            Ok(Err(sqlx::Error::Protocol(why))) if crate::error::hung_up(&why) => {
+                Err(StoreError::Unavailable(format!("what answers at {server} hangs up")))
+            }
             Ok(Err(sqlx::Error::Protocol(why))) => {
                 Err(StoreError::Refused(format!("what answers at {server} does not speak as Postgres does: {why}")))
             }

@@ -44,6 +44,8 @@ pub struct Claim {
     pub next_offset: NextOffset,
 }
 
+from_row!(Claim { partition, epoch, next_offset });
+
 /// How a fenced write ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a fenced owner must stop writing"]

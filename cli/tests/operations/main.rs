@@ -6,6 +6,7 @@ mod bench;
 mod doctor;
 mod labels;
 mod models;
+mod positions;
 mod rescore;
 mod rounds;
 mod secrets;

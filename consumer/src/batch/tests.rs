@@ -147,3 +147,15 @@ fn suspects_go_one_review_at_a_time_and_lose_no_other_record() {
     let seen: Vec<_> = suspects.iter().map(seen).collect();
     assert_eq!(seen, [(0, 2, 1, vec![0], 0), (2, 10, 1, vec![5, 9], 1)]);
 }
+
+#[test]
+fn a_position_moves_behind_what_is_no_record_after_the_records_before_it() {
+    let now = Instant::now();
+    let mut batcher = batcher(LIMITS, 512);
+    batcher.push(origin(0, 1, 5), record(5), text(1), now);
+    batcher.advance(origin(0, 1, 6), NextOffset(9), now);
+    batcher.advance(origin(1, 1, 0), NextOffset(2), now);
+    let batch = batcher.take().unwrap();
+    let moves: Vec<_> = batch.sections.iter().map(|section| (section.from.0, section.to.0)).collect();
+    assert_eq!((moves, batch.records), (vec![(5, 9), (0, 2)], 1));
+}

@@ -220,9 +220,17 @@ impl Info {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "labelstream consumer", description = "Labels texts, as text-embeddings-inference does."),
-    paths(super::predict, super::info, super::docs, super::openapi, super::live, ready, metrics)
+    paths(super::predict, super::info, super::docs, super::openapi, live, ready, metrics)
 )]
 pub(super) struct Document;
+
+/// Whether the consumer should be left to itself: a thread that hangs does not come back.
+#[utoipa::path(get, path = "/health/live", responses(
+    (status = 200, description = "It goes on", body = String),
+    (status = 503, description = "A thread hangs: start the consumer again", body = String),
+))]
+#[expect(dead_code, reason = "every service has this route: see service::http")]
+fn live() {}
 
 /// Whether everything works that the stream needs.
 #[utoipa::path(get, path = "/health/ready", responses(

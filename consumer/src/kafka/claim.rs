@@ -1,63 +1,58 @@
-//! Where a partition is read from: claimed in Postgres inside the assign callback, compared with
-//! what Kafka still has.
+//! Where partitions are read from: claimed in Postgres, all in one statement, and compared with
+//! what Kafka still has. What is wrong with one of them is said of that one alone.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
-use service::Backoff;
-use store::{Claim, Epoch, NextOffset, Outcome, Store, StoreError, Stream};
+use anyhow::{Result, bail};
+use store::{Claim, Epoch, NextOffset, Store, StoreError, Stream, Taken, Wanted};
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
+use tokio::time::timeout_at;
 
-use super::topic_id::topic_id;
+use super::offsets::{Answer, Edges};
+use crate::careful::Careful;
 use crate::config::{OnGap, Start};
 use crate::health::Health;
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::persist::Positions;
 
-/// A claim waits this long for Kafka and Postgres, all partitions of an assignment together: well
-/// below `max.poll.interval.ms`, and the others of the group wait too.
-const PATIENCE: Duration = Duration::from_secs(30);
-const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
+/// One claim of any number of partitions may take so long, however Postgres hangs: the thread polls
+/// nothing meanwhile, and Kafka gives it `max.poll.interval.ms`. What is not claimed by then is
+/// tried again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A stream that begins at the latest records waits so long for partitions that do not say where
+/// they are. One that says it later counts as added, and is read whole: more than was asked for, and
+/// nothing lost.
+const LATECOMERS: Duration = Duration::from_secs(30);
 
 /// What a claim needs to know of everything around it.
 pub(crate) struct Claims {
     pub store: Store,
     pub stream: Stream,
+    pub careful: Arc<Careful>,
     pub owner: String,
     pub start: Start,
     pub on_gap: OnGap,
     pub runtime: Handle,
-    /// Cancelled when the consumer ends: a claim does not wait then.
-    pub ending: CancellationToken,
     pub positions: Arc<Positions>,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
+    /// Set when the stream is known to have begun.
+    pub begun: OnceLock<()>,
+    /// When Kafka first answered.
+    pub first_answer: OnceLock<Instant>,
+    /// Whether somebody waits for a partition's former owner.
+    pub awaiting: Arc<AtomicBool>,
 }
 
-/// A partition that may be read from `next` on, or one that must not be.
-#[derive(Clone, Copy, Debug)]
+/// A partition that may be read from `next` on, or one that stands still.
+#[derive(Debug)]
 pub(super) enum Claimed {
     Read { partition: i32, epoch: Epoch, next: NextOffset },
-    Halted { partition: i32 },
-}
-
-/// Why there is no claim.
-#[derive(Debug)]
-pub(super) enum NoClaim {
-    /// It may be there later: leave the group and join it again.
-    Later(String),
-    /// Postgres refuses for good.
-    Never(StoreError),
-}
-
-/// Kafka, as it is asked during one assignment.
-struct Broker<'a, C: ConsumerContext> {
-    consumer: &'a BaseConsumer<C>,
-    topic_id: Option<String>,
-    deadline: Instant,
+    Stands { partition: i32, epoch: Option<Epoch>, why: String },
 }
 
 /// Where a position lies in what Kafka has.
@@ -72,7 +67,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    pub fn of(position: NextOffset, (low, high): (i64, i64)) -> Self {
+    pub fn of(position: NextOffset, (low, high): Edges) -> Self {
         match position.0 {
             position if position < low => Self::Below { low: NextOffset(low) },
             position if position > high => Self::Beyond { high },
@@ -82,149 +77,241 @@ impl Place {
 }
 
 impl Claims {
-    /// Claims one partition after the other.
-    ///
-    /// # Errors
-    /// See [`NoClaim`]; what was claimed before stays claimed, which only fences older owners.
-    pub(super) fn claim_all<C: ConsumerContext>(
-        &self,
-        consumer: &BaseConsumer<C>,
-        partitions: impl Iterator<Item = i32>,
-    ) -> Result<Vec<Claimed>, NoClaim> {
-        let broker = Broker {
-            consumer,
-            topic_id: topic_id(consumer.client(), &self.stream.topic, BROKER_TIMEOUT),
-            deadline: Instant::now() + PATIENCE,
-        };
-        partitions.map(|partition| self.claim(&broker, partition)).collect()
+    /// Those of the partitions where consumers have died.
+    pub(super) fn suspects(&self, partitions: Vec<i32>) -> BTreeSet<i32> {
+        self.runtime.block_on(self.careful.suspects(&partitions))
     }
 
-    fn claim<C: ConsumerContext>(&self, broker: &Broker<'_, C>, partition: i32) -> Result<Claimed, NoClaim> {
-        let (low, high) = self.watermarks(broker, partition)?;
-        let if_new = NextOffset(if self.start == Start::Earliest { low } else { high });
-        let claim = self.in_postgres(broker, || self.store.claim(&self.stream, partition, &self.owner, if_new))?;
-        let mut place = Place::of(claim.next_offset, (low, high));
-        if place != Place::Inside {
-            // The owner before us may have gone on after we asked Kafka: ask again before judging.
-            place = Place::of(claim.next_offset, self.watermarks(broker, partition)?);
+    /// Leaves word that this consumer lives and reads the partitions no more.
+    pub(super) fn say_goodbye(&self, partitions: Vec<i32>) {
+        let careful = self.careful.clone();
+        self.runtime.spawn(async move { careful.say_goodbye(Some(&partitions)).await });
+    }
+
+    /// Whether the next question to Kafka must be about all partitions: where a stream begins at
+    /// the latest records, it begins there with every partition that there is.
+    pub(super) fn asks_for_all(&self) -> bool {
+        self.start == Start::Latest && self.begun.get().is_none()
+    }
+
+    /// Claims these partitions, as far as Postgres and what Kafka has said allow it.
+    ///
+    /// # Errors
+    /// What Postgres refuses for all of them and for good.
+    pub(super) fn claim(&self, answer: &Answer, partitions: &[i32]) -> Result<Vec<Claimed>> {
+        let deadline = Instant::now() + PATIENCE;
+        match self.begin(answer, deadline) {
+            Ok(true) => {}
+            Ok(false) => return Ok(stand(partitions, "the stream begins when every partition has a leader")),
+            Err(error) => return self.all_stand(partitions, error),
         }
-        let same_topic = self.is_same_topic(broker, &claim)?;
-        self.metrics.halted.remove(&metrics::Partition { partition });
-        let Claim { epoch, next_offset: next, .. } = claim;
-        let claimed = match place {
-            _ if !same_topic => {
-                self.halt(&claim, "the topic was made again: it has another id; to read it use another --pipeline")
+        let edges =
+            |partition| answer.edges.get(&partition).cloned().unwrap_or_else(|| Err("not asked for".to_owned()));
+        // A position that it has counts. A partition that was added since the stream began is read
+        // from its first record on, whatever the start.
+        let wanted = |partition| Wanted { partition, if_new: edges(partition).ok().map(|(low, _)| NextOffset(low)) };
+        let wanted: Vec<Wanted> = partitions.iter().copied().map(wanted).collect();
+        let mut taken = BTreeMap::new();
+        let mut claimed = Vec::with_capacity(partitions.len());
+        self.take(&wanted, answer.topic_id.as_deref(), deadline, &mut taken, &mut claimed)?;
+
+        let mut lost: Vec<(Claim, NextOffset)> = Vec::new();
+        for &partition in partitions {
+            let known: Result<Edges, String> = edges(partition);
+            let Some(Taken { claim, topic_id }) = taken.remove(&partition) else {
+                if !claimed.iter().any(|claimed| claimed.partition() == partition) {
+                    let held = "its former owner is still writing it".to_owned();
+                    claimed.push(Claimed::Stands { partition, epoch: None, why: known.err().unwrap_or(held) });
+                }
+                continue;
+            };
+            match self.judge(&claim, topic_id, answer, known) {
+                Verdict::Read => claimed.push(self.read(claim)),
+                Verdict::Lost { low } => lost.push((claim, low)),
+                Verdict::Stands(why) => claimed.push(Claimed::Stands { partition, epoch: Some(claim.epoch), why }),
             }
-            Place::Inside => Claimed::Read { partition, epoch, next },
-            Place::Below { low } if self.on_gap == OnGap::Continue => self.skip(broker, &claim, low)?,
-            Place::Below { low } => {
-                let (from, to) = (next.0, low.0 - 1);
-                let lost = format!("Kafka has deleted the offsets {from} to {to} before they were read");
-                self.halt(&claim, &format!("{lost}; with --on-gap continue they are recorded as a gap"))
-            }
-            Place::Beyond { high } => {
-                let remade = format!("the topic was made again: the position is {}, Kafka's last {high}", next.0);
-                self.halt(&claim, &format!("{remade}; to read it use another --pipeline"))
-            }
-        };
-        if let Claimed::Read { partition, epoch, next } = claimed {
-            self.positions.claimed(partition, epoch, next);
-            tracing::info!(partition, epoch = epoch.0, offset = next.0, "partition claimed");
         }
+        self.skip(&lost, deadline, &mut claimed);
         Ok(claimed)
     }
 
-    /// Whether the position is one of the topic that has this name now; brokers that tell no ids
-    /// are believed.
-    fn is_same_topic<C: ConsumerContext>(&self, broker: &Broker<'_, C>, claim: &Claim) -> Result<bool, NoClaim> {
-        let Some(id) = &broker.topic_id else { return Ok(true) };
-        match self.in_postgres(broker, || self.store.remember_topic(&self.stream, claim, id))? {
-            Some(remembered) => Ok(remembered == *id),
-            None => Err(taken(claim.partition)),
+    /// Makes the stream known, once in its life: whoever comes first says where its partitions
+    /// begin. Not yet where it is to begin at the latest records and some partition does not say
+    /// where they are: false then, but not for long.
+    fn begin(&self, answer: &Answer, deadline: Instant) -> Result<bool, StoreError> {
+        if self.begun.get().is_some() {
+            return Ok(true);
         }
-    }
-
-    fn skip<C: ConsumerContext>(
-        &self,
-        broker: &Broker<'_, C>,
-        claim: &Claim,
-        to: NextOffset,
-    ) -> Result<Claimed, NoClaim> {
-        let Claim { partition, epoch, next_offset } = *claim;
-        let reason = "deleted by Kafka before it was read";
-        match self.in_postgres(broker, || self.store.record_gap(&self.stream, claim, to, reason))? {
-            Outcome::Written => {
-                let lost = to.0 - next_offset.0;
-                tracing::error!(partition, from = next_offset.0, to = to.0, lost, "records lost: {reason}");
-                self.metrics.gaps.inc();
-                self.metrics.gap_records.inc_by(lost.unsigned_abs());
-                Ok(Claimed::Read { partition, epoch, next: to })
+        let mut positions = Vec::new();
+        if self.start == Start::Latest && !self.in_postgres(deadline, self.store.is_begun(&self.stream))? {
+            let ends = answer.edges.iter().filter_map(|(&partition, edges)| {
+                let (_, high) = edges.as_ref().ok()?;
+                Some((partition, NextOffset(*high)))
+            });
+            positions.extend(ends);
+            let waited = self.first_answer.get_or_init(Instant::now).elapsed();
+            if positions.is_empty() || (positions.len() < answer.edges.len() && waited < LATECOMERS) {
+                return Ok(false);
             }
-            Outcome::Fenced => Err(taken(partition)),
         }
+        self.in_postgres(deadline, self.store.begin(&self.stream, &positions))?;
+        let _ = self.begun.set(());
+        Ok(true)
     }
 
-    fn halt(&self, claim: &Claim, why: &str) -> Claimed {
-        let partition = claim.partition;
-        tracing::error!(partition, "partition halted: {why}");
-        self.metrics.halted.get_or_create(&metrics::Partition { partition }).set(1);
-        let halt = self.store.record_halt(&self.stream, partition, claim.epoch, why);
-        if let Err(error) = self.runtime.block_on(halt) {
-            tracing::warn!(partition, %error, "cannot leave word of the halt in Postgres");
-        }
-        Claimed::Halted { partition }
-    }
-
-    fn watermarks<C: ConsumerContext>(&self, broker: &Broker<'_, C>, partition: i32) -> Result<(i64, i64), NoClaim> {
-        self.retry(
-            broker.deadline,
-            || broker.consumer.fetch_watermarks(&self.stream.topic, partition, BROKER_TIMEOUT),
-            |error: &KafkaError| {
-                tracing::warn!(partition, %error, "waiting for Kafka to say what it has");
-                true
-            },
-        )
-        .map_err(|error| NoClaim::Later(format!("Kafka does not say what it has of partition {partition}: {error}")))
-    }
-
-    fn in_postgres<T, C: ConsumerContext, F: Future<Output = Result<T, StoreError>>>(
+    /// Claims what is free, in one statement. Where it fails for good, one of the partitions may be
+    /// the reason: the halves are claimed for themselves.
+    fn take(
         &self,
-        broker: &Broker<'_, C>,
-        statement: impl Fn() -> F,
-    ) -> Result<T, NoClaim> {
-        self.retry(
-            broker.deadline,
-            || self.runtime.block_on(statement()),
-            |error: &StoreError| {
-                if error.is_transient() && self.health.database.fails(error.to_string()) {
-                    tracing::warn!(%error, "waiting for Postgres to claim partitions");
-                }
-                error.is_transient()
-            },
-        )
-        .map_err(|error| if error.is_transient() { NoClaim::Later(error.to_string()) } else { NoClaim::Never(error) })
+        wanted: &[Wanted],
+        topic_id: Option<&str>,
+        deadline: Instant,
+        taken: &mut BTreeMap<i32, Taken>,
+        stand: &mut Vec<Claimed>,
+    ) -> Result<()> {
+        let claim = self.store.claim_free(&self.stream, wanted, &self.owner, topic_id);
+        match self.in_postgres(deadline, claim) {
+            Ok(claims) => taken.extend(claims.into_iter().map(|taken| (taken.claim.partition, taken))),
+            Err(StoreError::Failed(_)) if wanted.len() > 1 && Instant::now() < deadline => {
+                let (left, right) = wanted.split_at(wanted.len() / 2);
+                self.take(left, topic_id, deadline, taken, stand)?;
+                self.take(right, topic_id, deadline, taken, stand)?;
+            }
+            Err(error) => {
+                let partitions: Vec<i32> = wanted.iter().map(|wanted| wanted.partition).collect();
+                stand.extend(self.all_stand(&partitions, error)?);
+            }
+        }
+        Ok(())
     }
 
-    fn retry<T, E>(
+    /// None of these can be claimed now.
+    fn all_stand(&self, partitions: &[i32], error: StoreError) -> Result<Vec<Claimed>> {
+        if !error.is_transient() && !matches!(error, StoreError::Failed(_)) {
+            bail!(error);
+        }
+        Ok(stand(partitions, &format!("it cannot be claimed: {error}")))
+    }
+
+    fn judge(&self, claim: &Claim, topic_id: Option<String>, answer: &Answer, edges: Result<Edges, String>) -> Verdict {
+        // Brokers that tell no ids are believed.
+        if answer.topic_id.is_some() && topic_id != answer.topic_id {
+            let remade = "the topic was made again: it has another id; to read it use another --pipeline";
+            return Verdict::Stands(remade.to_owned());
+        }
+        let edges = match edges {
+            Ok(edges) => edges,
+            Err(why) => return Verdict::Stands(why),
+        };
+        let next = claim.next_offset;
+        match Place::of(next, edges) {
+            Place::Inside => Verdict::Read,
+            Place::Below { low } if self.on_gap == OnGap::Continue => Verdict::Lost { low },
+            Place::Below { low } => {
+                let (from, to) = (next.0, low.0 - 1);
+                let lost = format!("Kafka has deleted the offsets {from} to {to} before they were read");
+                Verdict::Stands(format!("{lost}; with --on-gap continue they are recorded as a gap"))
+            }
+            Place::Beyond { high } => {
+                let remade = format!("the topic was made again: the position is {}, Kafka's last {high}", next.0);
+                Verdict::Stands(format!("{remade}; to read it use another --pipeline"))
+            }
+        }
+    }
+
+    fn read(&self, Claim { partition, epoch, next_offset: next }: Claim) -> Claimed {
+        self.positions.claimed(partition, epoch, next);
+        tracing::info!(partition, epoch = epoch.0, offset = next.0, "partition claimed");
+        Claimed::Read { partition, epoch, next }
+    }
+
+    /// Records what was lost, and reads on behind it.
+    fn skip(&self, lost: &[(Claim, NextOffset)], deadline: Instant, claimed: &mut Vec<Claimed>) {
+        if lost.is_empty() {
+            return;
+        }
+        let reason = "deleted by Kafka before it was read";
+        let recorded = self.in_postgres(deadline, self.store.record_gaps(&self.stream, lost, reason));
+        for &(claim, to) in lost {
+            let Claim { partition, epoch, next_offset } = claim;
+            let stands = |why: String| Claimed::Stands { partition, epoch: Some(epoch), why };
+            claimed.push(match &recorded {
+                Ok(moved) if moved.contains(&partition) => {
+                    let count = to.0 - next_offset.0;
+                    tracing::error!(partition, from = next_offset.0, to = to.0, lost = count, "records lost: {reason}");
+                    self.metrics.gaps.inc();
+                    self.metrics.gap_records.inc_by(count.unsigned_abs());
+                    self.read(Claim { next_offset: to, ..claim })
+                }
+                Ok(_) => stands("another consumer has claimed it meanwhile".to_owned()),
+                Err(error) => stands(format!("a gap cannot be recorded: {error}")),
+            });
+        }
+    }
+
+    /// Leaves word of why a partition stands still, or that it goes on. Nothing waits for it: it is
+    /// for people.
+    pub(super) fn leave_word(&self, partition: i32, epoch: Epoch, why: Option<String>) {
+        let (store, stream) = (self.store.clone(), self.stream.clone());
+        self.runtime.spawn(async move {
+            if let Err(error) = store.record_halt(&stream, partition, epoch, why.as_deref()).await {
+                tracing::warn!(partition, %error, "cannot leave word of the halt in Postgres");
+            }
+        });
+    }
+
+    /// Sees to it that a former owner that has fallen silent holds a partition no longer: one
+    /// partition at a time, for each takes a connection.
+    pub(super) fn await_owner(&self, partition: i32) {
+        if self.awaiting.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (store, stream, awaiting) = (self.store.clone(), self.stream.clone(), self.awaiting.clone());
+        self.runtime.spawn(async move {
+            if let Err(error) = store.await_owner(&stream, partition).await {
+                tracing::debug!(partition, %error, "the former owner still holds the partition");
+            }
+            awaiting.store(false, Ordering::Relaxed);
+        });
+    }
+
+    /// Waits for an answer until the deadline, also where a statement hangs.
+    fn in_postgres<T>(
         &self,
         deadline: Instant,
-        attempt: impl Fn() -> Result<T, E>,
-        is_transient: impl Fn(&E) -> bool,
-    ) -> Result<T, E> {
-        let mut backoff = Backoff::new(Duration::from_secs(2));
-        loop {
-            match attempt() {
-                Err(error) if is_transient(&error) && Instant::now() < deadline && !self.ending.is_cancelled() => {
-                    std::thread::sleep(backoff.next_delay());
-                }
-                result => return result,
+        statement: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let answered = self.runtime.block_on(async { timeout_at(deadline.into(), statement).await });
+        let late = || StoreError::Unavailable(format!("no answer within {} s", PATIENCE.as_secs()));
+        let answered = answered.unwrap_or_else(|_| Err(late()));
+        match &answered {
+            Ok(_) => drop(self.health.database.works()),
+            Err(error) if error.is_transient() && self.health.database.fails(error.to_string()) => {
+                tracing::warn!(%error, "waiting for Postgres to claim partitions");
             }
+            Err(_) => {}
         }
+        answered
     }
 }
 
-fn taken(partition: i32) -> NoClaim {
-    NoClaim::Later(format!("partition {partition} has another owner already"))
+impl Claimed {
+    pub fn partition(&self) -> i32 {
+        let (Self::Read { partition, .. } | Self::Stands { partition, .. }) = self;
+        *partition
+    }
+}
+
+fn stand(partitions: &[i32], why: &str) -> Vec<Claimed> {
+    let stands = |&partition| Claimed::Stands { partition, epoch: None, why: why.to_owned() };
+    partitions.iter().map(stands).collect()
+}
+
+/// What becomes of a claimed partition.
+enum Verdict {
+    Read,
+    Lost { low: NextOffset },
+    Stands(String),
 }
 
 #[cfg(test)]

@@ -31,10 +31,7 @@ pub(crate) fn find_stream(
     health: &Health,
     ending: &CancellationToken,
 ) -> Result<Option<Stream>> {
-    let mut client = settings.0.clone();
-    client.remove("group.id");
-    let scout: BaseConsumer<Scout> =
-        client.create_with_context(Scout::default()).context("cannot make a Kafka client")?;
+    let scout = scout(settings)?;
     let mut said: Option<(String, Instant)> = None;
     while !ending.is_cancelled() {
         // Serves librdkafka's log and errors.
@@ -47,18 +44,28 @@ pub(crate) fn find_stream(
         };
         // Everything that librdkafka has to say of it, not the first word alone.
         scout.poll(Duration::from_millis(100));
-        let authorities = client.get("ssl.ca.location").map(Path::new);
+        let authorities = settings.0.get("ssl.ca.location").map(Path::new);
         let why = scout.context().complaints.explained(authorities);
         let problem = why.map_or(problem.clone(), |why| format!("{problem}: {why}"));
         health.kafka.fails(problem.clone());
         if said.as_ref().is_none_or(|(text, when)| *text != problem || when.elapsed() > REMINDER) {
-            let brokers = client.get("bootstrap.servers");
+            let brokers = settings.0.get("bootstrap.servers");
             tracing::warn!(brokers, topic = wanted.topic, "waiting for Kafka: {problem}");
             said = Some((problem, Instant::now()));
         }
         std::thread::sleep(Duration::from_millis(250));
     }
     Ok(None)
+}
+
+/// A client that asks and is no member of the group.
+pub(super) fn scout(settings: &Settings) -> Result<BaseConsumer<Scout>> {
+    let mut client = settings.0.clone();
+    client.remove("group.id");
+    client.remove("group.instance.id");
+    // Nobody polls it regularly: what it would say of itself would pile up.
+    client.set("statistics.interval.ms", "0");
+    client.create_with_context(Scout::default()).context("cannot make a Kafka client")
 }
 
 fn cluster_of(scout: &BaseConsumer<Scout>, topic: &str) -> Result<String, String> {
@@ -77,9 +84,9 @@ fn cluster_of(scout: &BaseConsumer<Scout>, topic: &str) -> Result<String, String
     scout.client().fetch_cluster_id(TIMEOUT).ok_or_else(|| "the cluster does not say its id".to_owned())
 }
 
-/// Keeps quiet: [`find_stream`] says what there is to say.
+/// Keeps quiet: who asks says what there is to say.
 #[derive(Default)]
-struct Scout {
+pub(super) struct Scout {
     complaints: Complaints,
 }
 

@@ -1,33 +1,34 @@
 //! What librdkafka calls back: rebalances, statistics, errors, its log. All of it runs on the Kafka
 //! thread, inside `poll`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
-use store::{NextOffset, StoreError};
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use rdkafka::{ClientContext, Statistics, TopicPartitionList};
+use store::NextOffset;
 
-use super::claim::{Claimed, Claims, NoClaim};
+use super::claim::Claims;
 use crate::metrics;
 
 /// What a callback leaves for the loop that polls.
 pub(super) enum Change {
-    Assigned(Vec<Claimed>),
+    Assigned(Vec<i32>),
     Revoked(Vec<i32>),
     /// This membership is worth nothing: leave the group and join it again.
     GiveUp(String),
-    /// Nothing can be done.
-    Failed(StoreError),
 }
 
 pub(super) struct Context {
     claims: Arc<Claims>,
     changes: Mutex<Vec<Change>>,
     last_error: Mutex<Option<(String, Instant)>>,
+    reason: Mutex<String>,
+    ends: Mutex<BTreeMap<i32, i64>>,
 }
 
 /// The same error is said once in this time.
@@ -35,7 +36,13 @@ const QUIET: Duration = Duration::from_secs(30);
 
 impl Context {
     pub fn new(claims: Arc<Claims>) -> Self {
-        Self { claims, changes: Mutex::default(), last_error: Mutex::default() }
+        Self {
+            claims,
+            changes: Mutex::default(),
+            last_error: Mutex::default(),
+            reason: Mutex::default(),
+            ends: Mutex::default(),
+        }
     }
 
     /// What has changed since the last call.
@@ -43,52 +50,42 @@ impl Context {
         std::mem::take(&mut *self.changes.lock().expect("no holder panics"))
     }
 
+    /// What librdkafka has said of the error that a poll has just returned.
+    pub fn reason(&self) -> String {
+        std::mem::take(&mut *self.reason.lock().expect("no holder panics"))
+    }
+
+    /// As far as a reader of committed records can get in each partition, as last told.
+    pub fn ends(&self) -> BTreeMap<i32, i64> {
+        self.ends.lock().expect("no holder panics").clone()
+    }
+
     fn note(&self, change: Change) {
         self.changes.lock().expect("no holder panics").push(change);
     }
 
+    /// The group must see its assignment taken; each partition is given to librdkafka when it is
+    /// claimed, for its offset goes into its first assign.
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
-        let claimed = match self.claims.claim_all(consumer, numbers(partitions).into_iter()) {
-            Ok(claimed) => claimed,
-            Err(no_claim) => {
-                self.note(match no_claim {
-                    NoClaim::Later(why) => Change::GiveUp(why),
-                    NoClaim::Never(error) => Change::Failed(error),
-                });
-                // librdkafka must see its assignment taken, or closing it hangs; nothing that comes
-                // of it is read.
-                numbers(partitions).into_iter().map(|partition| Claimed::Halted { partition }).collect()
-            }
-        };
-        match self.offsets(&claimed).and_then(|offsets| consumer.incremental_assign(&offsets)) {
-            Ok(()) => self.note(Change::Assigned(claimed)),
+        match consumer.incremental_assign(&TopicPartitionList::new()) {
+            Ok(()) => self.note(Change::Assigned(numbers(partitions))),
             Err(error) => self.note(Change::GiveUp(format!("librdkafka refuses an assignment: {error}"))),
         }
-    }
-
-    /// The explicit offsets for the first assign. A halted partition is assigned at its end, and
-    /// what comes of it is dropped.
-    fn offsets(&self, claimed: &[Claimed]) -> KafkaResult<TopicPartitionList> {
-        let mut offsets = TopicPartitionList::new();
-        for claimed in claimed {
-            let (partition, offset) = match *claimed {
-                Claimed::Read { partition, next, .. } => (partition, Offset::Offset(next.0)),
-                Claimed::Halted { partition } => (partition, Offset::End),
-            };
-            offsets.add_partition_offset(&self.claims.stream.topic, partition, offset)?;
-        }
-        Ok(offsets)
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
         let numbers = numbers(partitions);
         tracing::info!(partitions = ?numbers, lost = consumer.assignment_lost(), "partitions revoked");
-        // A pause outlives the assignment in librdkafka: the same partition, given back later,
-        // would stand still.
-        let unassigned = consumer.resume(partitions).and_then(|()| consumer.incremental_unassign(partitions));
+        let unassigned = consumer.assignment().and_then(|held| {
+            // Those that were never claimed, or are halted, were never given to it.
+            let mut partitions = TopicPartitionList::new();
+            for element in held.elements().iter().filter(|held| numbers.contains(&held.partition())) {
+                partitions.add_partition(element.topic(), element.partition());
+            }
+            unassign(consumer, &partitions)
+        });
         self.claims.positions.forget(&numbers);
         for &partition in &numbers {
-            self.claims.metrics.halted.remove(&metrics::Partition { partition });
             self.claims.metrics.lag.remove(&metrics::Partition { partition });
         }
         self.note(Change::Revoked(numbers));
@@ -96,6 +93,13 @@ impl Context {
             self.note(Change::GiveUp(format!("librdkafka refuses to give partitions up: {error}")));
         }
     }
+}
+
+/// Takes partitions from librdkafka. A pause outlives the assignment there: the same partition, given
+/// back later, would stand still.
+pub(super) fn unassign(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    consumer.resume(partitions)?;
+    consumer.incremental_unassign(partitions)
 }
 
 fn numbers(partitions: &TopicPartitionList) -> Vec<i32> {
@@ -139,6 +143,7 @@ impl ClientContext for Context {
                 // The last stable offset is as far as a reader of committed records can get.
                 let end = if known.ls_offset >= 0 { known.ls_offset } else { known.hi_offset };
                 if end >= 0 {
+                    self.ends.lock().expect("no holder panics").insert(partition, end);
                     metrics.lag.get_or_create(&metrics::Partition { partition }).set((end - position).max(0));
                 }
             }
@@ -146,6 +151,10 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        *self.reason.lock().expect("no holder panics") = reason.to_owned();
+        if matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
+            return; // no error
+        }
         let mut last = self.last_error.lock().expect("no holder panics");
         let text = error.to_string();
         let said = last.as_ref().is_some_and(|(said, when)| *said == text && when.elapsed() < QUIET);

@@ -2,21 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message as _};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
-use store::{Epoch, NextOffset};
+use store::NextOffset;
 use tokio::runtime::Handle;
 
-use super::claim::Claimed;
 use super::context::{Change, Context};
+use super::offsets::Asker;
+use super::partitions::{Halt, Partitions, Reader};
 use super::{Kafka, Reading, Stop};
-use crate::batch::{Batcher, Origin};
+use crate::batch::Batcher;
 use crate::batch_sender::BatchSender;
 use crate::message::{Record, time_of_milliseconds};
 use crate::persist::Fenced;
@@ -27,30 +29,35 @@ pub(super) enum End {
     Stopped,
     /// For this reason, which a new membership may mend.
     Rejoin(String),
+    /// Another consumer has joined as the member that this one was.
+    Replaced,
 }
 
 /// The longest that a poll waits: callbacks, fences and the end are noticed this fast.
 const POLL: Duration = Duration::from_millis(100);
 /// Records taken before the loop looks at anything else.
 const RUN: usize = 512;
+/// Partitions that stand still are looked for this often.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Positions are told to Kafka this often, for its lag tools.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
-/// Full batches that may have been on their way when a consumer died.
-const SUSPECT_BATCHES: usize = 4;
 
 pub(super) struct Membership<'a> {
-    consumer: &'a BaseConsumer<Context>,
+    consumer: &'a Arc<BaseConsumer<Context>>,
     topic: &'a str,
     kafka: Parts<'a>,
     runtime: &'a Handle,
     batcher: Batcher,
-    owned: BTreeMap<i32, Owned>,
+    partitions: Partitions<'a>,
+    /// Whose turn it is to be read first.
+    turn: i32,
     paused: BTreeSet<i32>,
-    /// Paused because their writes are stuck, while the others go on.
+    /// Not read while what was read of them is not written; the others go on.
     held_back: BTreeSet<i32>,
     draining: bool,
     committed: BTreeMap<i32, NextOffset>,
     last_commit: Instant,
+    last_watch: Instant,
 }
 
 /// What a membership borrows from the thread.
@@ -62,18 +69,13 @@ struct Parts<'a> {
     stop: &'a Stop,
 }
 
-/// A partition that is read.
-struct Owned {
-    epoch: Epoch,
-    next: NextOffset,
-    /// Records before it may be what consumers have died of.
-    suspect_until: NextOffset,
-    /// Whether a record has come: a fetcher that has not started yet must not be paused.
-    flows: bool,
-}
-
 impl<'a> Membership<'a> {
-    pub fn new(kafka: &'a mut Kafka, consumer: &'a BaseConsumer<Context>, runtime: &'a Handle) -> Self {
+    pub fn new(
+        kafka: &'a mut Kafka,
+        consumer: &'a Arc<BaseConsumer<Context>>,
+        asker: &'a Asker,
+        runtime: &'a Handle,
+    ) -> Self {
         let Kafka { claims, reading, output, fenced, stop, .. } = kafka;
         let mut batcher = Batcher::new(reading.limits, reading.batch_size.max_length(), reading.in_flight.clone());
         batcher.set_tokens(reading.batch_size.tokens());
@@ -81,22 +83,24 @@ impl<'a> Membership<'a> {
             consumer,
             topic: &claims.stream.topic,
             batcher,
+            partitions: Partitions::new(consumer, claims, asker),
             kafka: Parts { claims, reading, output, fenced, stop },
             runtime,
-            owned: BTreeMap::new(),
+            turn: 0,
             paused: BTreeSet::new(),
             held_back: BTreeSet::new(),
             draining: false,
             committed: BTreeMap::new(),
             last_commit: Instant::now(),
+            last_watch: Instant::now(),
         }
     }
 
     pub fn serve(mut self) -> Result<End> {
         loop {
-            let step = match self.apply_changes()? {
+            let step = match self.apply_changes() {
                 Some(end) => Err(end),
-                None => self.step(),
+                None => self.step()?,
             };
             match step {
                 Ok(()) => {}
@@ -106,69 +110,72 @@ impl<'a> Membership<'a> {
         }
     }
 
-    fn apply_changes(&mut self) -> Result<Option<End>> {
+    fn apply_changes(&mut self) -> Option<End> {
         for change in self.consumer.context().changes() {
             match change {
-                Change::Assigned(claimed) => self.assigned(&claimed),
+                Change::Assigned(partitions) => self.partitions.assigned(&partitions),
                 Change::Revoked(partitions) => self.revoked(&partitions),
-                Change::GiveUp(why) => return Ok(Some(End::Rejoin(why))),
-                Change::Failed(error) => return Err(error.into()),
+                Change::GiveUp(why) => return Some(End::Rejoin(why)),
             }
         }
-        Ok(None)
-    }
-
-    fn assigned(&mut self, claimed: &[Claimed]) {
-        let read = |claimed: &Claimed| match *claimed {
-            Claimed::Read { partition, epoch, next } => Some((partition, epoch, next)),
-            Claimed::Halted { .. } => None,
-        };
-        let partitions: Vec<i32> = claimed.iter().filter_map(read).map(|(partition, ..)| partition).collect();
-        let suspects = self.runtime.block_on(self.kafka.reading.careful.suspects(&partitions));
-        let span = (SUSPECT_BATCHES * self.kafka.reading.limits.records) as i64;
-        for (partition, epoch, next) in claimed.iter().filter_map(read) {
-            let suspect_until = NextOffset(if suspects.contains(&partition) { next.0 + span } else { 0 });
-            self.owned.insert(partition, Owned { epoch, next, suspect_until, flows: false });
-        }
-        self.kafka.claims.metrics.assigned.set(self.owned.len() as i64);
+        None
     }
 
     /// What was read of these partitions and not written yet goes on: it is written if nobody
     /// claims them before, else fenced.
     fn revoked(&mut self, partitions: &[i32]) {
-        self.owned.retain(|partition, _| !partitions.contains(partition));
+        self.partitions.revoked(partitions);
         self.paused.retain(|partition| !partitions.contains(partition));
         self.held_back.retain(|partition| !partitions.contains(partition));
         self.committed.retain(|partition, _| !partitions.contains(partition));
-        let (careful, partitions) = (self.kafka.reading.careful.clone(), partitions.to_vec());
-        self.runtime.spawn(async move { careful.say_goodbye(Some(&partitions)).await });
-        self.kafka.claims.metrics.assigned.set(self.owned.len() as i64);
     }
 
     /// One turn of the loop.
-    fn step(&mut self) -> Result<(), End> {
+    fn step(&mut self) -> Result<Result<(), End>> {
+        self.kafka.claims.health.kafka_thread.beat();
         if self.kafka.stop.abort.is_cancelled() {
-            return Err(End::Stopped);
+            return Ok(Err(End::Stopped));
         }
-        self.check_fences()?;
-        self.drain()?;
+        if !self.draining {
+            self.partitions.claim()?;
+        }
+        Ok(self.check_writes().and_then(|()| self.drain()).and_then(|()| self.flow()))
+    }
+
+    fn flow(&mut self) -> Result<(), End> {
         self.hand_over()?;
-        self.hold_back()?;
         self.tell_positions();
+        if self.last_watch.elapsed() >= WATCH_INTERVAL && !self.draining {
+            self.last_watch = Instant::now();
+            let reads = self.paused.is_empty() && self.kafka.output.is_free();
+            for (partition, why) in self.partitions.watch(reads) {
+                self.halt(partition, Halt::Unread, why)?;
+            }
+        }
         if self.kafka.output.is_stuck() || self.kafka.output.is_free() {
             self.poll()?;
         }
         Ok(())
     }
 
-    fn check_fences(&self) -> Result<(), End> {
-        while let Ok(Fenced { partition, epoch }) = self.kafka.fenced.try_recv() {
-            // A fence against an older claim of ours has done what it is for.
-            if self.owned.get(&partition).is_some_and(|owned| owned.epoch == epoch) {
-                return Err(End::Rejoin(format!("partition {partition} was claimed by another consumer")));
+    /// Writes that were refused. One of an older claim of ours has been answered already.
+    fn check_writes(&mut self) -> Result<(), End> {
+        while let Ok(Fenced { partition, epoch, failed }) = self.kafka.fenced.try_recv() {
+            if self.partitions.epoch(partition) != Some(epoch) {
+                continue;
+            }
+            match failed {
+                Some(why) => self.halt(partition, Halt::Unwritten, format!("it cannot be written: {why}"))?,
+                None => return Err(End::Rejoin(format!("partition {partition} was claimed by another consumer"))),
             }
         }
         Ok(())
+    }
+
+    fn halt(&mut self, partition: i32, halt: Halt, why: String) -> Result<(), End> {
+        self.paused.remove(&partition);
+        let halted = self.partitions.halt(partition, halt, why);
+        halted.map_err(|error| End::Rejoin(format!("librdkafka cannot give a partition up: {error}")))
     }
 
     /// After the order to stop: nothing more is read, what was read is handed on, and the group is
@@ -212,91 +219,146 @@ impl<'a> Membership<'a> {
         } else if output.is_closed() {
             Err(End::Stopped)
         } else if output.is_stuck() {
-            self.pause(|owned| owned.flows)
+            self.pause(|reader| reader.flows)
         } else {
             Ok(())
         }
     }
 
-    /// A partition whose writes are stuck leaves room for the others: nothing more is read of it until
-    /// half its share of the memory is written.
-    fn hold_back(&mut self) -> Result<(), End> {
-        let in_flight = &self.kafka.reading.in_flight;
-        let over = in_flight.over_share(self.owned.len());
-        let new: Vec<i32> = over
-            .into_iter()
-            .filter(|partition| self.owned.contains_key(partition) && !self.is_paused(*partition))
-            .collect();
-        if !new.is_empty() {
-            tracing::warn!(partitions = ?new, "reading pauses: what was read of these partitions is not written");
-            self.kafka.claims.metrics.pauses.inc();
-            let paused = self.consumer.pause(&self.list(&new));
-            self.held_back.extend(new);
-            paused.map_err(|error| End::Rejoin(format!("librdkafka cannot pause: {error}")))?;
-        }
-        if self.held_back.is_empty() || self.draining {
-            return Ok(());
-        }
-        let full = self.kafka.reading.in_flight.over_half_a_share(self.owned.len());
-        let written: Vec<i32> = self.held_back.difference(&full).copied().collect();
-        if written.is_empty() {
-            return Ok(());
-        }
-        tracing::info!(partitions = ?written, "reading goes on");
-        self.held_back.retain(|partition| full.contains(partition));
-        let resumed = self.consumer.resume(&self.list(&written));
-        resumed.map_err(|error| End::Rejoin(format!("librdkafka cannot resume: {error}")))
-    }
-
-    fn is_paused(&self, partition: i32) -> bool {
-        self.paused.contains(&partition) || self.held_back.contains(&partition)
-    }
-
     fn poll(&mut self) -> Result<(), End> {
-        let mut wait = if self.kafka.output.is_stuck() {
-            Duration::ZERO
-        } else {
-            self.batcher.patience(Instant::now()).unwrap_or(POLL).min(POLL)
-        };
-        for _ in 0..RUN {
-            // A rebalance, like any other event, ends the run.
-            let Some(polled) = self.consumer.poll(wait) else {
-                return Ok(());
-            };
-            self.take(polled)?;
-            if self.batcher.is_full() || !self.kafka.output.is_free() {
-                return Ok(());
-            }
-            wait = Duration::ZERO;
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, polled: KafkaResult<BorrowedMessage<'_>>) -> Result<(), End> {
-        let message = match polled {
-            Ok(message) => message,
-            Err(error) => return judge(&error),
-        };
-        let (partition, offset) = (message.partition(), message.offset());
-        let Some(owned) = self.owned.get_mut(&partition) else {
-            return Ok(()); // halted
-        };
-        if self.draining || offset < owned.next.0 {
+        self.serve_events()?;
+        if self.read()? {
             return Ok(());
         }
-        let record = record(&message);
-        let decoded = self.kafka.reading.format.decode(self.topic, partition, &record);
-        let origin =
-            Origin { partition, epoch: owned.epoch, from: owned.next, suspect: owned.next < owned.suspect_until };
-        self.batcher.push(origin, record, decoded, Instant::now());
-        owned.next = NextOffset(offset + 1);
-        owned.flows = true;
+        let wait = match self.batcher.patience(Instant::now()) {
+            _ if self.kafka.output.is_stuck() => return Ok(()),
+            Some(patience) => patience.min(POLL),
+            None => POLL,
+        };
+        // Woken by whatever comes, records or rebalances.
+        std::thread::park_timeout(wait);
         Ok(())
     }
 
-    fn pause(&mut self, which: impl Fn(&Owned) -> bool) -> Result<(), End> {
-        let new = self.owned.iter().filter(|(partition, owned)| which(owned) && !self.is_paused(**partition));
-        let new: Vec<i32> = new.map(|(&partition, _)| partition).collect();
+    /// Rebalances, statistics, and what is wrong with the group as a whole.
+    fn serve_events(&mut self) -> Result<(), End> {
+        for _ in 0..RUN {
+            match self.consumer.poll(Duration::ZERO) {
+                None => break,
+                Some(Err(error)) => self.judge(&error)?,
+                Some(Ok(message)) => {
+                    let place = format!("{}/{}", message.partition(), message.offset());
+                    return Err(End::Rejoin(format!("a record came past its partition's queue: {place}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An error of the group or of the client; librdkafka mends most by itself, and [`Context`] says
+    /// them.
+    fn judge(&mut self, error: &KafkaError) -> Result<(), End> {
+        use RDKafkaErrorCode as Code;
+        let reason = self.consumer.context().reason();
+        match error {
+            KafkaError::MessageConsumptionFatal(Code::FencedInstanceId) => Err(End::Replaced),
+            KafkaError::MessageConsumptionFatal(_) => Err(End::Rejoin(error.to_string())),
+            KafkaError::MessageConsumption(
+                Code::GroupAuthorizationFailed
+                | Code::TopicAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+                | Code::GroupMaxSizeReached,
+            ) => {
+                self.partitions.group_fails(reason);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A partition whose writes are stuck leaves room for the others: nothing more is taken of it until
+    /// half its share of the memory is written.
+    fn hold_back(&mut self) {
+        let in_flight = &self.kafka.reading.in_flight;
+        let assigned = self.partitions.readers().count();
+        let full = in_flight.over_half_a_share(assigned);
+        self.held_back.retain(|partition| full.contains(partition));
+        for partition in in_flight.over_share(assigned) {
+            if self.held_back.insert(partition) {
+                tracing::warn!(partition, "reading pauses: what was read of the partition is not written");
+                self.kafka.claims.metrics.pauses.inc();
+            }
+        }
+    }
+
+    /// Takes what has come of each partition, in turns; true if anything has.
+    fn read(&mut self) -> Result<bool, End> {
+        let (mut troubles, mut going_on) = (Vec::new(), Vec::new());
+        let mut any = false;
+        self.hold_back();
+        for (partition, reader) in self.partitions.in_turns(self.turn) {
+            if self.held_back.contains(&partition) {
+                continue;
+            }
+            for _ in 0..RUN {
+                match reader.queue.poll(Duration::ZERO) {
+                    None => break,
+                    Some(Ok(message)) => {
+                        any = true;
+                        if self.draining || message.offset() < reader.next.0 {
+                            continue;
+                        }
+                        let record = record(&message);
+                        let decoded = self.kafka.reading.format.decode(self.topic, partition, &record);
+                        let origin = reader.origin(partition);
+                        reader.next = NextOffset(record.offset + 1);
+                        if !std::mem::replace(&mut reader.flows, true) {
+                            going_on.push(partition);
+                        }
+                        self.batcher.push(origin, record, decoded, Instant::now());
+                    }
+                    Some(Err(KafkaError::PartitionEOF(_))) => {
+                        going_on.push(partition);
+                        let end = end_of(&self.consumer.context().reason());
+                        if let Some(end) = end.filter(|end| *end > reader.next && !self.draining) {
+                            let origin = reader.origin(partition);
+                            self.batcher.advance(origin, end, Instant::now());
+                            reader.next = end;
+                        }
+                    }
+                    Some(Err(error)) => {
+                        any = true;
+                        troubles.push((partition, error, self.consumer.context().reason()));
+                        break;
+                    }
+                }
+                if self.batcher.is_full() {
+                    break;
+                }
+            }
+            if self.batcher.is_full() {
+                self.turn = partition.wrapping_add(1);
+                break;
+            }
+        }
+        if any {
+            self.partitions.group_works();
+        }
+        for partition in going_on {
+            self.partitions.goes_on(partition);
+        }
+        for (partition, error, reason) in troubles {
+            self.halt(partition, Halt::of(&error), what_is_wrong(&error, &reason))?;
+        }
+        Ok(any)
+    }
+
+    fn pause(&mut self, which: impl Fn(&Reader) -> bool) -> Result<(), End> {
+        let new =
+            self.partitions.readers().filter(|(partition, reader)| which(reader) && !self.paused.contains(partition));
+        let new: Vec<i32> = new.map(|(partition, _)| partition).collect();
         if new.is_empty() {
             return Ok(());
         }
@@ -335,7 +397,9 @@ impl<'a> Membership<'a> {
         self.last_commit = Instant::now();
         let mut news = TopicPartitionList::new();
         for (partition, position) in self.kafka.claims.positions.all() {
-            if self.owned.contains_key(&partition) && self.committed.insert(partition, position) != Some(position) {
+            if self.partitions.epoch(partition).is_some()
+                && self.committed.insert(partition, position) != Some(position)
+            {
                 let added = news.add_partition_offset(self.topic, partition, Offset::Offset(position.0));
                 added.expect("a position is an offset, or it is a bug");
             }
@@ -348,16 +412,23 @@ impl<'a> Membership<'a> {
     }
 }
 
-/// Which errors end a membership. The others librdkafka mends by itself; they are said by
-/// [`Context`].
-fn judge(error: &KafkaError) -> Result<(), End> {
-    use RDKafkaErrorCode::{AutoOffsetReset, LogTruncation, OffsetOutOfRange};
-    match error {
-        KafkaError::MessageConsumptionFatal(_)
-        | KafkaError::MessageConsumption(AutoOffsetReset | LogTruncation | OffsetOutOfRange) => {
-            Err(End::Rejoin(error.to_string()))
+/// Where a partition ends, as librdkafka says it: rdkafka passes on that it has ended, and not where.
+fn end_of(reason: &str) -> Option<NextOffset> {
+    let (_, after) = reason.split_once("end of partition at offset ")?;
+    after.split(' ').next()?.parse().ok().map(NextOffset)
+}
+
+/// What is wrong with a partition, for people.
+fn what_is_wrong(error: &KafkaError, reason: &str) -> String {
+    use RDKafkaErrorCode::{BadCompression, BadMessage, InvalidMessage, MessageSizeTooLarge, NotImplemented};
+    let reason = if reason.is_empty() { error.to_string() } else { reason.to_owned() };
+    match error.rdkafka_error_code() {
+        Some(BadMessage | BadCompression | InvalidMessage | NotImplemented) => {
+            let advice = "mend the log on the broker, or give the records up with `labelstream positions skip`";
+            format!("what Kafka has there is corrupt: {reason}; {advice}")
         }
-        _ => Ok(()),
+        Some(MessageSizeTooLarge) => format!("a record is too large to fetch: {reason}"),
+        _ => format!("Kafka refuses to give its records: {reason}"),
     }
 }
 
@@ -379,4 +450,16 @@ fn headers(headers: &BorrowedHeaders) -> Vec<(String, Option<Vec<u8>>)> {
     // rdkafka panics at a name that is not UTF-8, which Kafka forbids but no broker checks.
     let header = |index| catch_unwind(AssertUnwindSafe(|| header(index)));
     (0..headers.count()).map(|index| header(index).unwrap_or_else(|_| ("\u{fffd}".to_owned(), None))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_partition_is_found_in_what_librdkafka_says_of_it() {
+        let said = "Fetch from broker 1 reached end of partition at offset 42 (HighwaterMark 43)";
+        assert_eq!(end_of(said), Some(NextOffset(42)));
+        assert_eq!((end_of("Fetch from broker 1 failed"), end_of("")), (None, None));
+    }
 }

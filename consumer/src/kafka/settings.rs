@@ -19,7 +19,9 @@ const FIXED: [(&str, &str); 10] = [
     ("isolation.level", "read_committed"),
     ("allow.auto.create.topics", "false"),
     ("check.crcs", "true"),
-    ("enable.partition.eof", "false"),
+    // The end of a partition is told: what lies before it and never comes, such as control records,
+    // is behind the position then.
+    ("enable.partition.eof", "true"),
     ("statistics.interval.ms", "2000"),
 ];
 
@@ -36,7 +38,7 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("reconnect.backoff.max.ms", "5000"),
 ];
 
-/// A claim may wait half a minute for Postgres, inside the callback that Kafka gives this long.
+/// A claim may wait ten seconds for Postgres, while nothing is polled, and some may follow another.
 const MIN_POLL_INTERVAL_MS: u64 = 60_000;
 
 /// What librdkafka is told; it may hold passwords.

@@ -3,9 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod broken_models;
+mod brokers;
+mod corrupt;
 mod crashes;
+mod ends;
+mod halts;
 mod log;
 mod lost_checkpoints;
+mod members;
 mod outages;
 mod predict;
 mod refusals;

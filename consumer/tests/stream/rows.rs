@@ -138,9 +138,11 @@ async fn a_position_beyond_the_topic_halts_that_partition_and_no_other() {
     let consumer = world.consume_constantly();
     world.publish_reviews(10);
     world.until_written(15).await;
-    let status = world.store.status(&stream.pipeline).await.unwrap();
-    let error = status.partitions[0].last_error.as_ref().expect("an error for people");
-    assert!(format!("{error:?}").contains("the topic was made again"), "{error:?}");
+    let error = until_some("an error for people", async || {
+        world.store.status(&stream.pipeline).await.unwrap().partitions[0].last_error.clone()
+    })
+    .await;
+    assert!(error.contains("the topic was made again"), "{error}");
     assert!(consumer.is_running());
     consumer.stop().await;
 }

@@ -64,11 +64,11 @@ async fn whoever_waits_too_long_for_a_lock_gives_up_and_may_try_again() {
         .await
         .unwrap();
     let started = Instant::now();
-    let error = store.record_halt(reviews(), 0, claim.epoch, "broken").await.unwrap_err();
+    let error = store.record_halt(reviews(), 0, claim.epoch, Some("broken")).await.unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("lock timeout"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(20), "took {:?}", started.elapsed());
     sqlx::raw_sql("rollback").execute(&mut look).await.unwrap();
-    assert_eq!(store.record_halt(reviews(), 0, claim.epoch, "broken").await.unwrap(), Outcome::Written);
+    assert_eq!(store.record_halt(reviews(), 0, claim.epoch, Some("broken")).await.unwrap(), Outcome::Written);
 }
 
 async fn migrated_at() -> (Store, PgConnection, String) {
@@ -77,15 +77,4 @@ async fn migrated_at() -> (Store, PgConnection, String) {
     store.migrate().await.unwrap();
     let look = PgConnection::connect(&url).await.unwrap();
     (store, look, url)
-}
-
-#[tokio::test]
-async fn the_first_topic_id_is_remembered_and_a_lost_claim_learns_nothing() {
-    let (store, _) = crate::migrated().await;
-    let first = claim(&store, "one").await;
-    let remember = async |claim, id| store.remember_topic(reviews(), &claim, id).await.unwrap();
-    assert_eq!(remember(first, "first").await.as_deref(), Some("first"));
-    let second = claim(&store, "two").await;
-    assert_eq!(remember(second, "again").await.as_deref(), Some("first"));
-    assert_eq!(remember(first, "again").await, None);
 }

@@ -9,6 +9,7 @@ mod connecting;
 mod crashes;
 mod dead_letters;
 mod dumps;
+mod free_claims;
 mod labels;
 mod poolers;
 mod queries;

@@ -91,9 +91,9 @@ async fn streams_that_differ_in_one_word_never_meet() {
 async fn a_gap_moves_the_position_once_and_stays_on_record() {
     let (store, mut look) = migrated().await;
     let claim = claim(&store, "a").await;
-    for _ in 0..2 {
-        let gap = store.record_gap(reviews(), &claim, NextOffset(7), "below the low watermark");
-        assert_eq!(gap.await.unwrap(), Outcome::Written);
+    for moved in [vec![0], vec![]] {
+        let gaps = [(claim, NextOffset(7))];
+        assert_eq!(store.record_gaps(reviews(), &gaps, "below the low watermark").await.unwrap(), moved);
     }
     let gaps: Vec<(i64, i64, String)> =
         sqlx::query_as("select from_offset, to_offset, reason from gaps").fetch_all(&mut look).await.unwrap();
@@ -108,12 +108,16 @@ async fn only_the_owner_may_record_a_gap_or_a_halt() {
     let (store, mut look) = migrated().await;
     let old = claim(&store, "a").await;
     let new = claim(&store, "b").await;
-    let gap = store.record_gap(reviews(), &old, NextOffset(7), "lost");
-    assert_eq!(gap.await.unwrap(), Outcome::Fenced);
-    assert_eq!(store.record_halt(reviews(), 0, old.epoch, "broken").await.unwrap(), Outcome::Fenced);
+    let moved = store.record_gaps(reviews(), &[(old, NextOffset(7))], "lost").await.unwrap();
+    assert!(moved.is_empty(), "a fenced claim moved {moved:?}");
+    let halt = async |epoch, why| store.record_halt(reviews(), 0, epoch, why).await.unwrap();
+    assert_eq!(halt(old.epoch, Some("broken")).await, Outcome::Fenced);
     assert_eq!(position(&store).await.last_error, None);
-    assert_eq!(store.record_halt(reviews(), 0, new.epoch, "broken").await.unwrap(), Outcome::Written);
+    assert_eq!(halt(new.epoch, Some("broken")).await, Outcome::Written);
     assert_eq!(position(&store).await.last_error.as_deref(), Some("broken"));
+    assert_eq!(halt(new.epoch, None).await, Outcome::Written);
+    let mended = position(&store).await;
+    assert_eq!((mended.last_error, mended.last_error_at), (None, None));
     let gaps: i64 = sqlx::query_scalar("select count(*) from gaps").fetch_one(&mut look).await.unwrap();
     assert_eq!(gaps, 0);
 }
