@@ -102,7 +102,7 @@ impl Batcher {
     /// Moves the position without a record: what lies before `to` and was not pushed is none.
     pub fn advance(&mut self, origin: Origin, to: NextOffset, now: Instant) {
         self.opened.get_or_insert(now);
-        self.batch.section(origin).to = to;
+        self.batch.section(origin, &self.in_flight).to = to;
     }
 
     /// Whether another record would be too many.

@@ -28,7 +28,7 @@ fn disk(name: &str, place: &Path) -> Option<Finding> {
     let advice = "make room: the next checkpoint is fetched or written beside the one that serves";
     Some(match free {
         ..LITTLE => Finding::fail("disk", shown, advice),
-        ..ENOUGH => Finding::warn("disk", shown, advice),
+        LITTLE..ENOUGH => Finding::warn("disk", shown, advice),
         _ => Finding::ok("disk", shown),
     })
 }

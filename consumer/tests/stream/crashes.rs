@@ -43,11 +43,7 @@ impl Model for Mortal {
 async fn mortal_consumer() {
     let [brokers, database] = ["TEST_BROKERS", "TEST_DATABASE"].map(|name| std::env::var(name).unwrap());
     let model = ModelSource::fixed(|| Ok(Mortal(Classes::new(["good", "bad"]))));
-    let mut config = World::config_for(&brokers, &database);
-    // The group waits this long for one that has died.
-    let properties = ["session.timeout.ms=1500", "heartbeat.interval.ms=500"];
-    config.kafka.settings.kafka_properties = properties.map(|property| property.parse().unwrap()).to_vec();
-    consumer::run(config, model, CancellationToken::new()).await.unwrap();
+    consumer::run(World::config_for(&brokers, &database), model, CancellationToken::new()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

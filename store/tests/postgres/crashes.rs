@@ -20,8 +20,7 @@ async fn readers_that_die_at_one_position_are_counted_and_those_that_move_on_or_
     assert_eq!(crashes("d").await, [(0, 3)], "goodbyes of others, or for another partition, count nothing");
     store.say_goodbye(stream, None, "d").await.unwrap();
     assert_eq!(crashes("e").await, [(0, 3)]);
-    let moved = store.record_gap(stream, &claim, NextOffset(6), "a test").await.unwrap();
-    assert_eq!(moved, store::Outcome::Written);
+    assert_eq!(store.record_gaps(stream, &[(claim, NextOffset(6))], "a test").await.unwrap(), [0]);
     assert_eq!(crashes("f").await, [(0, 1)], "e died further on");
 }
 

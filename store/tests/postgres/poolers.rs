@@ -93,7 +93,7 @@ async fn a_pool_of_sessions_works_with_every_limit_of_time() {
         // Somebody holds the lock: the limit that was set after connecting ends the wait for it.
         let mut transaction = sqlx::Connection::begin(&mut look).await.unwrap();
         sqlx::raw_sql("lock table position_rows").execute(&mut *transaction).await.unwrap();
-        let error = store.record_halt(reviews(), 0, claim.epoch, "why").await.unwrap_err();
+        let error = store.record_halt(reviews(), 0, claim.epoch, Some("why")).await.unwrap_err();
         assert!(error.to_string().contains("lock timeout"), "{error}");
     }
 }
