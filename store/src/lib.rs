@@ -17,6 +17,7 @@ mod positions;
 mod stream;
 mod write;
 
+mod checkpoint_lock;
 mod collect;
 mod listen;
 mod load_status;
@@ -35,6 +36,7 @@ mod status;
 
 pub mod checkpoints;
 
+pub use checkpoint_lock::CheckpointLock;
 pub use conclude::{Concluded, Conclusion};
 pub use connect::Store;
 pub use dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterId, RawRecord};
@@ -44,7 +46,7 @@ pub use listen::Listener;
 pub use load_status::{LoadReport, LoadStatus};
 pub use models::{Model, ModelStatus, NewModel, Version};
 pub use predictions::Predicted;
-pub use promote::Deployment;
+pub use promote::{Deployed, Deployment};
 pub use rescore::{PredictionKey, Rescored};
 pub use round_lease::{Begun, NewRound, RoundLease};
 pub use rounds::{Round, RoundRequest, Trigger, Verdict};
