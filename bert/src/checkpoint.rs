@@ -3,12 +3,16 @@
 //! `config.json`, `model.safetensors` (or `pytorch_model.bin`), `tokenizer.json` (or `vocab.txt`),
 //! and our own `manifest.json` with the size and SHA-256 of each file.
 
+mod file;
 mod manifest;
+mod pickle;
+mod safetensors;
 mod save;
+mod stored;
+mod torch;
 mod weights;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::parameters::{initial, shapes};
@@ -16,8 +20,10 @@ use crate::{Classes, ModelConfig, Parameters, Pooling, Tokenizer};
 use weights::Weights;
 
 pub use crate::CheckpointError;
+pub use file::read as read_file;
 pub use manifest::{Manifest, ManifestFile};
 pub use save::write_once;
+pub use weights::weight_files;
 
 /// A model in memory with its tokenizer: what a checkpoint directory holds.
 #[derive(Clone, Debug)]
@@ -148,10 +154,8 @@ fn read_config(directory: &Path) -> Result<ModelConfig, CheckpointError> {
 
 fn read_config_text(directory: &Path) -> Result<(PathBuf, String), CheckpointError> {
     let file = directory.join("config.json");
-    match fs::read_to_string(&file) {
-        Ok(text) => Ok((file, text)),
-        Err(problem) => Err(CheckpointError::File { file, problem }),
-    }
+    let text = String::from_utf8(file::read(&file)?).map_err(|error| CheckpointError::damaged(&file, error))?;
+    Ok((file, text))
 }
 
 fn open_tokenizer(directory: &Path, config: &ModelConfig) -> Result<Tokenizer, CheckpointError> {

@@ -52,9 +52,10 @@ pub struct ModelConfig {
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x · Φ(x)` with the error function.
+    #[serde(alias = "gelu_python")]
     Gelu,
     /// The tanh approximation of [`Gelu`](Self::Gelu).
-    #[serde(alias = "gelu_pytorch_tanh", alias = "gelu_fast")]
+    #[serde(alias = "gelu_pytorch_tanh", alias = "gelu_fast", alias = "gelu_accurate")]
     GeluNew,
     /// `max(x, 0)`.
     Relu,
@@ -65,6 +66,10 @@ pub const LINEAR_MODEL: &str = "labelstream-linear";
 
 /// `model_type` of a BERT with another pooling than transformers' own.
 const POOLED_TYPE: &str = "labelstream-bert";
+
+/// Layers and classes beyond these are a mistake in the file; they bound what opening it takes.
+const MOST_LAYERS: usize = 1_000;
+const MOST_CLASSES: usize = 100_000;
 
 /// How the vectors of a text's tokens become the one that is classified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +131,7 @@ impl ModelConfig {
     /// Bad JSON, a missing field, another kind of model, another kind of position embedding.
     pub fn parse(json: &str) -> Result<Self, ConfigError> {
         let fields: Map<String, Value> = serde_json::from_str(json)?;
-        check_kind(fields.get("model_type").unwrap_or(&Value::Null))?;
+        check_kind(&fields)?;
         let known = KnownFields::deserialize(&Value::Object(fields.clone()))?;
         let classes = known.classes()?;
         let config = Self {
@@ -250,9 +255,6 @@ impl ModelConfig {
             let value = known.problem_type.clone().unwrap_or_default();
             return unsupported("problem_type", value, "only one class a text is supported");
         }
-        if known.is_decoder {
-            return unsupported("is_decoder", "true".to_owned(), "only encoders are supported");
-        }
         if self.num_attention_heads == 0 || !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             return unsupported("num_attention_heads", self.num_attention_heads.to_string(), "must divide hidden_size");
         }
@@ -266,6 +268,9 @@ impl ModelConfig {
             if size == 0 {
                 return unsupported(field, "0".to_owned(), "must be at least 1");
             }
+        }
+        if self.num_hidden_layers > MOST_LAYERS {
+            return unsupported("num_hidden_layers", self.num_hidden_layers.to_string(), "more than any BERT has");
         }
         if self.max_position_embeddings < 2 {
             return unsupported(
@@ -288,18 +293,46 @@ impl ModelConfig {
 }
 
 /// Before any other field, which another kind of model would not have.
-fn check_kind(model_type: &Value) -> Result<(), ConfigError> {
-    let expected = match model_type {
-        Value::Null => return Ok(()),
-        Value::String(kind) if kind == "bert" || kind == POOLED_TYPE => return Ok(()),
-        Value::String(kind) if kind == LINEAR_MODEL => {
-            "a linear model has no layers to go on from; give a BERT directory, or `new-bert`"
-        }
-        _ => "only bert is supported",
+fn check_kind(fields: &Map<String, Value>) -> Result<(), ConfigError> {
+    let refused = |field, value: &Value, expected| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Err(ConfigError::Unsupported { field, value, expected })
     };
-    let value = model_type.as_str().map_or_else(|| model_type.to_string(), str::to_owned);
-    Err(ConfigError::Unsupported { field: "model_type", value, expected })
+    let model_type = fields.get("model_type").unwrap_or(&Value::Null);
+    match model_type.as_str() {
+        Some("bert" | POOLED_TYPE) => {}
+        Some(LINEAR_MODEL) => {
+            let expected = "a linear model has no layers to go on from; give a BERT directory, or `new-bert`";
+            return refused("model_type", model_type, expected);
+        }
+        None if model_type.is_null() => {
+            return refused("model_type", model_type, "only bert is supported; where it is one, write that it is");
+        }
+        _ => return refused("model_type", model_type, "only bert is supported"),
+    }
+    for (field, expected) in CHANGES_EVERYTHING {
+        let is_set = |value: &&Value| match value {
+            Value::Null | Value::Bool(false) => false,
+            Value::Object(map) => !map.is_empty(),
+            Value::Array(list) => !list.is_empty(),
+            _ => true,
+        };
+        if let Some(value) = fields.get(field).filter(is_set) {
+            return refused(field, value, expected);
+        }
+    }
+    Ok(())
 }
+
+/// Fields with which transformers makes another model of the directory.
+const CHANGES_EVERYTHING: [(&str, &str); 6] = [
+    ("auto_map", "it names code of its own, which is not run"),
+    ("quantization_config", "quantized weights are not read: save the model as it was before (f32, f16 or bf16)"),
+    ("pruned_heads", "a model without some of its heads is not supported"),
+    ("add_cross_attention", "only encoders are supported"),
+    ("is_decoder", "only encoders are supported"),
+    ("transformers_weights", "weights are read from model.safetensors or pytorch_model.bin"),
+];
 
 /// What the model needs of a `config.json`, with transformers' own defaults where a file may be
 /// silent.
@@ -328,8 +361,6 @@ struct KnownFields {
     labelstream_pooling: Pooling,
     position_embedding_type: Option<String>,
     problem_type: Option<String>,
-    #[serde(default)]
-    is_decoder: bool,
     num_labels: Option<usize>,
     id2label: Option<Map<String, Value>>,
 }
@@ -338,21 +369,45 @@ impl KnownFields {
     /// The names of `id2label` by number. transformers writes no `id2label` where it would say
     /// `LABEL_0`, `LABEL_1`.
     fn classes(&self) -> Result<Classes, ConfigError> {
-        let Some(id2label) = &self.id2label else {
-            return Ok(Classes::unnamed(self.num_labels.unwrap_or(2)));
+        let count = self.id2label.as_ref().map_or(self.num_labels.unwrap_or(2), Map::len);
+        let refused = |expected| {
+            let value =
+                self.id2label.clone().map_or_else(|| count.to_string(), |names| Value::Object(names).to_string());
+            let field = if self.id2label.is_some() { "id2label" } else { "num_labels" };
+            Err(ConfigError::Unsupported { field, value, expected })
         };
-        let name = |id: usize| {
-            id2label.get(&id.to_string()).map(|name| name.as_str().map_or_else(|| name.to_string(), str::to_owned))
-        };
-        let names: Option<Vec<String>> = (0..id2label.len()).map(name).collect();
-        match names {
-            Some(names) if !names.is_empty() => Ok(Classes::new(names)),
-            _ => Err(ConfigError::Unsupported {
-                field: "id2label",
-                value: Value::Object(id2label.clone()).to_string(),
-                expected: "the keys must be \"0\", \"1\", and so on without a hole",
-            }),
+        if count > MOST_CLASSES {
+            return refused("more classes than there are names for");
         }
+        let Some(id2label) = &self.id2label else { return Ok(Classes::unnamed(count)) };
+        if self.num_labels.is_some_and(|number| number != count) {
+            return refused("num_labels says another number of classes");
+        }
+        // As Python's int() reads keys.
+        let mut names = vec![None; count];
+        for (id, name) in id2label {
+            let Some(place) = id.trim().parse::<usize>().ok().and_then(|id| names.get_mut(id)) else {
+                return refused("the keys must be \"0\", \"1\", and so on without a hole");
+            };
+            let name = match name {
+                Value::String(name) => name.clone(),
+                Value::Number(number) => number.to_string(),
+                _ => return refused("the names must be text"),
+            };
+            if place.replace(name).is_some() {
+                return refused("the keys must be \"0\", \"1\", and so on, each once");
+            }
+        }
+        let names: Vec<String> = names.into_iter().flatten().collect();
+        if names.is_empty() {
+            return refused("the keys must be \"0\", \"1\", and so on without a hole");
+        }
+        let mut sorted: Vec<&String> = names.iter().collect();
+        sorted.sort_unstable();
+        if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+            return refused("two classes have one name: nobody could tell which of them is meant");
+        }
+        Ok(Classes::new(names))
     }
 }
 

@@ -1,9 +1,12 @@
 //! Text to token ids, as the BERT tokenizer of transformers does it.
 
 mod characters;
+mod ends;
 mod files;
 mod pieces;
 mod prefixes;
+mod save;
+mod settings;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,27 +15,46 @@ use candle_core::{Error, Result};
 use serde_json::{Map, Value};
 
 use crate::{CheckpointError, parallel};
+use ends::Ends;
+use settings::Class;
 
 /// Texts a thread takes at once: long enough not to fight over the counter, short enough to share a
 /// small batch.
 const TEXTS_AT_ONCE: usize = 64;
 
-/// A BERT tokenizer: `[CLS]` tokens `[SEP]`, truncated on the right.
+/// A tokenizer as transformers would open it; of BERT, `[CLS]` tokens `[SEP]`.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     /// Without padding and truncation of its own, whatever its file says.
     inner: Arc<tokenizers::Tokenizer>,
-    /// The id before every text, and the one after it.
-    ends: [u32; 2],
-    /// What `tokenizer_config.json` says beside that.
-    settings: Map<String, Value>,
+    /// What stands before every text, and after it.
+    ends: Ends,
+    /// Where a text that is too long is cut.
+    side: Side,
+    /// The longest text that the tokenizer wants to be asked for, if it says so.
+    max_length: Option<usize>,
+    /// What transformers makes of it.
+    class: Class,
+    /// What `tokenizer_config.json` says, and older files in its place.
+    fields: Map<String, Value>,
+}
+
+/// An end of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Its beginning.
+    Left,
+    /// Its end.
+    Right,
 }
 
 impl Tokenizer {
-    /// Opens the tokenizer of a checkpoint directory: `tokenizer.json`, else `vocab.txt`.
+    /// Opens the tokenizer of a checkpoint directory: `tokenizer.json`, else `vocab.txt`, with the
+    /// settings beside it.
     ///
     /// # Errors
-    /// Neither file, or one that cannot be read; a vocabulary without its special tokens.
+    /// Neither file, or one that cannot be read; settings that mean something else than what is
+    /// done here; a vocabulary without its special tokens.
     pub fn open(directory: &Path) -> std::result::Result<Self, CheckpointError> {
         files::open(directory)
     }
@@ -51,8 +73,8 @@ impl Tokenizer {
         pieces::learn(texts, limit).unwrap_or_else(|| characters::learn(texts, limit))
     }
 
-    /// The token ids of each text, `[CLS]` and `[SEP]` included, at most `max_length` (at least 2)
-    /// of them; all cores used.
+    /// The token ids of each text, `[CLS]` and `[SEP]` included, at most `max_length` (at least
+    /// these two) of them: a longer text is cut on the tokenizer's own [`Side`]; all cores used.
     ///
     /// # Errors
     /// A tokenizer that cannot represent a text at all (a vocabulary without its unknown token).
@@ -69,6 +91,12 @@ impl Tokenizer {
         greatest.map_or(0, |id| id as usize + 1)
     }
 
+    /// The longest text, `[CLS]` and `[SEP]` included, that the tokenizer wants to be asked for;
+    /// `None`: it sets no limit.
+    pub fn max_length(&self) -> Option<usize> {
+        self.max_length
+    }
+
     /// The id of one entry, such as `[UNK]`.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
@@ -80,20 +108,25 @@ impl Tokenizer {
     /// # Errors
     /// Failure to write.
     pub fn save(&self, directory: &Path) -> std::result::Result<(), CheckpointError> {
-        files::save(self, directory)
+        save::save(self, directory)
     }
 
     fn encode(&self, text: &str, max_length: usize) -> Result<Vec<u32>> {
-        let wanted = max_length.saturating_sub(2);
+        let [before, after] = &self.ends;
+        let wanted = max_length.saturating_sub(before.len() + after.len());
+        let tokens =
+            |text: &str| self.inner.encode_fast(text, false).map_err(|error| Error::Msg(format!("tokenizer: {error}")));
+        let around = |kept: &[u32]| [before.as_slice(), kept, after].concat();
+        if self.side == Side::Left {
+            let encoding = tokens(text)?;
+            let ids = encoding.get_ids();
+            return Ok(around(&ids[ids.len().saturating_sub(wanted)..]));
+        }
         let mut ids = Vec::new();
         for prefix in prefixes::prefixes(&self.inner, text, wanted) {
-            let encoding =
-                self.inner.encode_fast(prefix, false).map_err(|error| Error::Msg(format!("tokenizer: {error}")))?;
+            let encoding = tokens(prefix)?;
             let kept = encoding.len().min(wanted);
-            ids = Vec::with_capacity(kept + 2);
-            ids.push(self.ends[0]);
-            ids.extend_from_slice(&encoding.get_ids()[..kept]);
-            ids.push(self.ends[1]);
+            ids = around(&encoding.get_ids()[..kept]);
             if kept == wanted {
                 break;
             }

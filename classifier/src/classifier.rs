@@ -97,8 +97,9 @@ impl Classifier {
         tokenizer: Tokenizer,
         precision: Option<Precision>,
     ) -> Result<Self> {
+        let wanted = tokenizer.max_length().unwrap_or(MAX_LENGTH);
         let network = Network::new(config, parameters, tokenizer, precision)?;
-        let max_length = network.positions().min(MAX_LENGTH);
+        let max_length = network.positions().min(MAX_LENGTH).min(wanted);
         Ok(Self { engine: Engine::Bert(Box::new(network)), classes: config.classes.clone(), max_length })
     }
 

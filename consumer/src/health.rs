@@ -99,7 +99,7 @@ pub(crate) struct Heartbeat {
 }
 
 impl Heartbeat {
-    fn new(lasts: Duration) -> Self {
+    pub fn new(lasts: Duration) -> Self {
         Self { last: Mutex::new(None), lasts }
     }
 

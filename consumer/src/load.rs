@@ -33,8 +33,20 @@ pub(crate) struct Loader {
 /// Why a version is not served.
 pub(crate) struct Refusal {
     pub reason: anyhow::Error,
-    /// Whether the same attempt may succeed later without anybody mending anything.
-    pub is_transient: bool,
+    /// Whether the same attempt may succeed later.
+    pub again: Again,
+}
+
+/// Whether what was refused is worth another attempt, unless it is promoted anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// Without anybody mending anything: a network, a disk that is full.
+    Soon,
+    /// When somebody mends something outside of the checkpoint: a store that is not mounted, rights,
+    /// a device.
+    Later,
+    /// The checkpoint itself is not fit to serve.
+    Never,
 }
 
 /// How much the thread that loads yields to the one that classifies, as `nice` counts.
@@ -72,7 +84,8 @@ fn open(
     device: DeviceChoice,
     precision: Option<Precision>,
 ) -> Result<Champion, Refusal> {
-    let device = device.open().with_context(|| format!("cannot open the device {device}"))?;
+    let device = device.open().with_context(|| format!("cannot open the device {device}"));
+    let device = device.map_err(|reason| Refusal { reason, again: Again::Later })?;
     let manifest = Manifest::read(directory)?;
     let mut champion = Champion::open(directory, registered.version, &device, precision)?;
     let labels = champion.classes().names();
@@ -89,13 +102,18 @@ fn open(
 
 impl Refusal {
     fn for_good(reason: anyhow::Error) -> Self {
-        Self { reason, is_transient: false }
+        Self { reason, again: Again::Never }
     }
 }
 
 impl From<FetchError> for Refusal {
     fn from(error: FetchError) -> Self {
-        Self { is_transient: error.is_transient(), reason: error.into() }
+        let again = match &error {
+            error if error.is_transient() => Again::Soon,
+            FetchError::Store(CheckpointStoreError::NotFound(_) | CheckpointStoreError::Refused { .. }) => Again::Later,
+            _ => Again::Never,
+        };
+        Self { again, reason: error.into() }
     }
 }
 
@@ -103,7 +121,8 @@ impl From<FetchError> for Refusal {
 /// attempt.
 impl From<CheckpointError> for Refusal {
     fn from(error: CheckpointError) -> Self {
-        Self { is_transient: matches!(error, CheckpointError::File { .. }), reason: error.into() }
+        let again = if matches!(error, CheckpointError::File { .. }) { Again::Soon } else { Again::Never };
+        Self { again, reason: error.into() }
     }
 }
 
@@ -138,11 +157,27 @@ mod tests {
     fn a_file_that_vanishes_while_it_is_loaded_is_looked_for_again_and_a_damaged_one_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let refusal = || open(directory.path(), &registered(), DeviceChoice::Cpu, None).err().unwrap();
-        assert!(refusal().is_transient, "no manifest");
+        assert_eq!(refusal().again, Again::Soon, "no manifest");
         std::fs::write(directory.path().join("manifest.json"), r#"{"files": []}"#).unwrap();
-        assert!(refusal().is_transient, "no configuration");
+        assert_eq!(refusal().again, Again::Soon, "no configuration");
         std::fs::write(directory.path().join("config.json"), "{").unwrap();
         let refusal = refusal();
-        assert!(!refusal.is_transient && refusal.reason.to_string().contains("config.json"), "{}", refusal.reason);
+        assert!(
+            refusal.again == Again::Never && refusal.reason.to_string().contains("config.json"),
+            "{}",
+            refusal.reason
+        );
+    }
+
+    #[test]
+    fn a_store_that_is_away_is_worth_another_attempt_and_a_damaged_checkpoint_is_not() {
+        let again = |error: FetchError| Refusal::from(error).again;
+        let what = || "access".to_owned();
+        let store = |error: CheckpointStoreError| again(FetchError::Store(error));
+        assert_eq!(store(CheckpointStoreError::Failed { what: what(), why: what() }), Again::Soon);
+        assert_eq!(store(CheckpointStoreError::NotFound(what())), Again::Later);
+        assert_eq!(store(CheckpointStoreError::Refused { what: what(), why: what() }), Again::Later);
+        assert_eq!(store(CheckpointStoreError::NotACheckpoint { checkpoint: what(), why: what() }), Again::Never);
+        assert_eq!(again(FetchError::Damaged(anyhow::anyhow!("a flipped bit"))), Again::Never);
     }
 }

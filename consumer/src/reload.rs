@@ -4,16 +4,16 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use service::Backoff;
-use store::{Listener, LoadStatus, Store, StoreError, Version};
+use store::{Deployed, Listener, LoadStatus, Store, StoreError, Version};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::answer_cache::AnswerCache;
 use crate::inference::Handover;
-use crate::load::{Loader, Refusal};
+use crate::load::{Again, Loader, Refusal};
 use crate::metrics::Metrics;
 use crate::model::{Champion, Model};
 
@@ -24,6 +24,14 @@ const RELISTEN: Duration = Duration::from_secs(1);
 /// Attempts to load the first champion while the causes are transient: about a minute, then a
 /// person should know.
 const FIRST_ATTEMPTS: u32 = 12;
+
+/// The longest delay between two attempts at what may pass by itself, and at what somebody has to
+/// mend.
+const SOON: Duration = Duration::from_secs(30);
+const LATER: Duration = Duration::from_secs(300);
+
+/// Between two looks at least, when one follows at once because something is due.
+const AT_LEAST: Duration = Duration::from_millis(100);
 
 /// The registry, as this consumer follows it.
 pub(crate) struct Registry {
@@ -52,7 +60,7 @@ impl Registry {
         loop {
             match self.loader.load(&registered).await {
                 Ok(champion) => return Ok((champion, registered)),
-                Err(refusal) if refusal.is_transient && attempts < FIRST_ATTEMPTS => {
+                Err(refusal) if refusal.again == Again::Soon && attempts < FIRST_ATTEMPTS => {
                     tracing::warn!(error = format!("{:#}", refusal.reason), "waiting for the checkpoint store");
                     attempts += 1;
                     tokio::time::sleep(backoff.next_delay()).await;
@@ -114,10 +122,36 @@ pub(crate) struct Follower {
     serving: store::Model,
     /// Served before, and still in the cache for a quick way back.
     former: Option<store::Model>,
-    /// Not tried again until it is promoted again.
-    refused: Option<Version>,
+    /// Not tried again before its time, unless it is promoted again.
+    refused: Option<Refused>,
     /// Whether the registry could not be read the last time.
     is_blind: bool,
+}
+
+/// A deployment that this consumer does not serve.
+struct Refused {
+    deployment: i64,
+    manifest_sha256: String,
+    backoff: Backoff,
+    kind: Again,
+    /// When it is tried again; `None`: never.
+    again: Option<Instant>,
+}
+
+impl Refused {
+    fn is(&self, deployed: &Deployed) -> bool {
+        self.deployment == deployed.deployment && self.manifest_sha256 == deployed.model.manifest_sha256
+    }
+
+    fn new(deployed: &Deployed, kind: Again) -> Self {
+        let backoff = Backoff::new(if kind == Again::Soon { SOON } else { LATER });
+        let (deployment, manifest_sha256) = (deployed.deployment, deployed.model.manifest_sha256.clone());
+        Self { deployment, manifest_sha256, backoff, kind, again: None }
+    }
+
+    fn is_due(&self) -> bool {
+        self.again.is_some_and(|again| again <= Instant::now())
+    }
 }
 
 impl Follower {
@@ -146,23 +180,32 @@ impl Follower {
     }
 
     /// One look at the registry: takes another champion over.
+    ///
+    /// A number alone names no model: after the database was restored the same one may come again
+    /// for other files.
     async fn step(&mut self) -> Result<(), StoreError> {
         self.registry.report(self.serving.version, LoadStatus::Serving, None).await;
-        while let Some(champion) = self.registry.store.champion().await? {
-            if champion.version == self.serving.version || Some(champion.version) == self.refused {
+        while let Some(deployed) = self.registry.store.deployed().await? {
+            let champion = &deployed.model;
+            let is_waiting = |refused: &Refused| refused.is(&deployed) && !refused.is_due();
+            if is_same(champion, &self.serving) {
+                self.refused = None;
+                break;
+            }
+            if self.refused.as_ref().is_some_and(is_waiting) {
                 break;
             }
             tracing::info!(version = champion.version.0, uri = champion.uri, "loading the new champion");
             self.registry.report(champion.version, LoadStatus::Loading, None).await;
-            match self.registry.loader.load(&champion).await {
+            match self.registry.loader.load(champion).await {
                 // Loading takes its time: somebody may have promoted another meanwhile.
-                Ok(model) if self.is_champion(champion.version).await? => {
-                    self.hand_over(champion, model).await;
+                Ok(model) if self.is_champion(champion).await? => {
+                    self.hand_over(deployed.model, model).await;
                     break;
                 }
                 Ok(outdated) => free(outdated).await,
                 Err(refusal) => {
-                    self.refuse(&champion, refusal).await;
+                    self.refuse(&deployed, refusal).await;
                     break;
                 }
             }
@@ -170,8 +213,8 @@ impl Follower {
         Ok(())
     }
 
-    async fn is_champion(&self, version: Version) -> Result<bool, StoreError> {
-        Ok(self.registry.store.champion().await?.is_some_and(|champion| champion.version == version))
+    async fn is_champion(&self, loaded: &store::Model) -> Result<bool, StoreError> {
+        Ok(self.registry.store.champion().await?.is_some_and(|champion| is_same(&champion, loaded)))
     }
 
     /// Gives the model to the inference thread, which swaps between two batches.
@@ -200,18 +243,22 @@ impl Follower {
         }
     }
 
-    async fn refuse(&mut self, champion: &store::Model, refusal: Refusal) {
-        let Refusal { reason, is_transient } = refusal;
+    async fn refuse(&mut self, deployed: &Deployed, refusal: Refusal) {
+        let Refusal { reason, again } = refusal;
+        let champion = &deployed.model;
         tracing::error!(
             version = champion.version.0,
             serving = self.serving.version.0,
             reason = format!("{reason:#}"),
-            again = is_transient,
+            again = again != Again::Never,
             "the new champion is refused: the old model serves on"
         );
         self.registry.metrics.model_refused.inc();
         self.registry.report(champion.version, LoadStatus::Refused, Some(&reason)).await;
-        self.refused = (!is_transient).then_some(champion.version);
+        let same = self.refused.take().filter(|refused| refused.is(deployed) && refused.kind == again);
+        let mut refused = same.unwrap_or_else(|| Refused::new(deployed, again));
+        refused.again = (again != Again::Never).then(|| Instant::now() + refused.backoff.next_delay());
+        self.refused = Some(refused);
     }
 
     /// Says once that the registry cannot be read, and once that it can.
@@ -235,17 +282,28 @@ impl Follower {
         };
         tokio::select! {
             heard = word => match heard {
-                // Whoever promotes a refused version again has mended it.
-                Ok(()) => self.refused = None,
+                // Somebody is at it: what waits for its time is tried at once. What is never tried
+                // again is promoted anew where it was mended, and so another deployment.
+                Ok(()) => self.refused = self.refused.take().filter(|refused| refused.kind == Again::Never),
                 Err(error) => {
                     tracing::debug!(%error, "listening anew");
                     *listener = None;
                     tokio::time::sleep(RELISTEN.min(self.interval)).await;
                 }
             },
-            () = tokio::time::sleep(self.interval) => {}
+            () = tokio::time::sleep(self.until_next_look()) => {}
         }
     }
+
+    fn until_next_look(&self) -> Duration {
+        let again = self.refused.as_ref().and_then(|refused| refused.again);
+        let wait = again.map_or(self.interval, |again| again.saturating_duration_since(Instant::now()));
+        wait.max(AT_LEAST).min(self.interval)
+    }
+}
+
+fn is_same(one: &store::Model, other: &store::Model) -> bool {
+    one.version == other.version && one.manifest_sha256 == other.manifest_sha256
 }
 
 /// Frees a model, which may take a while, away from everything that somebody waits for.

@@ -4,15 +4,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use classifier::checkpoint::Manifest;
+use classifier::checkpoint::{Manifest, weight_files};
 use classifier::{Classifier, Device};
 use store::checkpoints::CheckpointStore;
 use store::{Model, NewModel, Store, Version};
 use tempfile::TempDir;
 
 /// What a checkpoint from elsewhere may consist of, apart from its weights.
-const FILES: [&str; 5] =
-    ["config.json", "tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"];
+const FILES: [&str; 6] = [
+    "config.json",
+    "tokenizer.json",
+    "vocab.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+];
 
 /// Registers a checkpoint directory; the same checkpoint again keeps its version.
 pub async fn register(store: &Store, checkpoints: &str, directory: &Path) -> anyhow::Result<Model> {
@@ -20,6 +26,8 @@ pub async fn register(store: &Store, checkpoints: &str, directory: &Path) -> any
     let source = directory.to_owned();
     let checked = tokio::task::spawn_blocking(move || check(&source)).await?;
     let checked = checked.with_context(|| format!("{} cannot be registered", directory.display()))?;
+    // From before the files are looked for until they are registered, nobody deletes them.
+    let mut lock = store.lock_checkpoint(&checked.manifest_sha256).await?;
     let uri = checkpoints.publish(checked.directory.path()).await?;
     let model = NewModel {
         uri,
@@ -29,7 +37,10 @@ pub async fn register(store: &Store, checkpoints: &str, directory: &Path) -> any
         parent: None,
         round: None,
     };
-    Ok(store.model(store.register_model(&model).await?).await?)
+    lock.still_held().await.context("the files of the checkpoint may be deleted meanwhile: register it again")?;
+    let version = store.register_model(&model).await?;
+    lock.release().await?;
+    Ok(store.model(version).await?)
 }
 
 /// Promotes, unless somebody else promotes another version at the same moment.
@@ -81,9 +92,9 @@ fn check(source: &Path) -> anyhow::Result<Checked> {
 /// A checkpoint directory is never written to, whoever it belongs to.
 fn copy_with_manifest(source: &Path) -> anyhow::Result<TempDir> {
     let copy = tempfile::tempdir()?;
-    let weights = if source.join("model.safetensors").exists() { "model.safetensors" } else { "pytorch_model.bin" };
-    for name in FILES.into_iter().chain([weights]).filter(|name| source.join(name).exists()) {
-        fs::copy(source.join(name), copy.path().join(name)).with_context(|| format!("{name} cannot be copied"))?;
+    let weights = weight_files(source)?;
+    for name in FILES.map(str::to_owned).into_iter().chain(weights).filter(|name| source.join(name).exists()) {
+        fs::copy(source.join(&name), copy.path().join(&name)).with_context(|| format!("{name} cannot be copied"))?;
     }
     Manifest::write(copy.path(), serde_json::Map::new())?;
     Ok(copy)

@@ -2,11 +2,12 @@
 //! `manifest.json`.
 
 mod error;
+mod files;
 mod local;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -18,9 +19,13 @@ use tokio::io::AsyncWriteExt;
 use url::Url;
 
 pub use error::CheckpointStoreError;
+use files::{Listed, listed};
 
 /// Written last, so that where it stands the rest is complete.
 const MANIFEST: &str = "manifest.json";
+
+/// Bytes of a manifest at most: it has a line for each of a few files, and what was measured.
+const LARGEST_MANIFEST: u64 = 16 << 20;
 
 /// Where checkpoints are kept: `file:///directory`, a plain path, or `s3://bucket/prefix`.
 #[derive(Debug, Clone)]
@@ -74,10 +79,12 @@ impl CheckpointStore {
         let manifest = tokio::fs::read(directory.join(MANIFEST))
             .await
             .map_err(|why| not_a_checkpoint(format!("{MANIFEST}: {why}")))?;
-        let files = file_names(&manifest).map_err(not_a_checkpoint)?;
+        let files = listed(&manifest).map_err(not_a_checkpoint)?;
+        let files: Vec<String> = files.into_iter().map(|file| file.name).collect();
         let name = hex::encode(Sha256::digest(&manifest));
         let uri = format!("{}/{name}", self.url);
         let failed = |why| CheckpointStoreError::from_store(&uri, why);
+        self.check_inside(&name, "").await?;
 
         match self.objects.head(&self.location(&name, MANIFEST)).await {
             Ok(_) => return Ok(uri),
@@ -116,10 +123,11 @@ impl CheckpointStore {
         tokio::fs::create_dir_all(cache).await.map_err(in_cache)?;
         let unfinished = tempfile::Builder::new().prefix(".fetching-").tempdir_in(cache).map_err(in_cache)?;
 
-        let manifest = self.download(name, MANIFEST, unfinished.path()).await?;
+        let manifest = Listed { name: MANIFEST.to_owned(), size: Some(LARGEST_MANIFEST) };
+        let manifest = self.download(name, &manifest, unfinished.path()).await?;
         let files = tokio::fs::read(&manifest).await.map_err(in_cache)?;
-        let files = file_names(&files)
-            .map_err(|why| CheckpointStoreError::NotACheckpoint { checkpoint: uri.to_owned(), why })?;
+        let files =
+            listed(&files).map_err(|why| CheckpointStoreError::NotACheckpoint { checkpoint: uri.to_owned(), why })?;
         for file in &files {
             self.download(name, file, unfinished.path()).await?;
         }
@@ -140,6 +148,7 @@ impl CheckpointStore {
     /// is not there. One that is gone already is no error.
     pub async fn delete(&self, uri: &str) -> Result<(), CheckpointStoreError> {
         let name = name_of(uri)?;
+        self.check_inside(name, "").await?;
         let failed = |why| CheckpointStoreError::from_store(uri, why);
         let files = self.objects.list(Some(&self.prefix.clone().join(name))).map_ok(|file| file.location);
         let files: Vec<Location> = files.try_collect().await.map_err(failed)?;
@@ -165,20 +174,43 @@ impl CheckpointStore {
         self.objects.delete(&trial).await.map_err(failed)
     }
 
-    async fn download(&self, name: &str, file: &str, directory: &Path) -> Result<PathBuf, CheckpointStoreError> {
-        let failed = |why| CheckpointStoreError::from_store(&format!("{}/{name}/{file}", self.url), why);
-        let path = directory.join(file);
+    /// Copies a file, and no byte more than its manifest says.
+    async fn download(&self, name: &str, file: &Listed, directory: &Path) -> Result<PathBuf, CheckpointStoreError> {
+        let address = format!("{}/{name}/{}", self.url, file.name);
+        let failed = |why| CheckpointStoreError::from_store(&address, why);
+        let path = directory.join(&file.name);
         let in_cache = |why| CheckpointStoreError::failed(format!("writing {}", path.display()), why);
+        self.check_inside(name, &file.name).await?;
 
-        let mut from = self.objects.get(&self.location(name, file)).await.map_err(failed)?.into_stream();
+        let mut from = self.objects.get(&self.location(name, &file.name)).await.map_err(failed)?.into_stream();
         let mut to = tokio::fs::File::create(&path).await.map_err(in_cache)?;
+        let mut left = file.size.unwrap_or(u64::MAX);
         while let Some(bytes) = from.try_next().await.map_err(failed)? {
+            left = left.checked_sub(bytes.len() as u64).ok_or_else(|| CheckpointStoreError::NotACheckpoint {
+                checkpoint: address.clone(),
+                why: format!("it is larger than the {} bytes that it may have", file.size.unwrap_or(u64::MAX)),
+            })?;
             to.write_all(&bytes).await.map_err(in_cache)?;
         }
         // A write that failed in the background is told here, and nowhere else.
         to.flush().await.map_err(in_cache)?;
         to.sync_all().await.map_err(in_cache)?;
         Ok(path)
+    }
+
+    /// On this machine's disks: that no symbolic link leads out of the store, to somebody's other
+    /// files. What is not there leads nowhere.
+    async fn check_inside(&self, name: &str, file: &str) -> Result<(), CheckpointStoreError> {
+        let Some(store) = &self.directory else { return Ok(()) };
+        let path = store.join(name).join(file);
+        match local::is_inside(&path, store).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(CheckpointStoreError::Refused {
+                what: format!("access to {}", path.display()),
+                why: "a symbolic link leads out of the checkpoint store".to_owned(),
+            }),
+            Err(why) => Err(CheckpointStoreError::failed(format!("access to {}", path.display()), why)),
+        }
     }
 
     /// On this machine's disks, sees to it that what was published survives a power cut; other
@@ -209,27 +241,5 @@ fn name_of(uri: &str) -> Result<&str, CheckpointStoreError> {
             url: uri.to_owned(),
             why: "it does not end in the hash of a checkpoint".to_owned(),
         }),
-    }
-}
-
-/// The files that a manifest lists; plain names only, so that none is written outside its
-/// directory.
-fn file_names(manifest: &[u8]) -> Result<Vec<String>, String> {
-    #[derive(serde::Deserialize)]
-    struct Manifest {
-        files: Vec<File>,
-    }
-    #[derive(serde::Deserialize)]
-    struct File {
-        name: String,
-    }
-    let manifest: Manifest = serde_json::from_slice(manifest).map_err(|why| format!("{MANIFEST}: {why}"))?;
-    let plain = |name: &str| {
-        let mut components = Path::new(name).components();
-        matches!((components.next(), components.next()), (Some(Component::Normal(only)), None) if only == name)
-    };
-    match manifest.files.iter().find(|file| !plain(&file.name)) {
-        Some(file) => Err(format!("{MANIFEST}: `{}` is not a plain file name", file.name)),
-        None => Ok(manifest.files.into_iter().map(|file| file.name).collect()),
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::Connection;
 
+use crate::checkpoint_lock::CheckpointLock;
 use crate::models::{Model, Version};
 use crate::promote::{champion, lock_deployments};
 use crate::{Store, StoreError};
@@ -42,22 +43,27 @@ impl Store {
         .await
     }
 
-    /// Notes that a model's files are about to be deleted, so that it is never promoted again;
-    /// false, and nothing noted, where it has become the champion meanwhile.
-    pub async fn mark_collected(&self, version: Version) -> Result<bool, StoreError> {
-        self.run(async |connection| {
-            let mut transaction = connection.begin().await?;
-            lock_deployments(&mut transaction).await?;
-            if champion(&mut transaction).await? == Some(version) {
-                return Ok(false);
-            }
-            let marked = sqlx::query("update models set collected_at = now() where version = $1").bind(version);
-            if marked.execute(&mut *transaction).await?.rows_affected() == 0 {
-                return Err(StoreError::NoSuchModel(version));
-            }
-            transaction.commit().await?;
-            Ok(true)
-        })
-        .await
+    /// Notes that a model's files are about to be deleted, so that it is never promoted again, and
+    /// returns the lock under which to delete them: whoever registers the same checkpoint meanwhile
+    /// waits for it. `None`, and nothing noted, where it has become the champion meanwhile.
+    pub async fn mark_collected(&self, version: Version) -> Result<Option<CheckpointLock>, StoreError> {
+        let mut lock = self.lock_checkpoint(&self.model(version).await?.manifest_sha256).await?;
+        let marked = self
+            .run(async |connection| {
+                let mut transaction = connection.begin().await?;
+                lock_deployments(&mut transaction).await?;
+                if champion(&mut transaction).await? == Some(version) {
+                    return Ok(false);
+                }
+                let marked = sqlx::query("update models set collected_at = now() where version = $1").bind(version);
+                if marked.execute(&mut *transaction).await?.rows_affected() == 0 {
+                    return Err(StoreError::NoSuchModel(version));
+                }
+                transaction.commit().await?;
+                Ok(true)
+            })
+            .await?;
+        lock.still_held().await?;
+        Ok(marked.then_some(lock))
     }
 }

@@ -21,6 +21,7 @@ mod positions;
 mod stream;
 mod write;
 
+mod checkpoint_lock;
 mod collect;
 mod listen;
 mod load_status;
@@ -40,6 +41,7 @@ mod status;
 
 pub mod checkpoints;
 
+pub use checkpoint_lock::CheckpointLock;
 pub use conclude::{Concluded, Conclusion};
 pub use connect::Store;
 pub use dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterId, RawRecord};
@@ -50,7 +52,7 @@ pub use load_status::{LoadReport, LoadStatus};
 pub use models::{Model, ModelStatus, NewModel, Version};
 pub use positions::{Taken, Wanted};
 pub use predictions::Predicted;
-pub use promote::Deployment;
+pub use promote::{Deployed, Deployment};
 pub use rescore::{PredictionKey, RescorePage, RescorePass, Rescored};
 pub use round_lease::{Begun, LabelsSeen, NewRound, RoundLease};
 pub use rounds::{Round, RoundRequest, Trigger, Verdict};

@@ -23,6 +23,15 @@ pub struct Deployment {
     pub deployed_at: DateTime<Utc>,
 }
 
+/// What serves, and the deployment that says so: a version that is promoted again is deployed anew.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deployed {
+    /// The number of the deployment.
+    pub deployment: i64,
+    /// The model.
+    pub model: Model,
+}
+
 from_row!(Deployment { id, alias, version, why, deployed_at });
 
 impl Store {
@@ -31,6 +40,18 @@ impl Store {
         self.run(async |connection| match champion(connection).await? {
             Some(version) => Ok(models(connection, Some(version)).await?.pop()),
             None => Ok(None),
+        })
+        .await
+    }
+
+    /// The model that serves, with the deployment that made it champion.
+    pub async fn deployed(&self) -> Result<Option<Deployed>, StoreError> {
+        self.run(async |connection| {
+            let newest = "select id, version from deployments where alias = 'champion' order by id desc limit 1";
+            let newest: Option<(i64, Version)> = sqlx::query_as(newest).fetch_optional(&mut *connection).await?;
+            let Some((deployment, version)) = newest else { return Ok(None) };
+            let model = models(connection, Some(version)).await?.pop();
+            Ok(model.map(|model| Deployed { deployment, model }))
         })
         .await
     }

@@ -47,7 +47,9 @@ impl Start {
             checkpoint.config.attention_probs_dropout_prob = dropout;
             checkpoint.config.classifier_dropout = None;
         }
-        let max_length = settings.max_length.min(checkpoint.config.max_position_embeddings);
+        // No longer than the model is asked for when it serves.
+        let served = checkpoint.tokenizer.max_length().unwrap_or(usize::MAX);
+        let max_length = settings.max_length.min(checkpoint.config.max_position_embeddings).min(served);
         // A base that was trained for these classes may know them in another order.
         let order = class_order(&dataset.classes, &checkpoint.config.classes)?;
         let sample = |examples: &[Example]| tokenize(&checkpoint.tokenizer, examples, max_length, &order);

@@ -56,9 +56,9 @@ fn write_weights(checkpoint: &Checkpoint, directory: &Path) -> Result<(), Checkp
     let on_cpu = on_cpu.map_err(|error| CheckpointError::damaged(&file, error))?;
     // transformers refuses a file that does not say from which framework it is.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    let written = safetensors::serialize_to_file(on_cpu, Some(metadata), &file);
+    let written = ::safetensors::serialize_to_file(on_cpu, Some(metadata), &file);
     written.map_err(|error| match error {
-        safetensors::SafeTensorError::IoError(source) => CheckpointError::file(&file, source),
+        ::safetensors::SafeTensorError::IoError(source) => CheckpointError::file(&file, source),
         error => CheckpointError::damaged(&file, error),
     })
 }

@@ -1,94 +1,161 @@
-//! Reading the tensors of a checkpoint, whatever their file calls them.
+//! The tensors of a checkpoint directory, whatever files they stand in and whatever those call
+//! them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
-use std::fs;
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use candle_core::pickle::PthTensors;
-use candle_core::safetensors::{BufferedSafetensors, Load};
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
+use serde::Deserialize;
 
-use super::CheckpointError;
+use super::stored::Stored;
+use super::{CheckpointError, file, safetensors, torch};
 
-/// The tensors of a checkpoint by the names we use, whatever the file calls them.
-pub(super) struct Weights {
-    file: PathBuf,
-    source: Source,
-    /// From our name to the file's.
-    names: HashMap<String, String>,
+/// The files that weights may stand in, in the order in which transformers looks for them.
+const CANDIDATES: [(&str, Format); 4] = [
+    ("model.safetensors", Format::Safetensors),
+    ("model.safetensors.index.json", Format::Safetensors),
+    ("pytorch_model.bin", Format::Torch),
+    ("pytorch_model.bin.index.json", Format::Torch),
+];
+
+/// What other programs keep weights in, and how they become ours.
+const FOREIGN: [(&str, &str); 4] = [
+    ("tf_model.h5", "the weights are TensorFlow's: open them with from_tf=True in transformers, and save"),
+    ("flax_model.msgpack", "the weights are Flax's: open them with from_flax=True in transformers, and save"),
+    ("model.onnx", "an ONNX model has no weights by name: give the directory that it was exported from"),
+    ("adapter_model.bin", "an adapter is no model: merge it into its base (merge_and_unload() of peft), and save"),
+];
+
+#[derive(Clone, Copy)]
+enum Format {
+    Safetensors,
+    Torch,
 }
 
-enum Source {
-    Safetensors(BufferedSafetensors),
-    Pickle(PthTensors),
+/// The tensors of a checkpoint by the names that we use.
+pub(super) struct Weights {
+    /// The file to look at first when something is wrong.
+    main: PathBuf,
+    files: Vec<(PathBuf, File)>,
+    tensors: HashMap<String, Found>,
+}
+
+/// A tensor in one of the files.
+struct Found {
+    file: usize,
+    /// What the file calls it.
+    name: String,
+    stored: Stored,
+}
+
+/// `model.safetensors.index.json`: which of several files has each tensor.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: HashMap<String, String>,
 }
 
 impl Weights {
-    /// Opens `model.safetensors`, else `pytorch_model.bin`.
+    /// Opens the weights that transformers would take, and reads where they stand.
     pub fn open(directory: &Path) -> Result<Self, CheckpointError> {
-        let safetensors = directory.join("model.safetensors");
-        let pickle = directory.join("pytorch_model.bin");
-        let (file, source) = if safetensors.exists() {
-            let bytes = fs::read(&safetensors).map_err(|error| CheckpointError::file(&safetensors, error))?;
-            let tensors =
-                BufferedSafetensors::new(bytes).map_err(|error| CheckpointError::damaged(&safetensors, error))?;
-            (safetensors, Source::Safetensors(tensors))
-        } else if pickle.exists() {
-            let tensors = PthTensors::new(&pickle, None).map_err(|error| CheckpointError::damaged(&pickle, error))?;
-            (pickle, Source::Pickle(tensors))
-        } else {
-            let missing = io::Error::new(io::ErrorKind::NotFound, "not found, nor is pytorch_model.bin beside it");
-            return Err(CheckpointError::file(&safetensors, missing));
+        let adapter = directory.join("adapter_config.json");
+        if adapter.exists() {
+            let problem = "an adapter is no model: merge it into its base (merge_and_unload() of peft), and save";
+            return Err(CheckpointError::damaged(&adapter, problem));
+        }
+        let is_there = |(name, _): &(&str, Format)| directory.join(name).exists();
+        let Some((name, format)) = CANDIDATES.into_iter().find(is_there) else { return Err(no_weights(directory)) };
+        let main = directory.join(name);
+        let mut weights = Self { main: main.clone(), files: Vec::new(), tensors: HashMap::new() };
+        if !name.ends_with(".json") {
+            weights.add(main, format)?;
+            return Ok(weights);
+        }
+        let index: Index =
+            serde_json::from_slice(&file::read(&main)?).map_err(|error| CheckpointError::damaged(&main, error))?;
+        for shard in index.weight_map.values().collect::<BTreeSet<_>>() {
+            let mut parts = Path::new(shard).components();
+            if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+                return Err(CheckpointError::damaged(&main, format!("{shard:?} is not the name of a file beside it")));
+            }
+            weights.add(directory.join(shard), format)?;
+        }
+        for (tensor, shard) in &index.weight_map {
+            let found = weights.tensors.get(&our_name(tensor));
+            if !found.is_some_and(|found| weights.files[found.file].0.ends_with(shard)) {
+                return Err(weights.error(tensor, format!("is not in {shard}, where it should be")));
+            }
+        }
+        Ok(weights)
+    }
+
+    fn add(&mut self, path: PathBuf, format: Format) -> Result<(), CheckpointError> {
+        let (opened, size) = file::open(&path)?;
+        let tensors = match format {
+            Format::Safetensors => safetensors::tensors(&opened, size),
+            Format::Torch => torch::tensors(&opened, size),
         };
-        let names = match &source {
-            Source::Safetensors(tensors) => tensors.tensors().into_iter().map(|(name, _)| name).collect::<Vec<_>>(),
-            Source::Pickle(tensors) => tensors.tensor_infos().keys().cloned().collect(),
-        };
-        let names = names.into_iter().map(|name| (our_name(&name), name)).collect();
-        Ok(Self { file, source, names })
+        for (name, mut stored) in tensors.map_err(|problem| CheckpointError::damaged(&path, problem))? {
+            stored.end = stored.end.min(size);
+            let found = Found { file: self.files.len(), name: name.clone(), stored };
+            if let Some(other) = self.tensors.insert(our_name(&name), found) {
+                let problem = format!("stands for the same as {}: which of them counts?", other.name);
+                return Err(CheckpointError::Tensor { file: path, tensor: name, problem });
+            }
+        }
+        self.files.push((path, opened));
+        Ok(())
     }
 
     /// Whether there is a tensor that we call by this name.
     pub fn has(&self, name: &str) -> bool {
-        self.names.contains_key(name)
+        self.tensors.contains_key(name)
     }
 
     /// The tensor as f32, checked: its shape is as expected and every number is finite.
     pub fn read(&self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
-        let stored = self.names.get(name).ok_or_else(|| self.error(name, "missing"))?;
-        let tensor = match &self.source {
-            Source::Safetensors(tensors) => tensors.get(stored).and_then(|view| view.load(&Device::Cpu)),
-            Source::Pickle(tensors) => match tensors.get(stored) {
-                Ok(Some(tensor)) => Ok(tensor),
-                Ok(None) => return Err(self.error(stored, "missing")),
-                Err(error) => Err(error),
-            },
-        };
-        let tensor = tensor.map_err(|error| self.error(stored, error))?;
-        if tensor.dims() != shape {
-            let problem = format!("has shape {:?}, the configuration says {shape:?}", tensor.dims());
-            return Err(self.error(stored, problem));
+        let found = self.tensors.get(name).ok_or_else(|| self.error(name, "missing"))?;
+        let (path, file) = &self.files[found.file];
+        let error =
+            |problem: String| CheckpointError::Tensor { file: path.clone(), tensor: found.name.clone(), problem };
+        if found.stored.shape != shape {
+            let problem = format!("has shape {:?}, the configuration says {shape:?}", found.stored.shape);
+            return Err(error(problem));
         }
-        if !tensor.dtype().is_float() {
-            return Err(self.error(stored, format!("has type {:?}, not floating point", tensor.dtype())));
-        }
-        let checked = tensor.to_dtype(DType::F32).and_then(|tensor| {
-            let finite = tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|value| value.is_finite());
-            Ok((tensor.contiguous()?, finite))
-        });
-        match checked {
-            Ok((tensor, true)) => Ok(tensor),
-            Ok((_, false)) => Err(self.error(stored, "holds a number that is not finite")),
-            Err(error) => Err(self.error(stored, error)),
+        let tensor = found.stored.read(file).map_err(error)?;
+        let numbers = tensor.flatten_all().and_then(|numbers| numbers.to_vec1::<f32>());
+        match numbers.map_err(|problem| error(problem.to_string()))?.iter().all(|number| number.is_finite()) {
+            true => Ok(tensor),
+            false => Err(error("holds a number that is not finite".to_owned())),
         }
     }
 
-    /// An error about one tensor of this file.
+    /// An error about one tensor.
     pub fn error(&self, tensor: &str, problem: impl Display) -> CheckpointError {
-        CheckpointError::Tensor { file: self.file.clone(), tensor: tensor.to_owned(), problem: problem.to_string() }
+        CheckpointError::Tensor { file: self.main.clone(), tensor: tensor.to_owned(), problem: problem.to_string() }
     }
+}
+
+/// The names of the files that the weights of a directory stand in: one, or an index and its shards.
+///
+/// # Errors
+/// Weights that are not there, or cannot be read.
+pub fn weight_files(directory: &Path) -> Result<Vec<String>, CheckpointError> {
+    let weights = Weights::open(directory)?;
+    let paths = std::iter::once(&weights.main).chain(weights.files.iter().map(|(path, _)| path));
+    let names: BTreeSet<_> = paths.filter_map(|path| path.file_name()).map(|name| name.to_string_lossy()).collect();
+    Ok(names.into_iter().map(|name| name.into_owned()).collect())
+}
+
+fn no_weights(directory: &Path) -> CheckpointError {
+    let foreign = FOREIGN.iter().map(|(name, advice)| (directory.join(name), advice));
+    if let Some((file, advice)) = foreign.into_iter().find(|(file, _)| file.exists()) {
+        return CheckpointError::damaged(&file, advice);
+    }
+    let missing = "not found, nor are pytorch_model.bin or an index of shards beside it";
+    CheckpointError::file(&directory.join(CANDIDATES[0].0), io::Error::new(io::ErrorKind::NotFound, missing))
 }
 
 /// The name that `BertForSequenceClassification` gives to what the file may call otherwise:
@@ -96,11 +163,12 @@ impl Weights {
 /// `gamma` and `beta`.
 fn our_name(stored: &str) -> String {
     let name = stored.strip_prefix("bert.").unwrap_or(stored);
-    let name = match name.rsplit_once('.') {
-        Some((layer, "gamma")) => format!("{layer}.weight"),
-        Some((layer, "beta")) => format!("{layer}.bias"),
-        _ => name.to_owned(),
-    };
+    let name = match name.strip_suffix(".gamma").map(|layer| (layer, "weight")) {
+        Some(renamed) => Some(renamed),
+        None => name.strip_suffix(".beta").map(|layer| (layer, "bias")),
+    }
+    .filter(|(layer, _)| layer.ends_with("LayerNorm"))
+    .map_or_else(|| name.to_owned(), |(layer, part)| format!("{layer}.{part}"));
     let is_encoder = ["embeddings.", "encoder.", "pooler."].iter().any(|part| name.starts_with(part));
     if is_encoder { format!("bert.{name}") } else { name }
 }

@@ -4,14 +4,15 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use serde_json::{Map, json};
+use serde_json::json;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::{NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use super::Tokenizer;
-use super::files::{SPECIAL, bert};
+use super::files::{SPECIAL, bert, made};
+use super::settings::Class;
 
 pub(super) fn learn<T: AsRef<str>>(texts: &[T], limit: usize) -> Tokenizer {
     let mut counts = HashMap::new();
@@ -29,12 +30,11 @@ pub(super) fn learn<T: AsRef<str>>(texts: &[T], limit: usize) -> Tokenizer {
     let vocabulary = WordPiece::read_bytes(lines.join("\n").as_bytes()).expect("lines of characters are a vocabulary");
     let model =
         WordPiece::builder().vocab(vocabulary).build().expect("a WordPiece without files has nothing to fail on");
-    let settings = Map::from_iter([
-        ("do_lower_case".to_owned(), json!(true)),
-        ("tokenize_chinese_chars".to_owned(), json!(true)),
-        ("strip_accents".to_owned(), json!(null)),
-    ]);
-    bert(model, settings).expect("a vocabulary that begins with the special tokens has them")
+    let settings = made(
+        Class::Bert,
+        [("do_lower_case", json!(true)), ("tokenize_chinese_chars", json!(true)), ("strip_accents", json!(null))],
+    );
+    bert(model, settings, None).expect("a vocabulary that begins with the special tokens has them")
 }
 
 /// Counts the entries that WordPiece needs to spell each word of a text: its first character, and

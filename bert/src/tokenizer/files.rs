@@ -1,21 +1,23 @@
-//! Tokenizers on disk: `tokenizer.json` as the tokenizers library has it, or `vocab.txt` as
-//! Google's BERT had it, with the settings of `tokenizer_config.json`.
+//! Tokenizers on disk, opened as transformers' `AutoTokenizer` opens them: BERT's own is made anew
+//! of a vocabulary (`tokenizer.json`, else `vocab.txt`) and the settings beside it; another one is
+//! what its `tokenizer.json` says.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use tokenizers::Model as _;
 use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
-use tokenizers::{AddedToken, ModelWrapper};
 
-use super::Tokenizer;
+use super::ends::{Ends, ends};
+use super::settings::{Class, SETTINGS_FILE, Settings, Token};
+use super::{Side, Tokenizer};
 use crate::CheckpointError;
+use crate::checkpoint::read_file;
 
 /// The special tokens, in the order in which a learned vocabulary begins: padding is id 0.
 pub(super) const SPECIAL: [(&str, &str); 5] = [
@@ -26,143 +28,202 @@ pub(super) const SPECIAL: [(&str, &str); 5] = [
     ("mask_token", "[MASK]"),
 ];
 
-const SETTINGS_FILE: &str = "tokenizer_config.json";
+/// Lengths from here on mean that there is no limit: transformers writes 10^30.
+const NO_LIMIT: f64 = 1e20;
 
 pub(super) fn open(directory: &Path) -> Result<Tokenizer, CheckpointError> {
-    let settings = read_settings(directory)?;
-    let json = directory.join("tokenizer.json");
+    let file = directory.join("tokenizer.json");
     let vocabulary = directory.join("vocab.txt");
-    if json.exists() {
-        let tokenizer =
-            tokenizers::Tokenizer::from_file(&json).map_err(|error| CheckpointError::damaged(&json, error))?;
-        complete(tokenizer, settings).map_err(|problem| CheckpointError::damaged(&json, problem))
-    } else if vocabulary.exists() {
-        let bytes = fs::read(&vocabulary).map_err(|source| CheckpointError::file(&vocabulary, source))?;
-        let unknown = special(&settings, "unk_token", "[UNK]");
-        let model = WordPiece::read_bytes(&bytes)
-            .and_then(|entries| WordPiece::builder().vocab(entries).unk_token(unknown).build());
-        let model = model.map_err(|error| CheckpointError::damaged(&vocabulary, error))?;
-        bert(model, settings).map_err(|problem| CheckpointError::damaged(&vocabulary, problem))
+    let json = if file.exists() {
+        let bytes = read_file(&file)?;
+        let json: Value = serde_json::from_slice(&bytes).map_err(|error| CheckpointError::damaged(&file, error))?;
+        Some((bytes, json))
     } else {
-        let problem = io::Error::new(io::ErrorKind::NotFound, "not found, nor is vocab.txt beside it");
-        Err(CheckpointError::File { file: json, problem })
+        None
+    };
+    let settings = Settings::read(directory, json.as_ref().map(|(_, json)| json))?;
+    let settings_file = directory.join(SETTINGS_FILE);
+    check(&settings).map_err(|problem| CheckpointError::damaged(&settings_file, problem))?;
+    match (json, settings.class) {
+        (Some((bytes, json)), Class::AsItStands) => {
+            let inner =
+                tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| CheckpointError::damaged(&file, error))?;
+            complete(inner, settings, side_of(&json)).map_err(|problem| CheckpointError::damaged(&file, problem))
+        }
+        (Some((_, mut json)), Class::Bert) => {
+            let side = side_of(&json);
+            let tokenizer =
+                word_piece(json["model"]["vocab"].take(), &settings).and_then(|model| bert(model, settings, side));
+            tokenizer.map_err(|problem| CheckpointError::damaged(&file, problem))
+        }
+        (None, Class::AsItStands) => {
+            let problem = "tokenizer_class is that of a tokenizer.json, which is not there";
+            Err(CheckpointError::damaged(&settings_file, problem))
+        }
+        (None, Class::Bert) => {
+            if !vocabulary.exists() {
+                return Err(no_vocabulary(directory));
+            }
+            let model = WordPiece::read_bytes(&read_file(&vocabulary)?)
+                .and_then(|entries| WordPiece::builder().vocab(entries).unk_token(unknown(&settings)).build());
+            let tokenizer = model.map_err(|error| error.to_string()).and_then(|model| bert(model, settings, None));
+            tokenizer.map_err(|problem| CheckpointError::damaged(&vocabulary, problem))
+        }
     }
 }
 
 /// A tokenizer as transformers' `BertTokenizer` is, over this vocabulary.
-pub(super) fn bert(model: WordPiece, settings: Map<String, Value>) -> Result<Tokenizer, String> {
-    let setting = |name: &str| settings.get(name).and_then(Value::as_bool);
+pub(super) fn bert(model: WordPiece, settings: Settings, side: Option<Side>) -> Result<Tokenizer, String> {
     let normalizer = BertNormalizer::new(
         true,
-        setting("tokenize_chinese_chars").unwrap_or(true),
-        setting("strip_accents"),
-        setting("do_lower_case").unwrap_or(true),
+        settings.flag("tokenize_chinese_chars")?.unwrap_or(true),
+        settings.flag("strip_accents")?,
+        settings.flag("do_lower_case")?.unwrap_or(true),
     );
     let mut tokenizer = tokenizers::Tokenizer::new(model);
     tokenizer.with_normalizer(Some(normalizer)).map_err(|error| error.to_string())?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.with_decoder(Some(WordPieceDecoder::default()));
-    with_ends(tokenizer, settings)
+    if tokenizer.get_model().token_to_id(&unknown(&settings)).is_none() {
+        return Err(format!("the vocabulary has no {}", unknown(&settings)));
+    }
+    let names = ["cls_token", "sep_token"].map(|name| settings.token(name).map(|token| token.content.clone()));
+    let [Some(first), Some(last)] = names else {
+        return Err("cls_token or sep_token is null: both are put around every text".to_owned());
+    };
+    with_ends(tokenizer, settings, [first, last], side)
 }
 
-/// Declares the special tokens, and puts `[CLS]` and `[SEP]` around every text.
+/// Puts `[CLS]` and `[SEP]`, or what is called so, around every text.
 pub(super) fn with_ends(
-    mut tokenizer: tokenizers::Tokenizer,
-    settings: Map<String, Value>,
+    tokenizer: tokenizers::Tokenizer,
+    settings: Settings,
+    ends: [String; 2],
+    side: Option<Side>,
 ) -> Result<Tokenizer, String> {
-    let tokens = SPECIAL.map(|(name, default)| special(&settings, name, default));
-    let known = tokens.into_iter().filter(|token| tokenizer.token_to_id(token).is_some());
-    let known: Vec<AddedToken> = known.map(|token| AddedToken::from(token, true)).collect();
-    tokenizer.add_special_tokens(known).map_err(|error| error.to_string())?;
-    let mut tokenizer = complete(tokenizer, settings)?;
-    // For other programs that open the saved file: here the ends are added by hand.
-    let end = |index: usize| {
-        let id = tokenizer.ends[index];
-        (tokenizer.inner.id_to_token(id).unwrap_or_default(), id)
-    };
-    let processing = BertProcessing::new(end(1), end(0));
-    Arc::make_mut(&mut tokenizer.inner).with_post_processor(Some(processing));
+    let mut tokenizer = with_tokens(tokenizer, &settings)?;
+    let [first, last] = ends.map(|token| {
+        let id = tokenizer.token_to_id(&token);
+        id.map(|id| (token.clone(), id)).ok_or_else(|| format!("the vocabulary has no {token}"))
+    });
+    tokenizer.with_post_processor(Some(BertProcessing::new(last?, first?)));
+    finish(tokenizer, settings, side)
+}
+
+/// A tokenizer of a `tokenizer.json`, with the tokens that the settings add.
+fn complete(tokenizer: tokenizers::Tokenizer, settings: Settings, side: Option<Side>) -> Result<Tokenizer, String> {
+    finish(with_tokens(tokenizer, &settings)?, settings, side)
+}
+
+/// Adds the tokens of the settings, in transformers' order: one that the vocabulary has keeps its
+/// number, others are numbered from its end.
+fn with_tokens(mut tokenizer: tokenizers::Tokenizer, settings: &Settings) -> Result<tokenizers::Tokenizer, String> {
+    let is_named = |token: &Token| settings.named.iter().any(|(_, named)| named.content == token.content);
+    let mut tokens: Vec<Token> = settings.added.values().cloned().collect();
+    for token in settings.named.iter().map(|(_, token)| token).chain(&settings.extra) {
+        let known = tokenizer.get_added_tokens_decoder().values().any(|known| known.content == token.content);
+        if !known && !tokens.iter().any(|added| added.content == token.content) {
+            tokens.push(token.clone());
+        }
+    }
+    for token in &mut tokens {
+        token.special |= is_named(token);
+    }
+    let tokens: Vec<_> = tokens.into_iter().map(Token::build).collect();
+    tokenizer.add_tokens(tokens).map_err(|error| error.to_string())?;
     Ok(tokenizer)
 }
 
-/// Overrules the file's own padding and truncation, and looks the special tokens up.
-fn complete(mut tokenizer: tokenizers::Tokenizer, settings: Map<String, Value>) -> Result<Tokenizer, String> {
+/// Overrules the file's own padding and truncation.
+fn finish(mut tokenizer: tokenizers::Tokenizer, settings: Settings, side: Option<Side>) -> Result<Tokenizer, String> {
     tokenizer.with_padding(None);
     tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
-    let id = |name: &str, default: &str| {
-        let token = special(&settings, name, default);
-        tokenizer.token_to_id(&token).ok_or_else(|| format!("the vocabulary has no {token}"))
+    tokenizer.set_encode_special_tokens(settings.flag("split_special_tokens")?.unwrap_or(false));
+    let ends: Ends = ends(&tokenizer)?;
+    let max_length = max_length(&settings)?;
+    let special = ends.iter().map(Vec::len).sum::<usize>();
+    if max_length.is_some_and(|length| length < special) {
+        return Err(format!("model_max_length leaves no room for the {special} tokens around every text"));
+    }
+    let side = match settings.fields.get("truncation_side") {
+        None => side.unwrap_or(Side::Right),
+        Some(Value::String(side)) if side == "right" => Side::Right,
+        Some(Value::String(side)) if side == "left" => Side::Left,
+        Some(other) => return Err(format!("truncation_side is {other}: expected \"right\" or \"left\"")),
     };
-    let ends = [id("cls_token", "[CLS]")?, id("sep_token", "[SEP]")?];
-    Ok(Tokenizer { inner: Arc::new(tokenizer), ends, settings })
+    Ok(Tokenizer { inner: Arc::new(tokenizer), ends, side, max_length, class: settings.class, fields: settings.fields })
 }
 
-pub(super) fn save(tokenizer: &Tokenizer, directory: &Path) -> Result<(), CheckpointError> {
-    let json = directory.join("tokenizer.json");
-    let text = tokenizer.inner.to_string(true).map_err(|error| CheckpointError::damaged(&json, error))?;
-    write(directory, "tokenizer.json", &text)?;
-    if let ModelWrapper::WordPiece(_) = tokenizer.inner.get_model() {
-        write(directory, "vocab.txt", &vocabulary(tokenizer))?;
+/// Settings that mean something that is not done here.
+fn check(settings: &Settings) -> Result<(), String> {
+    if settings.fields.contains_key("auto_map") {
+        return Err("auto_map names code of its own, which is not run".to_owned());
     }
-    let mut settings = tokenizer.settings.clone();
-    // Paths and limits of where it came from say nothing of where it is now.
-    for stale in [
-        "name_or_path",
-        "special_tokens_map_file",
-        "tokenizer_file",
-        "vocab_file",
-        "max_length",
-        "pad_to_multiple_of",
-        "padding_side",
-        "truncation_side",
-        "truncation_strategy",
-        "stride",
-    ] {
-        settings.remove(stale);
+    if let Some(files) = settings.fields.get("fast_tokenizer_files")
+        && files.as_array().is_none_or(|files| files.iter().any(|file| file != "tokenizer.json"))
+    {
+        return Err(format!("fast_tokenizer_files is {files}: only tokenizer.json is read"));
     }
-    settings.entry("tokenizer_class").or_insert_with(|| json!("BertTokenizer"));
-    for (name, default) in SPECIAL {
-        settings.entry(name).or_insert_with(|| json!(default));
-    }
-    let settings =
-        serde_json::to_string_pretty(&settings).expect("a map of JSON values has a text: anything else is a bug");
-    write(directory, SETTINGS_FILE, &settings)
+    Ok(())
 }
 
-/// The lines of `vocab.txt`: entry `i` on line `i`.
-fn vocabulary(tokenizer: &Tokenizer) -> String {
-    let mut entries: Vec<(u32, String)> =
-        tokenizer.inner.get_vocab(false).into_iter().map(|(token, id)| (id, token)).collect();
-    entries.sort_unstable();
-    let mut text = String::new();
-    for (id, token) in entries {
-        // Numbers that no token has keep their line, so that the lines after them keep theirs.
-        let lines = text.bytes().filter(|byte| *byte == b'\n').count();
-        (lines..id as usize).for_each(|unused| text.push_str(&format!("[unused-{unused}]\n")));
-        text.push_str(&token);
-        text.push('\n');
-    }
-    text
+/// `tokenizer.json` may have a list in place of the numbers: the place is the number.
+fn word_piece(vocabulary: Value, settings: &Settings) -> Result<WordPiece, String> {
+    let damaged = || "it has no vocabulary of texts with their numbers".to_owned();
+    let pairs: Option<Vec<(String, u32)>> = match vocabulary {
+        Value::Object(entries) => {
+            let number = |id: Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+            entries.into_iter().map(|(content, id)| Some((content, number(id)?))).collect()
+        }
+        Value::Array(entries) => {
+            let content = |entry: &Value| entry.as_str().or_else(|| entry[0].as_str()).map(str::to_owned);
+            entries.iter().zip(0..).map(|(entry, id)| Some((content(entry)?, id))).collect()
+        }
+        _ => None,
+    };
+    // An empty one of the type that the library has for them.
+    let mut entries = WordPiece::read_bytes(&[]).map_err(|error| error.to_string())?;
+    entries.extend(pairs.ok_or_else(damaged)?);
+    let model = WordPiece::builder().vocab(entries).unk_token(unknown(settings)).build();
+    model.map_err(|error| error.to_string())
 }
 
-fn read_settings(directory: &Path) -> Result<Map<String, Value>, CheckpointError> {
-    let file = directory.join(SETTINGS_FILE);
-    match fs::read_to_string(&file) {
-        Ok(text) => serde_json::from_str(&text).map_err(|error| CheckpointError::damaged(&file, error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Map::new()),
-        Err(problem) => Err(CheckpointError::File { file, problem }),
+fn unknown(settings: &Settings) -> String {
+    settings.token("unk_token").map_or_else(|| "[UNK]".to_owned(), |token| token.content.clone())
+}
+
+/// The side that the truncation of a `tokenizer.json` cuts.
+fn side_of(json: &Value) -> Option<Side> {
+    match json["truncation"]["direction"].as_str()? {
+        "Left" => Some(Side::Left),
+        _ => Some(Side::Right),
     }
 }
 
-/// A special token by its name in `tokenizer_config.json`, where it may be a string or an object
-/// with its `content`.
-fn special(settings: &Map<String, Value>, name: &str, default: &str) -> String {
-    let value = settings.get(name);
-    let content = value.and_then(|value| value.as_str().or_else(|| value.get("content")?.as_str()));
-    content.unwrap_or(default).to_owned()
+fn max_length(settings: &Settings) -> Result<Option<usize>, String> {
+    let given = |name: &str| settings.fields.get(name).filter(|length| !length.is_null());
+    let Some(length) = given("model_max_length").or_else(|| given("max_len")) else { return Ok(None) };
+    match length.as_f64() {
+        Some(number) if number >= NO_LIMIT => Ok(None),
+        Some(number) if number >= 1.0 && number.fract() == 0.0 => Ok(Some(number as usize)),
+        _ => Err(format!("model_max_length is {length}: expected a number of tokens")),
+    }
 }
 
-fn write(directory: &Path, name: &str, text: &str) -> Result<(), CheckpointError> {
-    let file = directory.join(name);
-    fs::write(&file, text).map_err(|problem| CheckpointError::File { file, problem })
+fn no_vocabulary(directory: &Path) -> CheckpointError {
+    for foreign in ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tiktoken.model", "tekken.json"] {
+        let file = directory.join(foreign);
+        if file.exists() {
+            let problem = "is the tokenizer of another kind of model: a BERT has tokenizer.json or vocab.txt";
+            return CheckpointError::damaged(&file, problem);
+        }
+    }
+    let problem = std::io::Error::new(std::io::ErrorKind::NotFound, "not found, nor is vocab.txt beside it");
+    CheckpointError::File { file: directory.join("tokenizer.json"), problem }
+}
+
+/// Settings of a BERT vocabulary that is learned here.
+pub(super) fn made(class: Class, fields: impl IntoIterator<Item = (&'static str, Value)>) -> Settings {
+    let fields: Map<String, Value> = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Settings::made(class, fields)
 }

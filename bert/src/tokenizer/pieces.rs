@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use serde_json::{Map, json};
+use serde_json::json;
 use tokenizers::models::unigram::{Unigram, UnigramTrainer};
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
@@ -15,7 +15,8 @@ use tokenizers::{
 };
 
 use super::Tokenizer;
-use super::files::{SPECIAL, with_ends};
+use super::files::{SPECIAL, made, with_ends};
+use super::settings::Class;
 
 /// Longest piece, in characters: whole phrases beyond this are quotations, not words.
 const LONGEST: usize = 8;
@@ -71,8 +72,9 @@ pub(super) fn learn<T: AsRef<str>>(texts: &[T], limit: usize) -> Option<Tokenize
     tokenizer.with_normalizer(Some(normalizer())).ok()?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     // transformers' own BertTokenizer knows WordPiece alone.
-    let settings = Map::from_iter([("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"))]);
-    with_ends(tokenizer, settings).ok()
+    let settings = made(Class::AsItStands, SPECIAL.map(|(name, token)| (name, json!(token))));
+    let [_, _, (_, first), (_, last), _] = SPECIAL;
+    with_ends(tokenizer, settings, [first.to_owned(), last.to_owned()], None).ok()
 }
 
 /// How often each word of the normalized texts occurs.

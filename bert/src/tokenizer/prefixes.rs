@@ -1,7 +1,7 @@
 //! The beginning of a long text: of a review of a hundred pages only the first tokens are read, so
 //! only the words that they come from are looked at.
 
-use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
+use tokenizers::{NormalizedString, Normalizer as _, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 
 /// Bytes of the first prefix for each token that is wanted: more than a token has in most texts of
 /// any language.
@@ -28,7 +28,13 @@ pub(super) fn prefixes<'a>(tokenizer: &Tokenizer, text: &'a str, tokens: usize) 
 fn ends_words(tokenizer: &Tokenizer) -> bool {
     matches!(tokenizer.get_normalizer(), None | Some(NormalizerWrapper::BertNormalizer(_)))
         && matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_)))
-        && tokenizer.get_added_tokens_decoder().values().all(|token| !token.content.contains(is_between_words))
+        && tokenizer.get_added_tokens_decoder().values().all(|token| {
+            let mut content = NormalizedString::from(token.content.as_str());
+            let normalizer = tokenizer.get_normalizer().filter(|_| token.normalized);
+            normalizer.is_none_or(|normalizer| normalizer.normalize(&mut content).is_ok())
+                && !token.content.contains(is_between_words)
+                && !content.get().contains(|character: char| character.is_whitespace())
+        })
 }
 
 /// The end of the first word that ends at `size` or later.
@@ -46,20 +52,20 @@ fn is_between_words(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::Map;
     use tokenizers::models::wordpiece::WordPiece;
     use tokenizers::normalizers::NFKC;
 
     use super::*;
     use crate::tokenizer::Tokenizer as Bert;
-    use crate::tokenizer::files::bert as bert_of;
+    use crate::tokenizer::files::{bert as bert_of, made};
+    use crate::tokenizer::settings::Class;
 
     /// Has pieces of several characters, so that a word that is cut has other tokens.
     fn bert() -> Bert {
         let entries =
             "[PAD] [UNK] [CLS] [SEP] [MASK] a ab abb b ##a ##ab ##b 好 差 ， 。 ？ [ ] ! e ##e".replace(' ', "\n");
         let vocabulary = WordPiece::read_bytes(entries.as_bytes()).unwrap();
-        bert_of(WordPiece::builder().vocab(vocabulary).build().unwrap(), Map::new()).unwrap()
+        bert_of(WordPiece::builder().vocab(vocabulary).build().unwrap(), made(Class::Bert, []), None).unwrap()
     }
 
     proptest! {

@@ -1,11 +1,11 @@
 //! A linear model as a directory: `config.json`, `model.safetensors`, `manifest.json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use bert::Classes;
-use bert::checkpoint::{CheckpointError, Manifest, write_once};
+use bert::checkpoint::{CheckpointError, Manifest, read_file, write_once};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ impl LinearModel {
     pub fn open(directory: &Path) -> Result<Self, CheckpointError> {
         let config = Config::read(&directory.join(CONFIG))?;
         let file = directory.join(WEIGHTS);
-        let bytes = fs::read(&file).map_err(|source| CheckpointError::file(&file, source))?;
+        let bytes = read_file(&file)?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|error| CheckpointError::damaged(&file, error))?;
         let classes = Classes::new(config.id2label.into_values());
         let file = File { path: file, tensors };
@@ -93,8 +93,8 @@ impl LinearModel {
 
 impl Config {
     fn read(file: &Path) -> Result<Self, CheckpointError> {
-        let text = fs::read(file).map_err(|source| CheckpointError::file(file, source))?;
-        let config: Self = serde_json::from_slice(&text).map_err(|error| CheckpointError::damaged(file, error))?;
+        let config: Self =
+            serde_json::from_slice(&read_file(file)?).map_err(|error| CheckpointError::damaged(file, error))?;
         let wrong = |problem: String| Err(CheckpointError::damaged(file, problem));
         if config.model_type != MODEL_TYPE {
             return wrong(format!("model_type is {}, not {MODEL_TYPE}", config.model_type));
@@ -107,6 +107,10 @@ impl Config {
         }
         if config.id2label.keys().copied().ne(0..config.id2label.len()) {
             return wrong("id2label: the keys must be \"0\", \"1\", and so on without a hole".to_owned());
+        }
+        let names: BTreeSet<_> = config.id2label.values().collect();
+        if names.len() < config.id2label.len() {
+            return wrong("id2label: two classes have one name: nobody could tell which of them is meant".to_owned());
         }
         Ok(config)
     }

@@ -89,7 +89,7 @@ fn a_truncated_or_foreign_weight_file_is_named() {
             refused(directory.path(), &[file]);
         }
         fs::write(&path, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n").unwrap();
-        refused(directory.path(), &[file]);
+        refused(directory.path(), &[file, "git lfs pull"]);
         fs::remove_file(&path).unwrap();
         refused(directory.path(), &["model.safetensors", "not found", "pytorch_model.bin"]);
     }
@@ -112,8 +112,8 @@ fn a_damaged_or_missing_tokenizer_is_named() {
     refused(directory.path(), &["tokenizer.json"]);
     fs::remove_file(directory.path().join("tokenizer.json")).unwrap();
     refused(directory.path(), &["tokenizer.json", "not found", "vocab.txt"]);
-    fs::write(directory.path().join("vocab.txt"), "[PAD]\n[UNK]\n[CLS]\na\n").unwrap();
-    refused(directory.path(), &["vocab.txt", "[SEP]"]);
+    fs::write(directory.path().join("vocab.txt"), "[PAD]\n[CLS]\n[SEP]\na\n").unwrap();
+    refused(directory.path(), &["vocab.txt", "[UNK]"]);
     fs::write(directory.path().join("tokenizer_config.json"), "[").unwrap();
     refused(directory.path(), &["tokenizer_config.json"]);
 }
@@ -128,6 +128,9 @@ fn a_configuration_that_is_no_bert_classifier_is_refused_by_field() {
         ("num_attention_heads", json!(0), "must divide hidden_size"),
         ("id2label", json!({"0": "a", "2": "b"}), "without a hole"),
         ("id2label", json!({"0": "a"}), "fewer than two classes"),
+        ("id2label", json!({"0": "a", "1": "a"}), "two classes have one name"),
+        ("num_hidden_layers", json!(u32::MAX), "more than any BERT has"),
+        ("num_labels", json!(u32::MAX), "more classes"),
         ("hidden_size", json!("32"), "expected usize"),
         ("hidden_dropout_prob", json!(1.0), "below 1"),
         ("is_decoder", json!(true), "only encoders"),

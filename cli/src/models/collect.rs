@@ -56,9 +56,8 @@ pub async fn collect(store: &Store, checkpoints: &str, arguments: &Arguments) ->
 /// The mark first, so that nobody promotes a version whose files are going; false for one that was
 /// promoted just now.
 async fn delete(store: &Store, checkpoints: &CheckpointStore, model: &Model) -> anyhow::Result<bool> {
-    let marked = store.mark_collected(model.version).await?;
-    if marked {
-        checkpoints.delete(&model.uri).await?;
-    }
-    Ok(marked)
+    let Some(lock) = store.mark_collected(model.version).await? else { return Ok(false) };
+    checkpoints.delete(&model.uri).await?;
+    lock.release().await?;
+    Ok(true)
 }

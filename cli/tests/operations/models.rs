@@ -1,5 +1,8 @@
 //! The registry over time: who was live, who serves what, whose files can go.
 
+use std::time::Duration;
+
+use store::checkpoints::CheckpointStore;
 use store::{LoadStatus, Store, Version};
 
 use crate::program::*;
@@ -82,4 +85,37 @@ fn collect_deletes_the_files_of_former_champions_beyond_those_to_keep() {
     let error = fail(&["models", "promote", &versions[0].to_string(), "--database-url", &url]);
     assert!(error.contains("were collected"), "{error}");
     succeed(&["models", "rollback", "--database-url", &url]);
+}
+
+/// The interleaving of an audit: the one marks and is about to delete, the other finds the files
+/// there still, uploads nothing, and clears the mark.
+#[test]
+fn a_checkpoint_that_is_registered_while_it_is_collected_has_its_files() {
+    let url = migrated_database("collect_or_register");
+    let checkpoints = tempfile::tempdir().unwrap();
+    let place = checkpoints.path().to_str().unwrap();
+    let version = registered(&url, checkpoints.path(), 1, &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path().join("model");
+    save_tiny_model(&directory, 1);
+
+    let store = block_on(Store::connect(&url, 1)).unwrap();
+    let files = CheckpointStore::open(place).unwrap();
+    let model = block_on(store.model(Version(version))).unwrap();
+    let lock = block_on(store.mark_collected(model.version)).unwrap().unwrap();
+
+    let register = ["models", "register", directory.to_str().unwrap(), "--checkpoints", place, "--database-url", &url];
+    let mut register = labelstream(&[&register[..], &["--promote"]].concat()).spawn().unwrap();
+    // Long enough for it to come as far as it can; longer would change nothing.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(register.try_wait().unwrap().is_none(), "it waits for whoever collects");
+    block_on(files.delete(&model.uri)).unwrap();
+    block_on(lock.release()).unwrap();
+    assert!(register.wait().unwrap().success());
+
+    let champion = block_on(store.champion()).unwrap().unwrap();
+    assert_eq!((champion.version.0, champion.collected_at), (version, None));
+    let cache = tempfile::tempdir().unwrap();
+    let fetched = block_on(files.fetch(&champion.uri, cache.path())).unwrap();
+    assert!(fetched.join("model.safetensors").exists(), "a version that can be promoted has its files");
 }

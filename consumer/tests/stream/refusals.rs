@@ -139,3 +139,40 @@ async fn a_cache_that_cannot_be_written_is_tried_again_at_each_look() {
     site.until_reported(second, LoadStatus::Serving).await;
     consumer.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_version_that_is_promoted_again_is_taken_although_the_notification_is_lost() {
+    let site = Site::new().await;
+    let consumer = site.consume_looking(Duration::from_millis(200));
+    site.until_reported(Version(1), LoadStatus::Serving).await;
+    let second = site.register_tiny_model(2).await;
+    let file = site.published(second, "model.safetensors").await;
+    flip_a_bit(&file);
+    site.promote(second).await;
+    site.until_reported(second, LoadStatus::Refused).await;
+
+    flip_a_bit(&file);
+    // As a promotion, without the word of it.
+    let quietly = "insert into deployments (alias, version, why) values ('champion', $1, 'mended')";
+    sqlx::query(quietly).bind(second.0).execute(&site.pool).await.unwrap();
+    site.until_reported(second, LoadStatus::Serving).await;
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_champion_in_a_store_that_is_away_is_taken_when_the_store_is_back() {
+    let site = Site::new().await;
+    let consumer = site.consume_looking(Duration::from_millis(200));
+    site.until_reported(Version(1), LoadStatus::Serving).await;
+    let second = site.register_tiny_model(2).await;
+    let published = site.published(second, "").await;
+    let store = published.parent().unwrap();
+    let away = store.with_extension("unmounted");
+    std::fs::rename(store, &away).unwrap();
+    site.promote(second).await;
+    site.until_reported(second, LoadStatus::Refused).await;
+
+    std::fs::rename(&away, store).unwrap();
+    site.until_reported(second, LoadStatus::Serving).await;
+    consumer.stop().await;
+}

@@ -196,3 +196,27 @@ async fn fifty_promotions_in_ten_seconds_with_notifications_lost_end_with_the_la
     }
     site.world.assert_each_exactly_once().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_number_that_comes_again_after_a_restore_is_another_model() {
+    let site = Site::new().await;
+    let http = Http::on_a_free_port();
+    let consumer = site.consume(|config| {
+        config.reload_interval = Duration::from_millis(200);
+        config.http = http.address;
+    });
+    site.until_reported(Version(1), LoadStatus::Serving).await;
+    let second = site.register_tiny_model(2).await;
+    // As a backup has it in which number 1 was given to what is number 2 here.
+    for sql in [
+        "update models set manifest_sha256 = repeat('0', 64) where version = 1",
+        "create table number_two as select uri, manifest_sha256 from models where version = 2",
+        "update models set manifest_sha256 = repeat('1', 64) where version = 2",
+        "update models set (uri, manifest_sha256) = (select uri, manifest_sha256 from number_two) where version = 1",
+    ] {
+        sqlx::query(sql).execute(&site.pool).await.unwrap();
+    }
+    until("the other model", async || http.metric("labelstream_model_swaps_total") == Some(1.0)).await;
+    assert!(site.cached(Version(1)).await.exists(), "the files of version {second} are here under number 1");
+    consumer.stop().await;
+}

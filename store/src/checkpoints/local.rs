@@ -29,6 +29,17 @@ pub async fn put_in_place(finished: TempDir, name: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether a path stays inside of a directory when symbolic links are followed; so does one that is
+/// not there.
+pub async fn is_inside(path: &Path, directory: &Path) -> io::Result<bool> {
+    let (path, directory) = match (fs::canonicalize(path).await, fs::canonicalize(directory).await) {
+        (Ok(path), Ok(directory)) => (path, directory),
+        (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        (Err(error), _) | (_, Err(error)) => return Err(error),
+    };
+    Ok(path.starts_with(directory))
+}
+
 /// Removes an empty directory, if it is there.
 pub async fn remove_directory(directory: &Path) -> io::Result<()> {
     match fs::remove_dir(directory).await {

@@ -114,7 +114,7 @@ async fn many_may_fetch_at_once() {
 #[tokio::test]
 async fn a_manifest_cannot_name_a_file_elsewhere() {
     for name in ["../evil", "/etc/evil", "a/b", "..", ".", ""] {
-        let error = file_names(format!(r#"{{"files": [{{"name": "{name}"}}]}}"#).as_bytes()).unwrap_err();
+        let error = files::listed(format!(r#"{{"files": [{{"name": "{name}"}}]}}"#).as_bytes()).unwrap_err();
         assert!(error.contains("not a plain file name"), "{error}");
     }
 }
@@ -173,5 +173,54 @@ async fn a_deleted_checkpoint_is_gone_and_its_neighbours_are_not() {
     assert!(matches!(error, CheckpointStoreError::NotFound(_)), "{error}");
     store.fetch(&kept, cache.path()).await.unwrap();
     assert_eq!(store.publish(one.path()).await.unwrap(), uri);
+    store.fetch(&uri, cache.path()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_symbolic_link_out_of_the_store_is_not_followed() {
+    let (checkpoint, place, cache) = (small(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let secret = elsewhere.path().join("secret");
+    fs::write(&secret, "of somebody else").unwrap();
+    let store = CheckpointStore::open(place.path().to_str().unwrap()).unwrap();
+    let uri = store.publish(checkpoint.path()).await.unwrap();
+    let published = place.path().join(name_of(&uri).unwrap());
+    fs::remove_file(published.join("config.json")).unwrap();
+    std::os::unix::fs::symlink(&secret, published.join("config.json")).unwrap();
+    let error = store.fetch(&uri, cache.path()).await.unwrap_err();
+    assert!(matches!(error, CheckpointStoreError::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("symbolic link"), "{error}");
+    assert!(contents(cache.path()).is_empty());
+
+    // The directory itself: nothing is read, written or deleted through it.
+    fs::remove_dir_all(&published).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), &published).unwrap();
+    store.fetch(&uri, cache.path()).await.unwrap_err();
+    store.publish(checkpoint.path()).await.unwrap_err();
+    store.delete(&uri).await.unwrap_err();
+    assert_eq!(contents(elsewhere.path()), [("secret".to_owned(), b"of somebody else".to_vec())]);
+
+    // One that stays inside is as good as the file.
+    fs::remove_file(&published).unwrap();
+    store.publish(checkpoint.path()).await.unwrap();
+    fs::rename(published.join("config.json"), place.path().join("shared.json")).unwrap();
+    std::os::unix::fs::symlink("../shared.json", published.join("config.json")).unwrap();
+    store.fetch(&uri, cache.path()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_is_larger_than_its_manifest_says_is_not_downloaded_to_its_end() {
+    let (checkpoint, place, cache) = (small(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let manifest = serde_json::json!({ "files": [{ "name": "config.json", "size": 2 }] }).to_string();
+    fs::write(checkpoint.path().join(MANIFEST), manifest).unwrap();
+    let store = CheckpointStore::open(place.path().to_str().unwrap()).unwrap();
+    let uri = store.publish(checkpoint.path()).await.unwrap();
+    let file = place.path().join(name_of(&uri).unwrap()).join("config.json");
+    // More than there is room for, were it copied; on the disk it takes nothing.
+    fs::File::options().write(true).open(&file).unwrap().set_len(1 << 44).unwrap();
+    let error = store.fetch(&uri, cache.path()).await.unwrap_err();
+    assert!(error.to_string().contains("larger than the 2 bytes"), "{error}");
+    assert!(contents(cache.path()).is_empty());
+    fs::write(&file, "{}").unwrap();
     store.fetch(&uri, cache.path()).await.unwrap();
 }

@@ -108,8 +108,8 @@ async fn a_collected_version_is_never_champion_again_until_it_is_published_again
     let (store, mut look) = migrated().await;
     let versions = champions(&store, 3).await;
     age(&mut look).await;
-    assert!(store.mark_collected(versions[1]).await.unwrap());
-    assert!(!store.mark_collected(versions[2]).await.unwrap(), "the champion");
+    assert!(store.mark_collected(versions[1]).await.unwrap().is_some());
+    assert!(store.mark_collected(versions[2]).await.unwrap().is_none(), "the champion");
     assert_eq!(collectable(&store, 0).await, [1]);
     let error = store.promote(versions[1], "by hand", Some(versions[2])).await.unwrap_err();
     assert!(matches!(error, StoreError::Collected(version) if version == versions[1]), "{error}");

@@ -20,13 +20,12 @@ pub(super) async fn collect(
 ) -> Result<u64> {
     let mut deleted = 0;
     for model in store.collectable(keep, in_use_within).await? {
-        if !store.mark_collected(model.version).await? {
-            continue;
-        }
+        let Some(lock) = store.mark_collected(model.version).await? else { continue };
         match checkpoints.delete(&model.uri).await {
             Ok(()) => deleted += 1,
             Err(error) => tracing::warn!(%error, uri = model.uri, "a collected checkpoint could not be deleted"),
         }
+        lock.release().await?;
         if let Err(error) = checkpoints.forget(&model.uri, cache).await {
             tracing::warn!(%error, uri = model.uri, "a collected checkpoint stays in the cache");
         }

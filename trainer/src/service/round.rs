@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use classifier::{Classifier, Device, ModelKind};
+use classifier::checkpoint::{Manifest, model_type};
+use classifier::linear;
 use serde_json::{Value, json};
 use service::{owner, retry, thread};
 use store::checkpoints::CheckpointStore;
@@ -206,7 +207,7 @@ impl Work<'_> {
         let config = &self.rounds.config;
         let from = serde_json::from_value(self.parameters["from"].clone()).unwrap_or(config.from);
         let Some(champion) = champion.filter(|_| from == From::Champion) else { return Ok(config.base.clone()) };
-        if Classifier::open(&champion.directory, &Device::Cpu)?.kind() == ModelKind::Linear {
+        if model_type(&champion.directory)?.as_deref() == Some(linear::MODEL_TYPE) {
             return Ok(config.base.clone());
         }
         let classes = &dataset.dataset.classes;
@@ -257,7 +258,7 @@ impl Work<'_> {
         let parent = champion.as_ref().map(|champion| champion.version);
         for _ in 0..MOST_COMPARISONS {
             let compared = self.compare(dataset, fitted, champion.clone()).await?;
-            let model = self.publish(dataset, &compared, directory, parent).await?;
+            let (compared, model) = self.publish(dataset, compared, directory, parent).await?;
             let conclusion = conclusion(compared, model, champion.as_ref(), &dataset.warnings);
             let conclude = async || self.rounds.store.conclude_round(&self.lease, &conclusion).await;
             match retry("Postgres takes the verdict", &self.keeper.stop, conclude).await? {
@@ -294,22 +295,30 @@ impl Work<'_> {
     async fn publish(
         &self,
         dataset: &RoundDataset,
-        compared: &Compared,
+        compared: Compared,
         directory: &Path,
         parent: Option<Version>,
-    ) -> Result<NewModel> {
+    ) -> Result<(Compared, NewModel)> {
         self.keeper.reporter.phase("publishing");
-        let assembled = assemble(self.lease.round, dataset, compared, directory)?;
+        let (round, dataset, directory) = (self.lease.round, dataset.clone(), directory.to_owned());
+        // Hashing takes seconds, in which the lease must be renewed.
+        let assembling = thread("publishing", Some(self.rounds.config.niceness), move || {
+            let assembled = assemble(round, &dataset, &compared, &directory)?;
+            let manifest_sha256 = Manifest::sha256(&assembled)?;
+            Ok((assembled, manifest_sha256, compared))
+        })?;
+        let (assembled, manifest_sha256, compared) = assembling.await?;
         let publish = async || self.rounds.checkpoints.publish(&assembled).await;
         let uri = retry("the checkpoint store takes the candidate", &self.keeper.stop, publish).await?;
-        Ok(NewModel {
+        let model = NewModel {
             uri,
-            manifest_sha256: classifier::checkpoint::Manifest::sha256(&assembled)?,
+            manifest_sha256,
             labels: compared.classes.clone(),
             metrics: json!(compared.verdict.evidence.candidate),
             parent,
-            round: Some(self.lease.round),
-        })
+            round: Some(round),
+        };
+        Ok((compared, model))
     }
 }
 
