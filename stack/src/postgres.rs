@@ -17,7 +17,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tempfile::TempDir;
 
 use crate::machine::{free_port, open_to_all, random_word, wait_for};
-use crate::server::{Launch, Server};
+use crate::server::{LOG, Launch, Server};
 
 /// The superuser of the private server.
 const ROLE: &str = "labelstream";
@@ -90,6 +90,12 @@ impl Postgres {
     /// Makes a replica a primary: it writes from now on, on top of what it has.
     pub fn promote(&self) -> anyhow::Result<()> {
         self.execute("select pg_promote()")
+    }
+
+    /// Everything that it has logged.
+    pub fn log(&self) -> String {
+        let log = fs::read(self.directory.path().join(LOG)).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// Where it listens.

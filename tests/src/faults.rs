@@ -3,3 +3,5 @@
 //! each has there; other modules beside this one hold the tests of some.
 //!
 //! One `mod` line a group.
+
+mod commits;
