@@ -18,7 +18,7 @@ pub use http::Http;
 pub use log_variables::check_log_variables;
 pub use process::{Process, Signal, command};
 pub use proxy::{Cut, Proxy};
-pub use servers::{kafka, own_kafka, postgres};
+pub use servers::{kafka, own_cluster, own_kafka, postgres};
 pub use storage::Storage;
 pub use tiny_model::{TINY_CLASSES, save_tiny_model};
 pub use until::{PATIENCE, until, until_some};

@@ -4,6 +4,7 @@ mod broker;
 mod jars;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -82,10 +83,21 @@ impl Kafka {
 
     /// The same with settings of the topic's own, such as `cleanup.policy`.
     pub fn create_topic_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> anyhow::Result<()> {
+        let replicas = TopicReplication::Fixed(self.brokers.len() as i32);
+        self.create(NewTopic::new(name, partitions, replicas), settings)
+    }
+
+    /// The same with one partition, whose replicas are on the brokers at these places, the leader
+    /// first.
+    pub fn create_topic_on(&self, name: &str, places: &[usize], settings: &[(&str, &str)]) -> anyhow::Result<()> {
+        let ids: Vec<i32> = places.iter().map(|place| *place as i32 + 1).collect();
+        self.create(NewTopic::new(name, 1, TopicReplication::Variable(&[&ids])), settings)
+    }
+
+    fn create<'a>(&self, mut topic: NewTopic<'a>, settings: &'a [(&'a str, &'a str)]) -> anyhow::Result<()> {
+        let name = topic.name;
         let mut config = ClientConfig::new();
         let admin: AdminClient<DefaultClientContext> = config.set("bootstrap.servers", &self.addresses).create()?;
-        let replicas = TopicReplication::Fixed(self.brokers.len() as i32);
-        let mut topic = NewTopic::new(name, partitions, replicas);
         for (key, value) in settings {
             topic = topic.set(key, value);
         }
@@ -96,6 +108,11 @@ impl Kafka {
             Some(Err((name, error))) => bail!("cannot create the topic {name}: {error}"),
             None => bail!("cannot create the topic {name}: the broker said nothing about it"),
         }
+    }
+
+    /// The first broker's file of a partition's first records, to be damaged while it is stopped.
+    pub fn log_file(&self, topic: &str, partition: i32) -> PathBuf {
+        self.brokers[0].log_file(topic, partition)
     }
 
     /// The process id of the first broker; zero while it is stopped.

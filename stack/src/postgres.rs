@@ -77,8 +77,10 @@ impl Postgres {
     pub fn start_replica(&self, address: SocketAddr) -> anyhow::Result<Self> {
         let mut replica = Self::new(&self.binaries, None)?;
         replica.password.clone_from(&self.password);
+        // PATH may hold links to some of the programs only.
+        let server = fs::canonicalize(self.binaries.join("postgres")).context("cannot find postgres")?;
         let primary = format!("postgres://{ROLE}:{}@{address}/postgres", self.password);
-        let mut copy = Command::new(self.binaries.join("pg_basebackup"));
+        let mut copy = Command::new(server.with_file_name("pg_basebackup"));
         copy.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"])
             .args(["--dbname", &primary, "--pgdata"])
             .arg(replica.data());

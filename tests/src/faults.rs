@@ -4,4 +4,11 @@
 //!
 //! One `mod` line a group.
 
+mod brokers;
+mod clocks;
 mod commits;
+mod contents;
+mod failover;
+mod groups;
+mod memory;
+mod stops;

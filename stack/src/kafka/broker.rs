@@ -74,10 +74,9 @@ impl Broker {
         self.address
     }
 
-    /// The directory of a partition's segments, such as `00000000000000000000.log`: to be changed
-    /// only while the broker is stopped.
-    pub fn partition_directory(&self, topic: &str, partition: i32) -> PathBuf {
-        self.data().join(format!("{topic}-{partition}"))
+    /// The file that holds a partition's first records, to be damaged while the broker is stopped.
+    pub fn log_file(&self, topic: &str, partition: i32) -> PathBuf {
+        self.data().join(format!("{topic}-{partition}/00000000000000000000.log"))
     }
 
     /// Its process id; zero while it is stopped.
