@@ -13,10 +13,15 @@ pub fn kafka() -> &'static Kafka {
 /// A broker for a test that stops it. Where none can run, the whole test process ends here, and
 /// says so; with `LABELSTREAM_REQUIRE_KAFKA` set, as in CI, it fails.
 pub fn own_kafka() -> Kafka {
+    own_cluster(1)
+}
+
+/// The same with so many brokers, and a replica of every partition on each.
+pub fn own_cluster(brokers: u32) -> Kafka {
     if stack::kafka_cannot_run() {
         std::process::exit(0);
     }
-    Kafka::start().expect("Apache Kafka starts")
+    Kafka::start_cluster(brokers).expect("Apache Kafka starts")
 }
 
 /// The database server that tests share.

@@ -41,11 +41,15 @@ impl Storage {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let database = server.create_database(&name).expect("the database can be made");
-        // A test that stops the server asks on and on: let each question be short.
-        let options = PgPoolOptions::new().max_connections(4).acquire_timeout(Duration::from_secs(5));
-        let pool = options.connect_lazy(&database).expect("the address is one");
+        let pool = pool(&database);
         let store = Store::connect(&database, 2).await.expect("the database answers");
         Self { database, pool, store, files: TempDir::new().expect("a directory can be made") }
+    }
+
+    /// Looks into another database from now on: a copy of the one before.
+    pub fn move_to(&mut self, database: String) {
+        self.pool = pool(&database);
+        self.database = database;
     }
 
     /// A file or directory of this name.
@@ -57,4 +61,10 @@ impl Storage {
     pub async fn number(&self, sql: &str) -> Option<i64> {
         query_scalar(AssertSqlSafe(sql)).fetch_one(&self.pool).await.ok()
     }
+}
+
+/// A test that stops the server asks on and on: let each question be short.
+fn pool(database: &str) -> PgPool {
+    let options = PgPoolOptions::new().max_connections(4).acquire_timeout(Duration::from_secs(5));
+    options.connect_lazy(database).expect("the address is one")
 }

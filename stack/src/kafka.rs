@@ -1,76 +1,83 @@
-//! A private Apache Kafka: one process that is broker and controller.
+//! A private Apache Kafka: one broker, or several with replicas of every partition.
 
+mod broker;
 mod jars;
+mod listener;
 
-use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use nix::sys::signal::Signal;
+use anyhow::bail;
+pub use broker::Broker;
+use broker::{Peer, cluster_id};
+pub use listener::Listener;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use tempfile::TempDir;
 
-use crate::machine::{free_port, random_bytes, wait_for};
-use crate::server::{LOG, Launch, Server};
-
-/// What the broker prints when it takes requests.
-const STARTED: &str = "Kafka Server started";
-
-/// Only what helps when it does not start, and the line that says that it did.
-const LOG_SETTINGS: &str = "\
-appender.console.type=Console
-appender.console.name=console
-appender.console.layout.type=PatternLayout
-appender.console.layout.pattern=%d %p %m (%c{1})%n
-rootLogger.level=warn
-rootLogger.appenderRef.console.ref=console
-logger.started.name=kafka.server.KafkaRaftServer
-logger.started.level=info
-";
+use crate::machine::{free_port, wait_for};
 
 /// A real Apache Kafka on 127.0.0.1 with its own data, until it is dropped.
 ///
 /// It needs Java 17 or newer, and `mvn` once, to fetch Kafka's jars into the user's cache
 /// directory.
 pub struct Kafka {
-    // Declared before the directory: the server ends before its files go.
-    server: Option<Server>,
-    brokers: String,
-    addresses: Vec<(&'static str, String)>,
-    directory: TempDir,
-    jars: String,
+    brokers: Vec<Broker>,
+    addresses: String,
+    listeners: Vec<(&'static str, String)>,
 }
 
 impl Kafka {
     /// Formats new storage and starts a broker on it. Takes about five seconds, the very first time
     /// half a minute more.
     pub fn start() -> anyhow::Result<Self> {
-        Self::start_with(&[], "")
+        Self::start_brokers(1, None, &[], "")
     }
 
     /// The same with more listeners, and more settings.
     pub fn start_with(listeners: &[Listener], settings: &str) -> anyhow::Result<Self> {
+        Self::start_brokers(1, None, listeners, settings)
+    }
+
+    /// A cluster of so many brokers, each a controller too: three go on without one of them. Every
+    /// topic has a replica on each.
+    pub fn start_cluster(brokers: u32) -> anyhow::Result<Self> {
+        Self::start_brokers(brokers, None, &[], "")
+    }
+
+    /// A broker that tells its clients this address: that of a proxy which leads to
+    /// [`Broker::address`].
+    pub fn start_behind(advertised: SocketAddr) -> anyhow::Result<Self> {
+        Self::start_brokers(1, Some(advertised), &[], "")
+    }
+
+    /// With further listeners on the first broker.
+    fn start_brokers(
+        count: u32,
+        advertised: Option<SocketAddr>,
+        more: &[Listener],
+        settings: &str,
+    ) -> anyhow::Result<Self> {
         let jars = jars::class_path()?;
-        let directory = tempfile::Builder::new().prefix("labelstream-kafka-").tempdir()?;
-        let (port, controller_port) = (free_port()?, free_port()?);
-        let files = directory.path();
-        fs::write(files.join("log4j2.properties"), LOG_SETTINGS)?;
-        let data = files.join("data");
-        let data = data.to_str().context("the temporary directory's name is not UTF-8")?;
-        let mut properties = server_properties(port, controller_port, data);
-        let mut addresses = Vec::new();
-        for listener in listeners {
-            let address = format!("127.0.0.1:{}", free_port()?);
-            properties = listener.added_to(&properties, &address);
-            addresses.push((listener.name, address));
+        let peers = (1..=count).map(Peer::new).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut brokers = Vec::new();
+        for peer in &peers {
+            brokers.push(Broker::new(*peer, &peers, advertised, jars.clone())?);
         }
-        fs::write(files.join("server.properties"), properties + settings)?;
-        let mut kafka = Self { server: None, brokers: format!("127.0.0.1:{port}"), addresses, directory, jars };
-        kafka.format()?;
+        let addresses = brokers.iter().map(|broker| advertised.unwrap_or(broker.address()).to_string());
+        let addresses = addresses.collect::<Vec<_>>().join(",");
+        let mut listeners = Vec::new();
+        for listener in more {
+            let address = format!("127.0.0.1:{}", free_port()?);
+            brokers[0].change_settings(|properties| listener.added_to(properties, &address))?;
+            listeners.push((listener.name, address));
+        }
+        brokers[0].change_settings(|properties| format!("{properties}{settings}"))?;
+        let mut kafka = Self { brokers, addresses, listeners };
+        let cluster = cluster_id()?;
+        kafka.each(|broker| broker.format(&cluster))?;
         kafka.start_again()?;
         Ok(kafka)
     }
@@ -80,22 +87,47 @@ impl Kafka {
         jars::missing()
     }
 
-    /// The broker's address, as `bootstrap.servers` wants it.
+    /// The brokers' addresses, as `bootstrap.servers` wants them.
     pub fn brokers(&self) -> &str {
-        &self.brokers
+        &self.addresses
     }
 
     /// The address of one of the listeners that it was started with.
     pub fn listener(&self, name: &str) -> &str {
-        let found = self.addresses.iter().find(|(known, _)| *known == name);
+        let found = self.listeners.iter().find(|(known, _)| *known == name);
         found.map_or("", |(_, address)| address)
+    }
+
+    /// The broker at this place, the first of which is 0; its id is one more.
+    pub fn broker(&mut self, place: usize) -> &mut Broker {
+        &mut self.brokers[place]
     }
 
     /// Creates a topic; one that exists is an error.
     pub fn create_topic(&self, name: &str, partitions: i32) -> anyhow::Result<()> {
+        self.create_topic_with(name, partitions, &[])
+    }
+
+    /// The same with settings of the topic's own, such as `cleanup.policy`.
+    pub fn create_topic_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> anyhow::Result<()> {
+        let replicas = TopicReplication::Fixed(self.brokers.len() as i32);
+        self.create(NewTopic::new(name, partitions, replicas), settings)
+    }
+
+    /// The same with one partition, whose replicas are on the brokers at these places, the leader
+    /// first.
+    pub fn create_topic_on(&self, name: &str, places: &[usize], settings: &[(&str, &str)]) -> anyhow::Result<()> {
+        let ids: Vec<i32> = places.iter().map(|place| *place as i32 + 1).collect();
+        self.create(NewTopic::new(name, 1, TopicReplication::Variable(&[&ids])), settings)
+    }
+
+    fn create<'a>(&self, mut topic: NewTopic<'a>, settings: &'a [(&'a str, &'a str)]) -> anyhow::Result<()> {
+        let name = topic.name;
         let mut config = ClientConfig::new();
-        let admin: AdminClient<DefaultClientContext> = config.set("bootstrap.servers", &self.brokers).create()?;
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let admin: AdminClient<DefaultClientContext> = config.set("bootstrap.servers", &self.addresses).create()?;
+        for (key, value) in settings {
+            topic = topic.set(key, value);
+        }
         let patience = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
         let created = wait_for(async { Ok(admin.create_topics([&topic], &patience).await?) })?;
         match created.into_iter().next() {
@@ -105,127 +137,47 @@ impl Kafka {
         }
     }
 
-    /// The file that holds a partition's first records, to be damaged while the broker is stopped.
+    /// The first broker's file of a partition's first records, to be damaged while it is stopped.
     pub fn log_file(&self, topic: &str, partition: i32) -> PathBuf {
-        self.directory.path().join(format!("data/{topic}-{partition}/00000000000000000000.log"))
+        self.brokers[0].log_file(topic, partition)
     }
 
-    /// The process id of the broker; zero while it is stopped.
+    /// The process id of the first broker; zero while it is stopped.
     pub fn pid(&self) -> u32 {
-        self.server.as_ref().map_or(0, Server::pid)
+        self.brokers[0].pid()
     }
 
-    /// Stops the broker in its orderly way and waits for its end.
+    /// Stops the brokers in their orderly way and waits for their end.
     pub fn stop(&mut self) {
-        if let Some(server) = self.server.take() {
-            server.stop();
-        }
+        self.each(|broker| {
+            broker.stop();
+            Ok(())
+        })
+        .expect("stopping cannot fail");
     }
 
-    /// Ends the broker with SIGKILL, as a crash would, and waits for its end.
+    /// Ends the brokers with SIGKILL, as a crash would, and waits for their end.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        self.server.take().map_or(Ok(()), Server::kill)
+        self.each(Broker::kill)
     }
 
-    /// Starts the stopped or killed broker on the same port and data.
+    /// Starts the stopped or killed brokers on the same ports and data.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
-        ensure!(self.server.is_none(), "kafka runs already");
-        let command = self.java("kafka.Kafka", &["server.properties"]);
-        let launch = Launch {
-            command: &command,
-            directory: self.directory.path(),
-            stop_signal: Signal::SIGTERM,
-            abandon_signal: Signal::SIGKILL,
-            user: None,
-        };
-        let log = self.directory.path().join(LOG);
-        let starts = || fs::read_to_string(&log).map_or(0, |log| log.matches(STARTED).count());
-        let starts_before = starts();
-        let is_started = || starts() > starts_before;
-        let server = Server::start(&launch).context("cannot start kafka")?;
-        self.server = Some(server.wait_until(Duration::from_secs(60), is_started).context("cannot start kafka")?);
-        Ok(())
+        self.each(Broker::start_again)
     }
 
-    fn format(&self) -> anyhow::Result<()> {
-        let arguments = ["format", "-t", &cluster_id()?, "-c", "server.properties"];
-        let output = self.java("kafka.tools.StorageTool", &arguments).output().context("cannot run java")?;
-        if !output.status.success() {
-            bail!("cannot format kafka's storage: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(())
+    /// Makes another, empty cluster of the stopped brokers, at the same addresses.
+    pub fn start_anew(&mut self) -> anyhow::Result<()> {
+        let cluster = cluster_id()?;
+        self.each(|broker| broker.format(&cluster))?;
+        self.start_again()
     }
 
-    fn java(&self, class: &str, arguments: &[&str]) -> Command {
-        let mut java = Command::new("java");
-        // Small and quick to start: a test's broker lives for minutes.
-        java.args(["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
-            .args(["-Dlog4j2.configurationFile=log4j2.properties", "-cp", &self.jars, class])
-            .args(arguments)
-            .current_dir(&self.directory);
-        java
+    /// Does it to all brokers at once: none of several is ready before most of them are there.
+    fn each(&mut self, work: impl Fn(&mut Broker) -> anyhow::Result<()> + Sync) -> anyhow::Result<()> {
+        thread::scope(|scope| {
+            let working: Vec<_> = self.brokers.iter_mut().map(|broker| scope.spawn(|| work(broker))).collect();
+            working.into_iter().try_for_each(|worker| worker.join().expect("no broker panics"))
+        })
     }
-}
-
-/// A further port of a broker.
-pub struct Listener {
-    /// Its name, in capitals.
-    pub name: &'static str,
-    /// What is spoken there, such as `SASL_SSL`.
-    pub protocol: &'static str,
-    /// The address that the broker tells its clients, where that is another one.
-    pub advertised: Option<&'static str>,
-}
-
-impl Listener {
-    fn added_to(&self, properties: &str, address: &str) -> String {
-        let Self { name, protocol, advertised } = self;
-        let added = |line: &str| match line.split_once('=').map_or("", |(key, _)| key) {
-            "listeners" => format!("{line},{name}://{address}\n"),
-            "advertised.listeners" => format!("{line},{name}://{}\n", advertised.unwrap_or(address)),
-            "listener.security.protocol.map" => format!("{line},{name}:{protocol}\n"),
-            _ => format!("{line}\n"),
-        };
-        properties.lines().map(added).collect()
-    }
-}
-
-/// The settings of a broker that is alone: one copy of everything, and no waiting for others.
-fn server_properties(port: u16, controller_port: u16, data: &str) -> String {
-    format!(
-        "\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
-log.dirs={data}
-auto.create.topics.enable=false
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-# A killed broker may come back under its name when its session has ended: soon.
-broker.session.timeout.ms=3000
-broker.heartbeat.interval.ms=500
-# Tests kill consumers: a dead member keeps its partitions until its session ends, so let sessions be short.
-group.min.session.timeout.ms=500
-# The default takes a third of the heap.
-log.cleaner.dedupe.buffer.size=4194304
-"
-    )
-}
-
-/// A random cluster id in the form that Kafka wants: 16 bytes in base64, of which 22 characters
-/// count.
-fn cluster_id() -> anyhow::Result<String> {
-    const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef";
-    let letters = random_bytes::<21>()?.map(|byte| char::from(LETTERS[usize::from(byte % 32)]));
-    // The last character holds two bits only, and `A` is zero.
-    Ok(letters.into_iter().chain(['A']).collect())
 }

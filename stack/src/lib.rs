@@ -16,7 +16,7 @@ mod server;
 
 pub use disk::SmallDisk;
 pub use in_process::{Fault, InProcessKafka};
-pub use kafka::{Kafka, Listener};
+pub use kafka::{Broker, Kafka, Listener};
 pub use machine::free_port;
 pub use not_run::{kafka_cannot_run, not_run};
 pub use postgres::Postgres;

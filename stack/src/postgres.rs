@@ -3,6 +3,7 @@
 mod binaries;
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tempfile::TempDir;
 
 use crate::machine::{free_port, open_to_all, random_word, wait_for};
-use crate::server::{Launch, Server};
+use crate::server::{LOG, Launch, Server};
 
 /// The superuser of the private server.
 const ROLE: &str = "labelstream";
@@ -43,27 +44,76 @@ impl Postgres {
         Self::start_with(&binaries::find_or_fetch()?)
     }
 
+    /// The same with all its files below a directory that any user can reach, such as a
+    /// [`SmallDisk`](crate::SmallDisk), which needs 100 MiB for an empty one.
+    pub fn start_in(place: &Path) -> anyhow::Result<Self> {
+        let mut postgres = Self::new(&binaries::find_or_fetch()?, Some(place))?;
+        postgres.initialise()?;
+        postgres.start_somewhere()?;
+        Ok(postgres)
+    }
+
     /// The same with the server binaries of one directory.
     fn start_with(binaries: &Path) -> anyhow::Result<Self> {
-        let user = unprivileged_user()?;
-        let directory = directory_of(user)?;
-        let mut postgres = Self {
-            server: None,
-            binaries: binaries.to_path_buf(),
-            user,
-            port: 0,
-            password: random_word::<16>()?,
-            directory,
-        };
+        let mut postgres = Self::new(binaries, None)?;
         postgres.initialise()?;
+        postgres.start_somewhere()?;
+        Ok(postgres)
+    }
+
+    fn new(binaries: &Path, place: Option<&Path>) -> anyhow::Result<Self> {
+        let user = unprivileged_user()?;
+        let directory = directory_of(user, place)?;
+        let password = random_word::<16>()?;
+        Ok(Self { server: None, binaries: binaries.to_path_buf(), user, port: 0, password, directory })
+    }
+
+    /// A copy of this running server that follows it, asynchronously, and only reads until it is
+    /// promoted. It fetches what happens here from `address`: this server's own, or that of a proxy
+    /// which leads there, so that it can be held back.
+    ///
+    /// # Errors
+    /// Among others, a machine without `pg_basebackup`.
+    pub fn start_replica(&self, address: SocketAddr) -> anyhow::Result<Self> {
+        let mut replica = Self::new(&self.binaries, None)?;
+        replica.password.clone_from(&self.password);
+        // PATH may hold links to some of the programs only.
+        let server = fs::canonicalize(self.binaries.join("postgres")).context("cannot find postgres")?;
+        let primary = format!("postgres://{ROLE}:{}@{address}/postgres", self.password);
+        let mut copy = Command::new(server.with_file_name("pg_basebackup"));
+        copy.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"])
+            .args(["--dbname", &primary, "--pgdata"])
+            .arg(replica.data());
+        replica.run(&mut copy)?;
+        replica.start_somewhere()?;
+        Ok(replica)
+    }
+
+    /// Makes a replica a primary: it writes from now on, on top of what it has.
+    pub fn promote(&self) -> anyhow::Result<()> {
+        self.execute("select pg_promote()")
+    }
+
+    /// Everything that it has logged.
+    pub fn log(&self) -> String {
+        let log = fs::read(self.directory.path().join(LOG)).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    fn start_somewhere(&mut self) -> anyhow::Result<()> {
         // Another process can take the port between our look and the server's: then the next one
         // serves as well.
         let mut tries = 0;
         loop {
-            postgres.port = free_port()?;
-            match postgres.start_again() {
+            self.port = free_port()?;
+            match self.start_again() {
                 Err(_) if tries < 3 => tries += 1,
-                started => return started.map(|()| postgres),
+                started => return started,
             }
         }
     }
@@ -77,15 +127,19 @@ impl Postgres {
     pub fn create_database(&self, name: &str) -> anyhow::Result<String> {
         let plain = |character: char| character.is_ascii_alphanumeric() || character == '_';
         ensure!(name.chars().all(plain), "{name:?} is no plain database name");
+        let created = self.execute(&format!(r#"create database "{name}""#));
+        created.with_context(|| format!("cannot create the database {name}"))?;
+        Ok(self.url(name))
+    }
+
+    /// Runs a statement in the database `postgres`, as the superuser.
+    pub fn execute(&self, statement: &str) -> anyhow::Result<()> {
         let url: sqlx::postgres::PgConnectOptions = self.url("postgres").parse()?;
         wait_for(async move {
             let mut connection = url.connect().await?;
-            let create = format!(r#"create database "{name}""#);
-            sqlx::query(AssertSqlSafe(create)).execute(&mut connection).await?;
+            sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await?;
             Ok(connection.close().await?)
         })
-        .with_context(|| format!("cannot create the database {name}"))?;
-        Ok(self.url(name))
     }
 
     /// The process id of the server; zero while it is stopped.
@@ -130,18 +184,24 @@ impl Postgres {
             .arg("--pwfile")
             .arg(&password_file)
             .arg("--pgdata")
-            .arg(self.data())
-            .current_dir(&self.directory)
-            .stdin(Stdio::null());
+            .arg(self.data());
         if let Some((user, group)) = self.user {
             chown(&password_file, Some(user.as_raw()), Some(group.as_raw()))?;
-            initdb.uid(user.as_raw()).gid(group.as_raw());
         }
-        let output = initdb.output().with_context(|| format!("cannot run {}", initdb.get_program().display()))?;
-        fs::remove_file(&password_file)?;
-        if !output.status.success() {
-            bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        self.run(&mut initdb)?;
+        Ok(fs::remove_file(&password_file)?)
+    }
+
+    /// Runs one of the server's programs to its end, as the server's user.
+    fn run(&self, command: &mut Command) -> anyhow::Result<()> {
+        command.current_dir(&self.directory).stdin(Stdio::null());
+        if let Some((user, group)) = self.user {
+            command.uid(user.as_raw()).gid(group.as_raw());
         }
+        let program = command.get_program().display().to_string();
+        let output = command.output().with_context(|| format!("cannot run {program}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{program} failed: {}", said.trim());
         Ok(())
     }
 
@@ -164,7 +224,8 @@ impl Postgres {
         let pid = server.pid().to_string();
         let is_ready = || {
             let lines = fs::read_to_string(&state).unwrap_or_default();
-            lines.lines().next() == Some(&pid) && lines.lines().nth(7).map(str::trim) == Some("ready")
+            let taken = lines.lines().nth(7).map(str::trim);
+            lines.lines().next() == Some(&pid) && taken.is_some_and(|state| ["ready", "standby"].contains(&state))
         };
         server.wait_until(Duration::from_secs(60), is_ready).context("cannot start postgres")
     }
@@ -187,10 +248,11 @@ fn unprivileged_user() -> anyhow::Result<Option<(Uid, Gid)>> {
     bail!("postgres does not run as root, and there is neither a user `postgres` nor `nobody` to run it as")
 }
 
-/// A temporary directory of that user, in a place the user can reach.
-fn directory_of(user: Option<(Uid, Gid)>) -> anyhow::Result<TempDir> {
+/// A temporary directory of that user, in this place, or in one that the user can reach.
+fn directory_of(user: Option<(Uid, Gid)>, place: Option<&Path>) -> anyhow::Result<TempDir> {
     let usual = std::env::temp_dir();
-    let place = if user.is_none() || open_to_all(&usual) { usual } else { PathBuf::from("/tmp") };
+    let reached = || if user.is_none() || open_to_all(&usual) { usual } else { PathBuf::from("/tmp") };
+    let place = place.map_or_else(reached, Path::to_owned);
     let directory = tempfile::Builder::new().prefix("labelstream-postgres-").tempdir_in(&place);
     let directory = directory.with_context(|| format!("cannot make a directory in {}", place.display()))?;
     if let Some((user, group)) = user {

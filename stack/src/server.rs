@@ -142,6 +142,11 @@ impl Server {
         Ok(())
     }
 
+    /// Sends the server a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        kill(self.pid, signal).with_context(|| format!("cannot send {signal}"))
+    }
+
     fn has_ended(&mut self) -> bool {
         !matches!(self.keeper.try_wait(), Ok(None))
     }

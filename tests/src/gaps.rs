@@ -1,4 +1,4 @@
-//! What Kafka no longer has, or never had.
+//! What Kafka no longer has, or never had (faults 20 and 21 of `bench/faults.md`).
 
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 //! record by record.
 
 mod bad_records;
+mod faults;
 mod gaps;
 mod http;
 mod kills;

@@ -1,4 +1,5 @@
-//! What is down is waited for; what was overtaken writes nothing.
+//! What is down is waited for; what was overtaken writes nothing (faults 4, 11 and 16 of
+//! `bench/faults.md`).
 
 use harness::{Signal, kafka, own_kafka, postgres, until};
 use stack::Postgres;
@@ -22,11 +23,13 @@ async fn a_database_that_stops_or_crashes_amid_a_batch_costs_nothing_but_time() 
     until("a consumer that knows", async || consumer.get("/health/ready").0 == 503).await;
     assert_eq!(consumer.get("/health/live").0, 200, "a consumer that waits for its database lives");
     postgres.start_again().expect("Postgres starts again");
+    site.until_it_flows("a stop of Postgres").await;
 
     until("the next records", async || site.done().await > 2_500).await;
     assert!(site.done().await < 8_000, "the crash must fall into the flow");
     postgres.kill().expect("Postgres can be killed");
     postgres.start_again().expect("Postgres starts again");
+    site.until_it_flows("a crash of Postgres").await;
 
     site.until_done(&sent).await;
     site.check_every_record(&sent).await;

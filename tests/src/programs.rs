@@ -18,9 +18,15 @@ pub fn labelstream(arguments: &[&str]) -> Output {
 /// Where cargo puts the programs: above the `deps` that this test binary lies in. Testing a package
 /// does not build the programs of others, so they are built here, once: as `cargo test --workspace`
 /// builds them, after which nothing is left to do.
+///
+/// `LABELSTREAM_PROGRAMS` names a directory of programs that are tested as they are: for long runs,
+/// in which the next build is not to replace them.
 fn directory() -> &'static PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
+        if let Some(programs) = env::var_os("LABELSTREAM_PROGRAMS") {
+            return programs.into();
+        }
         let test = env::current_exe().expect("a running program knows its file");
         let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST").to_owned();
         let mut build = Command::new(env!("CARGO"));

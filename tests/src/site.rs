@@ -1,7 +1,9 @@
 //! A test's own place: a topic, a database, a checkpoint store.
 
 use std::collections::HashMap;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
+use std::process::Command;
+use std::time::Instant;
 
 use harness::{Process, Storage, kafka, postgres, until};
 use sqlx::query_as;
@@ -32,6 +34,12 @@ impl Site {
 
     /// The same on servers of which the test may stop one.
     pub async fn on(name: &str, partitions: i32, kafka: &Kafka, postgres: &Postgres) -> Self {
+        kafka.create_topic(name, partitions).expect("the topic can be made");
+        Self::of_topic(name, partitions, kafka, postgres).await
+    }
+
+    /// The same with a topic that there is.
+    pub async fn of_topic(name: &str, partitions: i32, kafka: &Kafka, postgres: &Postgres) -> Self {
         let site = Self::with(name, partitions, kafka, Storage::on(postgres).await);
         site.promote_tiny_model(1).await;
         site
@@ -39,12 +47,11 @@ impl Site {
 
     /// A site with a topic and an empty database on the shared servers.
     pub async fn bare(name: &str, partitions: i32) -> Self {
+        kafka().create_topic(name, partitions).expect("the topic can be made");
         Self::with(name, partitions, kafka(), Storage::unmigrated(postgres()).await)
     }
 
-    /// The topic must be new to the broker.
     fn with(topic: &str, partitions: i32, kafka: &Kafka, storage: Storage) -> Self {
-        kafka.create_topic(topic, partitions).expect("the topic can be made");
         Self { brokers: kafka.brokers().to_owned(), topic: topic.to_owned(), partitions, storage }
     }
 
@@ -72,14 +79,26 @@ impl Site {
 
     /// Starts a consumer; `name` names its log.
     pub fn consumer(&self, name: &str, more: &[(&str, &str)]) -> Process {
+        Process::start(&mut self.consumer_command(more), self.path(&format!("{name}.log")))
+    }
+
+    /// The command that starts such a consumer.
+    pub fn consumer_command(&self, more: &[(&str, &str)]) -> Command {
         // A member that was killed holds its partitions until its session ends.
         let short_sessions = [("-X", "session.timeout.ms=1000"), ("-X", "heartbeat.interval.ms=200")];
         let flags: Vec<_> = short_sessions.iter().chain(more).copied().collect();
-        Process::start(program("consumer").args(self.flags(&flags)), self.path(&format!("{name}.log")))
+        let mut command = program("consumer");
+        command.args(self.flags(&flags));
+        command
     }
 
     /// Starts a trainer that looks often; `name` names its log.
     pub fn trainer(&self, name: &str, more: &[(&str, &str)]) -> Process {
+        Process::start(&mut self.trainer_command(more), self.path(&format!("{name}.log")))
+    }
+
+    /// The command that starts such a trainer.
+    pub fn trainer_command(&self, more: &[(&str, &str)]) -> Command {
         let checkpoints = self.checkpoints();
         let work = self.path("work").display().to_string();
         let usual = [
@@ -89,8 +108,10 @@ impl Site {
             ("--device", "cpu"),
             ("--poll", "0.1"),
         ];
-        let flags = usual.iter().chain(more).flat_map(|(flag, value)| [flag, value]);
-        Process::start(program("trainer").args(flags), self.path(&format!("{name}.log")))
+        let kept = usual.iter().filter(|(flag, _)| more.iter().all(|(other, _)| other != flag));
+        let mut command = program("trainer");
+        command.args(kept.chain(more).flat_map(|(flag, value)| [flag, value]));
+        command
     }
 
     /// How many records are done, over all partitions.
@@ -107,6 +128,13 @@ impl Site {
         }
         let expected: i64 = ends.values().sum();
         until(&format!("{expected} records done"), async || self.done().await >= expected).await;
+    }
+
+    /// Waits until more is done than now, and says after what and how long that was.
+    pub async fn until_it_flows(&self, what: &str) {
+        let (before, since) = (self.done().await, Instant::now());
+        until("more records", async || self.done().await > before).await;
+        println!("{what}: the next record after {:.1} s", since.elapsed().as_secs_f64());
     }
 
     /// The invariant, record by record: every published record became what it had to become, once,
@@ -183,6 +211,12 @@ impl Deref for Site {
 
     fn deref(&self) -> &Storage {
         &self.storage
+    }
+}
+
+impl DerefMut for Site {
+    fn deref_mut(&mut self) -> &mut Storage {
+        &mut self.storage
     }
 }
 
