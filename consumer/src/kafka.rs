@@ -11,6 +11,7 @@ mod context;
 mod membership;
 mod offsets;
 mod partitions;
+mod polled;
 mod settings;
 mod topic_id;
 
@@ -107,8 +108,11 @@ impl Kafka {
 
     fn join(&mut self, asker: &Asker, runtime: &Handle) -> Result<End> {
         let context = Context::new(self.claims.clone());
-        let mut consumer: BaseConsumer<Context> =
-            self.settings.0.create_with_context(context).context("cannot make a Kafka consumer")?;
+        let mut consumer: BaseConsumer<Context> = self
+            .settings
+            .for_partitions(asker.partitions())
+            .create_with_context(context)
+            .context("cannot make a Kafka consumer")?;
         let thread = std::thread::current();
         consumer.set_nonempty_callback(move || thread.unpark());
         let topic = &self.claims.stream.topic;

@@ -51,6 +51,12 @@ impl Asker {
         Ok(Self { client: Arc::new(scout(settings)?), topic: topic.to_owned(), listener, sender, answers })
     }
 
+    /// How many partitions the topic has; one where nobody says.
+    pub fn partitions(&self) -> usize {
+        let metadata = self.client.fetch_metadata(Some(&self.topic), TIMEOUT);
+        metadata.ok().and_then(|metadata| Some(metadata.topics().first()?.partitions().len())).unwrap_or(1)
+    }
+
     /// Asks for these partitions, or for these among all of the topic's.
     pub fn ask(&self, partitions: Vec<i32>, all: bool) -> Result<()> {
         let (client, topic) = (self.client.clone(), self.topic.clone());

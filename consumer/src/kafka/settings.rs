@@ -38,6 +38,11 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("reconnect.backoff.max.ms", "5000"),
 ];
 
+/// Kilobytes that librdkafka may read ahead, of all partitions of a topic together. What it is told
+/// holds for each of them, since each has a queue of its own.
+const READ_AHEAD: usize = 65_536;
+const LEAST_READ_AHEAD: usize = 64;
+
 /// A claim may wait ten seconds for Postgres, while nothing is polled, and some may follow another.
 const MIN_POLL_INTERVAL_MS: u64 = 60_000;
 
@@ -59,6 +64,22 @@ impl Settings {
         }
         client.set("group.id", &config.group).set_log_level(RDKafkaLogLevel::Warning);
         Ok(Self(client))
+    }
+
+    /// The same for a topic with so many partitions: the more there are, the less is read ahead of
+    /// each.
+    pub(super) fn for_partitions(&self, partitions: usize) -> ClientConfig {
+        let mut client = self.0.clone();
+        for (key, unit) in [("queued.max.messages.kbytes", 1), ("fetch.message.max.bytes", 1_024)] {
+            let (_, most) = DEFAULTS.iter().find(|(default, _)| *default == key).expect("it is one of them");
+            // What people have set is theirs.
+            if client.get(key) == Some(most) {
+                let most: usize = most.parse().expect("it is a number");
+                let share = (READ_AHEAD / partitions.max(1)).max(LEAST_READ_AHEAD) * unit;
+                client.set(key, share.min(most).to_string());
+            }
+        }
+        client
     }
 }
 

@@ -1,5 +1,5 @@
 //! What stands in a topic, and what no longer does: compacted records, timestamps of every kind,
-//! records made to take memory (faults 25, 28 and 30; those of `bad_records.rs` are 26, 27 and 32).
+//! records made to take memory (faults 25, 28, 29 and 30; those of `bad_records.rs` are 26, 27 and 32).
 
 use std::time::Duration;
 
@@ -125,6 +125,20 @@ async fn a_record_has_the_time_that_its_topic_gives_it() {
     let _stamped = site.consumer("stamped", &[]);
     let now = "select count(*) from predictions where topic = 'stamped' and abs(extract(epoch from now() - record_time)) < 600";
     until("three records of today", async || site.number(now).await == Some(3)).await;
+}
+
+/// Fault 29: each alone is larger than what is to be fetched at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_larger_than_a_fetch_are_read_among_small_ones() {
+    let site = Site::new("large", 2).await;
+    let review = |number: usize| {
+        let text = if number % 5 == 0 { "很长。".repeat(10_000) } else { "好吃".to_owned() };
+        Message::review(&format!("r-{number}"), &format!("{text} {number}"))
+    };
+    let sent = site.open_topic().publish(&(0..60).map(review).collect::<Vec<_>>()).await;
+    let _consumer = site.consumer("consumer", &[("--kafka-property", "fetch.message.max.bytes=1000")]);
+    site.until_done(&sent).await;
+    site.check_every_record(&sent).await;
 }
 
 /// The offsets that partition 0 still has, as another client reads them.

@@ -36,3 +36,16 @@ fn what_would_break_the_guarantees_is_refused_with_the_reason() {
     assert!(refusal("max.poll.interval.ms=10000").contains("at least 60000"));
     assert!(settings(&["max.poll.interval.ms=60000"], &[]).is_ok());
 }
+
+#[test]
+fn the_more_partitions_there_are_the_less_is_read_ahead_of_each() {
+    let ahead = |settings: &Settings, partitions| {
+        let client = settings.for_partitions(partitions);
+        ["queued.max.messages.kbytes", "fetch.message.max.bytes"].map(|key| client.get(key).unwrap().parse().unwrap())
+    };
+    let usual = settings(&[], &[]).unwrap();
+    assert_eq!(ahead(&usual, 1), [16_384, 2_097_152]);
+    assert_eq!(ahead(&usual, 100), [655, 655 * 1_024]);
+    assert_eq!(ahead(&usual, 100_000), [64, 65_536]);
+    assert_eq!(ahead(&settings(&["queued.max.messages.kbytes=9999"], &[]).unwrap(), 100)[0], 9_999);
+}
