@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 type Request = Box<dyn FnOnce(&Cluster) + Send>;
@@ -91,7 +92,8 @@ impl InProcessKafka {
         })
     }
 
-    /// Gives a partition another leader, or none.
+    /// Gives a partition another leader, or none; not none while somebody reads it, for librdkafka's
+    /// cluster crashes then.
     pub fn set_leader(&self, topic: &str, partition: i32, leader: Option<i32>) -> anyhow::Result<()> {
         let topic = topic.to_owned();
         self.ask(move |cluster| Ok(cluster.partition_leader(&topic, partition, leader)?))
@@ -101,6 +103,15 @@ impl InProcessKafka {
     pub fn set_coordinator(&self, group: &str, broker: i32) -> anyhow::Result<()> {
         let group = MockCoordinator::Group(group.to_owned());
         self.ask(move |cluster| Ok(cluster.coordinator(group, broker)?))
+    }
+
+    /// Lets nobody join a group, for so many attempts.
+    pub fn forbid_groups(&self, attempts: usize) -> anyhow::Result<()> {
+        let errors = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; attempts];
+        self.ask(move |cluster| {
+            cluster.request_errors(RDKafkaApiKey::JoinGroup, &errors);
+            Ok(())
+        })
     }
 
     fn ask(&self, what: impl FnOnce(&Cluster) -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<()> {

@@ -15,7 +15,9 @@ use crate::world::World;
 fn producer(properties: &[(&str, &str)]) -> BaseProducer {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", kafka().brokers());
-    properties.iter().for_each(|(key, value)| drop(settings.set(*key, *value)));
+    for (key, value) in properties {
+        settings.set(*key, *value);
+    }
     settings.create().unwrap()
 }
 

@@ -92,6 +92,18 @@ async fn a_claim_or_a_write_that_fails_for_good_halts_its_partition_alone() {
     world.assert_each_exactly_once().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_the_group_does_not_let_in_is_not_ready_until_it_is_let_in() {
+    let world = World::new().await;
+    world.publish_reviews(20);
+    world.kafka.as_ref().unwrap().forbid_groups(10).unwrap();
+    let (consumer, http) = consume(&world);
+    until_readiness_says(&http, 503, "JoinGroup failed").await;
+    world.until_written(20).await;
+    until_readiness_says(&http, 200, "").await;
+    consumer.stop().await;
+}
+
 /// Makes the database refuse every position for which `condition` holds.
 async fn refuse(world: &World, condition: &str) {
     let sql = format!(
