@@ -82,7 +82,7 @@ fn ask(client: &BaseConsumer<Scout>, topic: &str, asked: Vec<i32>, all: bool) ->
     let mut edges: BTreeMap<i32, Result<Edges, String>> = BTreeMap::new();
     let mut leaders: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for partition in wanted {
-        match found.clone().map_err(Clone::clone).and_then(|found| leader(found, partition)) {
+        match found.map_err(Clone::clone).and_then(|found| leader(found, partition)) {
             Ok(leader) => leaders.entry(leader).or_default().push(partition),
             Err(why) => {
                 edges.insert(partition, Err(why));
