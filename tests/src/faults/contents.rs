@@ -132,7 +132,7 @@ async fn a_record_has_the_time_that_its_topic_gives_it() {
 async fn records_larger_than_a_fetch_are_read_among_small_ones() {
     let site = Site::new("large", 2).await;
     let review = |number: usize| {
-        let text = if number % 5 == 0 { "很长。".repeat(10_000) } else { "好吃".to_owned() };
+        let text = if number.is_multiple_of(5) { "很长。".repeat(10_000) } else { "好吃".to_owned() };
         Message::review(&format!("r-{number}"), &format!("{text} {number}"))
     };
     let sent = site.open_topic().publish(&(0..60).map(review).collect::<Vec<_>>()).await;

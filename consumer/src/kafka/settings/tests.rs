@@ -41,7 +41,8 @@ fn what_would_break_the_guarantees_is_refused_with_the_reason() {
 fn the_more_partitions_there_are_the_less_is_read_ahead_of_each() {
     let ahead = |settings: &Settings, partitions| {
         let client = settings.for_partitions(partitions);
-        ["queued.max.messages.kbytes", "fetch.message.max.bytes"].map(|key| client.get(key).unwrap().parse().unwrap())
+        ["queued.max.messages.kbytes", "fetch.message.max.bytes"]
+            .map(|key| client.get(key).unwrap().parse::<usize>().unwrap())
     };
     let usual = settings(&[], &[]).unwrap();
     assert_eq!(ahead(&usual, 1), [16_384, 2_097_152]);
