@@ -7,8 +7,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
+
+/* By how much the time was off that this thread was told last. */
+static _Thread_local long last_offset;
 
 static long offset(void) {
     const char *name = getenv("CLOCK_OFFSET");
@@ -24,7 +28,7 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
     static int (*real)(clockid_t, struct timespec *);
     if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     int failed = real(clock, time);
-    if (!failed && clock == CLOCK_REALTIME) time->tv_sec += offset();
+    if (!failed && clock == CLOCK_REALTIME) time->tv_sec += last_offset = offset();
     return failed;
 }
 
@@ -48,17 +52,26 @@ int timespec_get(struct timespec *time, int base) {
     return base == TIME_UTC && !clock_gettime(CLOCK_REALTIME, time) ? base : 0;
 }
 
-/* Deadlines are made with the wrong clock, and kept by the right one. */
+/* Deadlines are made with the wrong clock, just before, and kept by the right one. */
+static struct timespec right(const struct timespec *deadline) {
+    struct timespec time = *deadline;
+    time.tv_sec -= last_offset;
+    return time;
+}
+
 int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
                            const struct timespec *restrict deadline) {
     static int (*real)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
-    if (!real)
-        real = (int (*)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *))dlvsym(
-            RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
-    if (!real)
-        real = (int (*)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *))dlsym(
-            RTLD_NEXT, "pthread_cond_timedwait");
-    struct timespec right = *deadline;
-    right.tv_sec -= offset();
-    return real(condition, mutex, &right);
+    /* The one of the oldest glibc is another. */
+    if (!real) *(void **)&real = dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
+    if (!real) *(void **)&real = dlsym(RTLD_NEXT, "pthread_cond_timedwait");
+    struct timespec time = right(deadline);
+    return real(condition, mutex, &time);
+}
+
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict deadline) {
+    static int (*real)(cnd_t *, mtx_t *, const struct timespec *);
+    if (!real) *(void **)&real = dlsym(RTLD_NEXT, "cnd_timedwait");
+    struct timespec time = right(deadline);
+    return real(condition, mutex, &time);
 }
