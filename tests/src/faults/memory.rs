@@ -6,7 +6,7 @@ use crate::records::Message;
 use crate::site::Site;
 
 /// What the consumer may write to: the stacks of its threads, the model, everything in flight. The
-/// reviews are more, and each is held about three times on its way.
+/// reviews are 133 MiB, and each is held about three times on its way.
 const LIMIT_MIB: u64 = 384;
 
 /// Sixteen partitions of long reviews wait behind a database that is silent: what is in flight stays
