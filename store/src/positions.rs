@@ -63,7 +63,7 @@ impl Store {
 
     /// Takes over all of these partitions that nobody is writing at this moment, in one statement
     /// that waits for no lock; every older claim of theirs is fenced from now on. Those that are
-    /// not returned are to be tried again, see [`Store::await_owners`].
+    /// not returned are to be tried again, see [`Store::await_owner`].
     ///
     /// `topic_id` is remembered with a position that has none yet; another one than is remembered
     /// means that the topic was deleted and made again, and the position says nothing about it.
