@@ -65,6 +65,8 @@ pub(super) fn scout(settings: &Settings) -> Result<BaseConsumer<Scout>> {
     client.remove("group.instance.id");
     // Nobody polls it regularly: what it would say of itself would pile up.
     client.set("statistics.interval.ms", "0");
+    // Of a broker that hangs up librdkafka speaks below a warning; what is said of it says `find_stream`.
+    client.set_log_level(RDKafkaLogLevel::Info);
     client.create_with_context(Scout::default()).context("cannot make a Kafka client")
 }
 
