@@ -14,9 +14,13 @@ impl Store {
     /// The other pipelines under which a topic is read.
     pub async fn other_pipelines(&self, topic: &str, pipeline: &str) -> Result<Vec<String>, StoreError> {
         self.run(async |connection| {
-            let others =
-                "select distinct pipeline from positions where topic = $1 and pipeline <> $2 order by pipeline";
-            Ok(sqlx::query_scalar(others).bind(topic).bind(pipeline).fetch_all(connection).await?)
+            Ok(sqlx::query_scalar(
+                "select distinct pipeline from positions where topic = $1 and pipeline <> $2 order by pipeline",
+            )
+            .bind(topic)
+            .bind(pipeline)
+            .fetch_all(connection)
+            .await?)
         })
         .await
     }
