@@ -177,6 +177,10 @@ impl Section {
             let later = self.dead_letters.split_off(later.unwrap_or(self.dead_letters.len()));
             let dead_letters = std::mem::replace(&mut self.dead_letters, later);
             let from = std::mem::replace(&mut self.from, to);
+            // Their offsets are not kept: they go where there is room for them.
+            let room = (to.0 - from.0) as u64 - 1 - dead_letters.len() as u64;
+            let tombstones = self.tombstones.min(room);
+            self.tombstones -= tombstones;
             sections.push(Self {
                 partition: self.partition,
                 epoch: self.epoch,
@@ -185,14 +189,14 @@ impl Section {
                 suspect: true,
                 reviews: vec![review],
                 dead_letters,
-                tombstones: 0,
+                tombstones,
                 held: Held::default(),
             });
         }
         match sections.last_mut() {
             Some(last) => {
                 last.to = self.to;
-                last.tombstones = self.tombstones;
+                last.tombstones += self.tombstones;
                 last.held = self.held;
                 last.dead_letters.append(&mut self.dead_letters);
             }

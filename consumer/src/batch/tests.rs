@@ -130,8 +130,16 @@ proptest! {
 fn suspects_go_one_review_at_a_time_and_lose_no_other_record() {
     let mut batcher = batcher(LIMITS, 512);
     let letter = Decoded::DeadLetter { reason: Reason::NotJson, detail: String::new() };
-    let records =
-        [(0, letter.clone()), (1, text(1)), (4, Decoded::Tombstone), (5, letter.clone()), (7, text(1)), (9, letter)];
+    let records = [
+        (0, letter.clone()),
+        (1, Decoded::Tombstone),
+        (2, Decoded::Tombstone),
+        (3, text(1)),
+        (5, letter.clone()),
+        (6, Decoded::Tombstone),
+        (7, text(1)),
+        (9, letter),
+    ];
     for (offset, decoded) in records {
         batcher.push(Origin { suspect: true, ..origin(0, 1, 0) }, record(offset), decoded, Instant::now());
     }
@@ -145,7 +153,7 @@ fn suspects_go_one_review_at_a_time_and_lose_no_other_record() {
         (section.from.0, section.to.0, section.reviews.len(), letters, section.tombstones)
     };
     let seen: Vec<_> = suspects.iter().map(seen).collect();
-    assert_eq!(seen, [(0, 2, 1, vec![0], 0), (2, 10, 1, vec![5, 9], 1)]);
+    assert_eq!(seen, [(0, 4, 1, vec![0], 2), (4, 10, 1, vec![5, 9], 1)]);
 }
 
 #[test]

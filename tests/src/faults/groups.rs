@@ -50,7 +50,7 @@ async fn twenty_restarts_one_after_the_other_keep_the_lag_small() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_rebalances_makes_progress_in_each_generation() {
     let site = Site::new("storm", 6).await;
-    let sent = site.open_topic().publish(&Message::mixed(20_000)).await;
+    let sent = site.open_topic().publish(&Message::mixed(60_000)).await;
     let steady = site.consumer("steady", &FLAGS);
     let mut others: Vec<Process> = Vec::new();
     until("the first records", async || site.done().await > 100).await;
@@ -63,7 +63,10 @@ async fn a_storm_of_rebalances_makes_progress_in_each_generation() {
             _ => others.remove(0).signal(Signal::SIGTERM),
         }
         let (before, since) = (site.done().await, Instant::now());
-        assert!(before < 20_000, "the storm must fall into the flow");
+        if before == 60_000 {
+            assert!(wave > 2, "the storm must fall into the flow");
+            break;
+        }
         until("progress in this generation", async || site.done().await > before).await;
         longest = longest.max(since.elapsed());
         tokio::time::sleep(Duration::from_millis(300)).await;

@@ -67,10 +67,11 @@ async fn a_consumer_ends_in_time_without_its_database_and_at_once_when_it_is_tol
 async fn a_consumer_without_its_broker_writes_what_it_has_and_ends() {
     let mut kafka = own_kafka();
     let site = Site::on("stop_broker", 2, &kafka, postgres()).await;
-    let sent = site.open_topic().publish(&Message::mixed(5_000)).await;
+    let mut sent = Vec::new();
 
     // Silent, then gone.
     for silent in [true, false] {
+        sent.extend(site.open_topic().publish(&Message::mixed(5_000)).await);
         let mut consumer = site.consumer(&format!("silent_{silent}"), &FLAGS);
         until_some_more(&site).await;
         if silent {
@@ -93,9 +94,8 @@ async fn a_consumer_without_its_broker_writes_what_it_has_and_ends() {
     site.check_every_record(&sent).await;
 }
 
-/// Waits until some records more are done, and some are left.
+/// Waits until some records more are done.
 async fn until_some_more(site: &Site) {
     let before = site.done().await;
     until("more records", async || site.done().await > before + 100).await;
-    assert!(site.done().await < 5_000, "the stop must fall into the flow");
 }
