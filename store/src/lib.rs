@@ -50,7 +50,7 @@ pub use labels::{Label, NewLabel};
 pub use listen::Listener;
 pub use load_status::{LoadReport, LoadStatus};
 pub use models::{Model, ModelStatus, NewModel, Version};
-pub use positions::{Taken, Wanted};
+pub use positions::{LastRecord, Taken, Wanted};
 pub use predictions::Predicted;
 pub use promote::{Deployed, Deployment};
 pub use rescore::{PredictionKey, RescorePage, RescorePass, Rescored};

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
@@ -33,6 +34,19 @@ pub struct Taken {
 }
 
 from_row!(Taken { topic_id, ..claim });
+
+/// A record of which there is a row, as Kafka had it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastRecord {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub kafka_offset: i64,
+    /// Its own timestamp.
+    pub record_time: DateTime<Utc>,
+}
+
+from_row!(LastRecord { partition, kafka_offset, record_time });
 
 impl Store {
     /// Takes a partition over from whoever held it and says where to read on; every older claim is
@@ -162,6 +176,39 @@ impl Store {
             .fetch_one(connection)
             .await?;
             Ok(begun == 1)
+        })
+        .await
+    }
+
+    /// The last record with a row and a time that each of these partitions has before its position;
+    /// none where none of the sixteen offsets there has. If Kafka has another one at its offset, the
+    /// partition is not what it was.
+    pub async fn last_records(&self, stream: &Stream, partitions: &[i32]) -> Result<Vec<LastRecord>, StoreError> {
+        self.run(async |connection| {
+            // By whole keys of both tables: it costs the same however many rows they have.
+            Ok(sqlx::query_as(
+                "select distinct on (held.partition) held.partition, kafka_offset, record_time
+                from position_rows as held
+                cross join generate_series(1, 16) as back
+                cross join lateral (
+                    select kafka_offset, record_time from prediction_rows as known
+                    where known.kafka_offset = next_offset - back and known.partition = held.partition
+                        and known.stream_id = held.stream_id
+                    union all
+                    select kafka_offset, record_time from dead_letter_rows as known
+                    where known.kafka_offset = next_offset - back and known.partition = held.partition
+                        and known.stream_id = held.stream_id
+                ) as record
+                where held.stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
+                    and held.partition = any($4) and record_time is not null
+                order by held.partition, kafka_offset desc",
+            )
+            .bind(&stream.pipeline)
+            .bind(&stream.cluster_id)
+            .bind(&stream.topic)
+            .bind(partitions)
+            .fetch_all(connection)
+            .await?)
         })
         .await
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use store::{Claim, Epoch, NextOffset, Store, StoreError, Stream, Taken, Wanted};
+use store::{Claim, Epoch, LastRecord, NextOffset, Store, StoreError, Stream, Taken, Wanted};
 use tokio::runtime::Handle;
 use tokio::time::timeout_at;
 
@@ -51,7 +51,7 @@ pub(crate) struct Claims {
 /// A partition that may be read from `next` on, or one that stands still.
 #[derive(Debug)]
 pub(super) enum Claimed {
-    Read { partition: i32, epoch: Epoch, next: NextOffset },
+    Read { partition: i32, epoch: Epoch, next: NextOffset, last: Option<LastRecord> },
     Stands { partition: i32, epoch: Option<Epoch>, why: String },
 }
 
@@ -131,6 +131,7 @@ impl Claims {
                 Verdict::Stands(why) => claimed.push(Claimed::Stands { partition, epoch: Some(claim.epoch), why }),
             }
         }
+        self.look_back(answer, deadline, &mut claimed)?;
         self.skip(&lost, deadline, &mut claimed);
         Ok(claimed)
     }
@@ -222,7 +223,33 @@ impl Claims {
     fn read(&self, Claim { partition, epoch, next_offset: next }: Claim) -> Claimed {
         self.positions.claimed(partition, epoch, next);
         tracing::info!(partition, epoch = epoch.0, offset = next.0, "partition claimed");
-        Claimed::Read { partition, epoch, next }
+        Claimed::Read { partition, epoch, next, last: None }
+    }
+
+    /// Finds the record by which each partition shows that it is still the one that was read: a log
+    /// that an unclean election cut off may have been filled with others since.
+    fn look_back(&self, answer: &Answer, deadline: Instant, claimed: &mut Vec<Claimed>) -> Result<()> {
+        let read = |claimed: &Claimed| matches!(claimed, Claimed::Read { .. }).then(|| claimed.partition());
+        let partitions: Vec<i32> = claimed.iter().filter_map(read).collect();
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let records = match self.in_postgres(deadline, self.store.last_records(&self.stream, &partitions)) {
+            Ok(records) => records,
+            Err(error) => {
+                claimed.retain(|claimed| read(claimed).is_none());
+                claimed.extend(self.all_stand(&partitions, error)?);
+                return Ok(());
+            }
+        };
+        let low = |partition| answer.edges.get(&partition).and_then(|edges| Some(edges.as_ref().ok()?.0));
+        for claimed in claimed {
+            if let Claimed::Read { partition, last, .. } = claimed {
+                let record = records.iter().find(|record| record.partition == *partition);
+                *last = record.filter(|record| low(*partition).is_some_and(|low| low <= record.kafka_offset)).copied();
+            }
+        }
+        Ok(())
     }
 
     /// Records what was lost, and reads on behind it.

@@ -294,7 +294,7 @@ impl<'a> Membership<'a> {
 
     /// Takes what has come of each partition, in turns; true if anything has.
     fn read(&mut self) -> Result<bool, End> {
-        let (mut troubles, mut going_on) = (Vec::new(), Vec::new());
+        let (mut troubles, mut replaced, mut going_on) = (Vec::new(), Vec::new(), Vec::new());
         let mut any = false;
         self.hold_back();
         for (partition, reader) in self.partitions.in_turns(self.turn) {
@@ -306,10 +306,17 @@ impl<'a> Membership<'a> {
                     None => break,
                     Some(Ok(message)) => {
                         any = true;
-                        if self.draining || message.offset() < reader.next.0 {
+                        if self.draining {
                             continue;
                         }
                         let record = record(&message);
+                        if record.offset < reader.next.0 {
+                            if let Some(why) = reader.is_replaced(&record) {
+                                replaced.push((partition, why));
+                                break;
+                            }
+                            continue;
+                        }
                         let decoded = self.kafka.reading.format.decode(self.topic, partition, &record);
                         let origin = reader.origin(partition);
                         reader.next = NextOffset(record.offset + 1);
@@ -347,6 +354,9 @@ impl<'a> Membership<'a> {
         }
         for partition in going_on {
             self.partitions.goes_on(partition);
+        }
+        for (partition, why) in replaced {
+            self.halt(partition, Halt::Unread, why)?;
         }
         for (partition, error, reason) in troubles {
             self.halt(partition, Halt::of(&error), what_is_wrong(&error, &reason))?;

@@ -12,12 +12,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use service::Backoff;
-use store::{Epoch, NextOffset};
+use store::{Epoch, LastRecord, NextOffset};
 
 use super::claim::{Claimed, Claims};
 use super::context::{Context, unassign};
 use super::offsets::Asker;
 use crate::batch::Origin;
+use crate::message::Record;
 use crate::metrics::Partition;
 
 /// A halted partition is claimed again at least this often: a broker comes back, a disk is mended.
@@ -75,6 +76,8 @@ pub(super) struct Reader {
     pub queue: PartitionQueue<Context>,
     pub epoch: Epoch,
     pub next: NextOffset,
+    /// The last record before it that has a row: is read once more, for comparison.
+    last: Option<LastRecord>,
     /// Records before it may be what consumers have died of.
     suspect_until: NextOffset,
     /// Whether a record has come: a fetcher that has not started yet must not be paused.
@@ -85,6 +88,18 @@ impl Reader {
     /// Where the next record is read.
     pub fn origin(&self, partition: i32) -> Origin {
         Origin { partition, epoch: self.epoch, from: self.next, suspect: self.next < self.suspect_until }
+    }
+
+    /// What is wrong with the partition, as a record before `next` shows.
+    pub fn is_replaced(&self, record: &Record) -> Option<String> {
+        let last = self.last.filter(|last| last.kafka_offset == record.offset)?;
+        let time = record.time.filter(|time| *time != last.record_time)?;
+        let (offset, then) = (last.kafka_offset, last.record_time);
+        Some(format!(
+            "its log was cut off and filled again: at offset {offset} stands a record of {time}, and the one that was \
+             read was of {then}; what is new below the position was never read: read the topic with another \
+             --pipeline, or go on behind it with `labelstream positions skip`"
+        ))
     }
 }
 
@@ -208,7 +223,7 @@ impl<'a> Partitions<'a> {
         let mut readers = Vec::new();
         for claimed in claimed {
             match claimed {
-                Claimed::Read { partition, epoch, next } => readers.push((partition, epoch, next)),
+                Claimed::Read { partition, epoch, next, last } => readers.push((partition, epoch, next, last)),
                 Claimed::Stands { partition, epoch, why } => self.stands(partition, epoch, why),
             }
         }
@@ -218,7 +233,7 @@ impl<'a> Partitions<'a> {
         match self.start(&readers) {
             Ok(()) => {}
             Err(error) => {
-                for (partition, epoch, _) in readers {
+                for (partition, epoch, ..) in readers {
                     self.stands(partition, Some(epoch), format!("librdkafka does not take it: {error}"));
                 }
             }
@@ -228,12 +243,13 @@ impl<'a> Partitions<'a> {
 
     /// Begins to read. The offset goes into a partition's first assign, and its queue is split off
     /// before, so that everything that comes of a partition, errors too, is known to be its own.
-    fn start(&mut self, readers: &[(i32, Epoch, NextOffset)]) -> KafkaResult<()> {
+    fn start(&mut self, readers: &[(i32, Epoch, NextOffset, Option<LastRecord>)]) -> KafkaResult<()> {
         let topic = &self.claims.stream.topic;
         let suspects = self.claims.suspects(readers.iter().map(|(partition, ..)| *partition).collect());
         let mut offsets = TopicPartitionList::new();
-        for &(partition, epoch, next) in readers {
-            offsets.add_partition_offset(topic, partition, Offset::Offset(next.0))?;
+        for &(partition, epoch, next, last) in readers {
+            let first = last.map_or(next.0, |last| last.kafka_offset);
+            offsets.add_partition_offset(topic, partition, Offset::Offset(first))?;
             let Some(mut queue) = self.consumer.split_partition_queue(topic, partition) else {
                 return Err(KafkaError::Subscription(format!("partition {partition} has no queue")));
             };
@@ -241,7 +257,7 @@ impl<'a> Partitions<'a> {
             queue.set_nonempty_callback(move || thread.unpark());
             if let Some(assigned) = self.assigned.get_mut(&partition) {
                 let suspect_until = NextOffset(if suspects.contains(&partition) { next.0 + SUSPECTS } else { 0 });
-                assigned.reader = Some(Reader { queue, epoch, next, suspect_until, flows: false });
+                assigned.reader = Some(Reader { queue, epoch, next, last, suspect_until, flows: false });
                 assigned.asked = false;
                 assigned.unwritten = None;
             }
