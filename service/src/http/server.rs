@@ -2,7 +2,9 @@
 //! to what a client may take.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -33,6 +36,8 @@ pub const MAX_BODY_BYTES: usize = 1 << 20;
 const MAX_HEADER_BYTES: usize = 16 << 10;
 /// Memory for the bodies of all requests.
 const BODIES: usize = 64 * MAX_BODY_BYTES;
+/// Bytes that a client may send in vain after its answer.
+const MAX_LINGER_BYTES: u64 = 64 << 20;
 /// Requests that are being answered when the work ends have so long to end too.
 const GRACE: Duration = Duration::from_secs(1);
 /// Where the system has no files left, it is asked again after so long.
@@ -137,20 +142,31 @@ impl Door {
         let (connection, for_health) = (place.connection.clone(), place.for_health);
         let service = service_fn(|request| {
             let (door, connection) = (self.clone(), connection.clone());
-            async move { Ok::<_, Infallible>(door.answer(request, &connection, for_health).await) }
+            Box::pin(async move { Ok::<_, Infallible>(door.answer(request, &connection, for_health).await) })
         });
-        let serving =
+        let mut serving =
             http1::Builder::new().max_buf_size(MAX_HEADER_BYTES).serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(serving);
-        tokio::select! {
+        let is_stopping = tokio::select! {
             // How a client ends is its own affair.
-            _ = serving.as_mut() => return,
+            ended = poll_fn(|context| serving.poll_without_shutdown(context)) => match ended {
+                Ok(()) => false,
+                Err(_) => return,
+            },
             () = connection.overdue() => return,
             () = connection.closed.cancelled() => return,
+            () = self.stop.cancelled() => true,
+        };
+        if is_stopping {
+            Pin::new(&mut serving).graceful_shutdown();
+            let _ = serving.await;
+            return;
+        }
+        tokio::select! {
+            () = linger(serving.into_parts().io.into_inner()) => {}
+            () = connection.overdue() => {}
+            () = connection.closed.cancelled() => {}
             () = self.stop.cancelled() => {}
         }
-        serving.as_mut().graceful_shutdown();
-        let _ = serving.await;
     }
 
     async fn answer(&self, request: Request<Incoming>, connection: &Connection, for_health: bool) -> Response {
@@ -185,6 +201,14 @@ impl Door {
         let request = Request::from_parts(head, Body::from(body));
         let Ok(response) = TowerToHyperService::new(self.router.clone()).call(request).await;
         response
+    }
+}
+
+/// Reads to its end what a client still sends. Closing before it would take the answer from one that
+/// was refused amid its request: the system drops what was not read yet, the answer too.
+async fn linger(mut stream: TcpStream) {
+    if stream.shutdown().await.is_ok() {
+        let _ = tokio::io::copy(&mut stream.take(MAX_LINGER_BYTES), &mut tokio::io::sink()).await;
     }
 }
 
