@@ -12,6 +12,7 @@ mod membership;
 mod offsets;
 mod partitions;
 mod polled;
+mod reader;
 mod settings;
 mod topic_id;
 

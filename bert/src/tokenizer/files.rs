@@ -19,15 +19,6 @@ use super::{Side, Tokenizer};
 use crate::CheckpointError;
 use crate::checkpoint::read_file;
 
-/// The special tokens, in the order in which a learned vocabulary begins: padding is id 0.
-pub(super) const SPECIAL: [(&str, &str); 5] = [
-    ("pad_token", "[PAD]"),
-    ("unk_token", "[UNK]"),
-    ("cls_token", "[CLS]"),
-    ("sep_token", "[SEP]"),
-    ("mask_token", "[MASK]"),
-];
-
 /// Lengths from here on mean that there is no limit: transformers writes 10^30.
 const NO_LIMIT: f64 = 1e20;
 

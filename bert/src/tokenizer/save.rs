@@ -49,7 +49,7 @@ fn settings(tokenizer: &Tokenizer) -> Map<String, Value> {
         }),
     );
     if tokenizer.class == Class::Bert {
-        for (name, default) in super::files::SPECIAL {
+        for (name, default) in super::settings::SPECIAL {
             settings.entry(name).or_insert_with(|| json!(default));
         }
     }

@@ -17,6 +17,15 @@ use crate::checkpoint::read_file;
 
 pub(super) const SETTINGS_FILE: &str = "tokenizer_config.json";
 const SPECIAL_FILE: &str = "special_tokens_map.json";
+
+/// The special tokens, in the order in which a learned vocabulary begins: padding is id 0.
+pub(super) const SPECIAL: [(&str, &str); 5] = [
+    ("pad_token", "[PAD]"),
+    ("unk_token", "[UNK]"),
+    ("cls_token", "[CLS]"),
+    ("sep_token", "[SEP]"),
+    ("mask_token", "[MASK]"),
+];
 const ADDED_FILE: &str = "added_tokens.json";
 
 /// Special tokens without a name of their own, and what older releases called them.
@@ -245,7 +254,7 @@ impl Settings {
     /// Finds the special tokens among the fields.
     fn name_tokens(&mut self) -> Result<(), String> {
         let defaults: &[(&str, &str)] = match self.class {
-            Class::Bert => &super::files::SPECIAL,
+            Class::Bert => &SPECIAL,
             Class::AsItStands => &[],
         };
         for name in NAMED {

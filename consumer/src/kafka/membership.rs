@@ -15,12 +15,14 @@ use tokio::runtime::Handle;
 
 use super::context::{Change, Context};
 use super::offsets::Asker;
-use super::partitions::{Halt, Partitions, Reader};
-use super::polled::{end_of, record, what_is_wrong};
+use super::partitions::Partitions;
+use super::reader::Halt;
 use super::{Kafka, Reading, Stop};
 use crate::batch::Batcher;
 use crate::batch_sender::BatchSender;
 use crate::persist::Fenced;
+
+mod reading;
 
 /// How a membership ended.
 pub(super) enum End {
@@ -275,127 +277,6 @@ impl<'a> Membership<'a> {
             }
             _ => Ok(()),
         }
-    }
-
-    /// A partition whose writes are stuck leaves room for the others: nothing more is taken of it until
-    /// half its share of the memory is written.
-    fn hold_back(&mut self) {
-        let in_flight = &self.kafka.reading.in_flight;
-        let assigned = self.partitions.readers().count();
-        let full = in_flight.over_half_a_share(assigned);
-        self.held_back.retain(|partition| full.contains(partition));
-        for partition in in_flight.over_share(assigned) {
-            if self.held_back.insert(partition) {
-                tracing::warn!(partition, "reading pauses: what was read of the partition is not written");
-                self.kafka.claims.metrics.pauses.inc();
-            }
-        }
-    }
-
-    /// Takes what has come of each partition, in turns; true if anything has.
-    fn read(&mut self) -> Result<bool, End> {
-        let (mut troubles, mut replaced, mut going_on) = (Vec::new(), Vec::new(), Vec::new());
-        let mut any = false;
-        self.hold_back();
-        for (partition, reader) in self.partitions.in_turns(self.turn) {
-            if self.held_back.contains(&partition) {
-                continue;
-            }
-            for _ in 0..RUN {
-                match reader.queue.poll(Duration::ZERO) {
-                    None => break,
-                    Some(Ok(message)) => {
-                        any = true;
-                        if self.draining {
-                            continue;
-                        }
-                        let record = record(&message);
-                        if record.offset < reader.next.0 {
-                            if let Some(why) = reader.is_replaced(&record) {
-                                replaced.push((partition, why));
-                                break;
-                            }
-                            continue;
-                        }
-                        let decoded = self.kafka.reading.format.decode(self.topic, partition, &record);
-                        let origin = reader.origin(partition);
-                        reader.next = NextOffset(record.offset + 1);
-                        if !std::mem::replace(&mut reader.flows, true) {
-                            going_on.push(partition);
-                        }
-                        self.batcher.push(origin, record, decoded, Instant::now());
-                    }
-                    Some(Err(KafkaError::PartitionEOF(_))) => {
-                        going_on.push(partition);
-                        let end = end_of(&self.consumer.context().reason());
-                        if let Some(end) = end.filter(|end| *end > reader.next && !self.draining) {
-                            let origin = reader.origin(partition);
-                            self.batcher.advance(origin, end, Instant::now());
-                            reader.next = end;
-                        }
-                    }
-                    Some(Err(error)) => {
-                        any = true;
-                        troubles.push((partition, error, self.consumer.context().reason()));
-                        break;
-                    }
-                }
-                if self.batcher.is_full() {
-                    break;
-                }
-            }
-            if self.batcher.is_full() {
-                self.turn = partition.wrapping_add(1);
-                break;
-            }
-        }
-        if any {
-            self.partitions.group_works();
-        }
-        for partition in going_on {
-            self.partitions.goes_on(partition);
-        }
-        for (partition, why) in replaced {
-            self.halt(partition, Halt::Unread, why)?;
-        }
-        for (partition, error, reason) in troubles {
-            self.halt(partition, Halt::of(&error), what_is_wrong(&error, &reason))?;
-        }
-        Ok(any)
-    }
-
-    fn pause(&mut self, which: impl Fn(&Reader) -> bool) -> Result<(), End> {
-        let new =
-            self.partitions.readers().filter(|(partition, reader)| which(reader) && !self.paused.contains(partition));
-        let new: Vec<i32> = new.map(|(partition, _)| partition).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        if self.paused.is_empty() && !self.draining {
-            tracing::info!("reading pauses: the stages behind are full");
-            self.kafka.claims.metrics.pauses.inc();
-        }
-        let paused = self.consumer.pause(&self.list(&new));
-        self.paused.extend(new);
-        paused.map_err(|error| End::Rejoin(format!("librdkafka cannot pause: {error}")))
-    }
-
-    fn resume(&mut self) -> Result<(), End> {
-        if self.paused.is_empty() || self.draining {
-            return Ok(());
-        }
-        tracing::info!("reading goes on");
-        let partitions: Vec<i32> = std::mem::take(&mut self.paused).into_iter().collect();
-        let resumed = self.consumer.resume(&self.list(&partitions));
-        resumed.map_err(|error| End::Rejoin(format!("librdkafka cannot resume: {error}")))
-    }
-
-    fn list(&self, partitions: &[i32]) -> TopicPartitionList {
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for &partition in partitions {
-            list.add_partition(self.topic, partition);
-        }
-        list
     }
 
     /// For Kafka's lag tools only, so nothing waits for it and nothing depends on it.

@@ -7,9 +7,8 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
 use service::Backoff;
 use store::{Epoch, LastRecord, NextOffset};
@@ -17,8 +16,7 @@ use store::{Epoch, LastRecord, NextOffset};
 use super::claim::{Claimed, Claims};
 use super::context::{Context, unassign};
 use super::offsets::Asker;
-use crate::batch::Origin;
-use crate::message::Record;
+use super::reader::{Halt, Reader};
 use crate::metrics::Partition;
 
 /// A halted partition is claimed again at least this often: a broker comes back, a disk is mended.
@@ -69,59 +67,6 @@ struct Assigned {
 struct Trouble {
     why: String,
     told: Option<Instant>,
-}
-
-/// A partition that is read.
-pub(super) struct Reader {
-    pub queue: PartitionQueue<Context>,
-    pub epoch: Epoch,
-    pub next: NextOffset,
-    /// The last record before it that has a row: is read once more, for comparison.
-    last: Option<LastRecord>,
-    /// Records before it may be what consumers have died of.
-    suspect_until: NextOffset,
-    /// Whether a record has come: a fetcher that has not started yet must not be paused.
-    pub flows: bool,
-}
-
-impl Reader {
-    /// Where the next record is read.
-    pub fn origin(&self, partition: i32) -> Origin {
-        Origin { partition, epoch: self.epoch, from: self.next, suspect: self.next < self.suspect_until }
-    }
-
-    /// What is wrong with the partition, as a record before `next` shows.
-    pub fn is_replaced(&self, record: &Record) -> Option<String> {
-        let last = self.last.filter(|last| last.kafka_offset == record.offset)?;
-        let time = record.time.filter(|time| *time != last.record_time)?;
-        let (offset, then) = (last.kafka_offset, last.record_time);
-        Some(format!(
-            "its log was cut off and filled again: at offset {offset} stands a record of {time}, and the one that was \
-             read was of {then}; what is new below the position was never read: read the topic with another \
-             --pipeline, or go on behind it with `labelstream positions skip`"
-        ))
-    }
-}
-
-/// Why a partition that was read is read no longer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Halt {
-    /// Kafka has something else at its position than it had: to be looked at again at once.
-    Moved,
-    /// Its records cannot be read.
-    Unread,
-    /// They cannot be written.
-    Unwritten,
-}
-
-impl Halt {
-    pub fn of(error: &KafkaError) -> Self {
-        use RDKafkaErrorCode::{AutoOffsetReset, LogTruncation, OffsetOutOfRange};
-        match error.rdkafka_error_code() {
-            Some(AutoOffsetReset | LogTruncation | OffsetOutOfRange) => Self::Moved,
-            _ => Self::Unread,
-        }
-    }
 }
 
 impl<'a> Partitions<'a> {
@@ -191,19 +136,11 @@ impl<'a> Partitions<'a> {
 
     /// Claims what is due: asks Kafka about it, and Postgres for what Kafka has answered.
     pub fn claim(&mut self) -> Result<()> {
-        let now = Instant::now();
-        let written = self.claims.positions.all();
-        let due = |(partition, assigned): (&i32, &mut Assigned)| {
-            let written = |read: NextOffset, since: Instant| {
-                since.elapsed() > WRITTEN || written.get(partition).is_none_or(|written| *written >= read)
-            };
-            let ready = assigned.unwritten.is_none_or(|(read, since)| written(read, since));
-            let due = assigned.reader.is_none() && !assigned.asked && ready && assigned.claim_at <= now;
-            assigned.asked |= due;
-            due.then_some(*partition)
-        };
-        let due: Vec<i32> = self.assigned.iter_mut().filter_map(due).collect();
+        let due = self.due();
         if !due.is_empty() {
+            for partition in &due {
+                self.assigned.get_mut(partition).expect("it was found there").asked = true;
+            }
             self.asker.ask(due, self.claims.asks_for_all())?;
         }
         let answers: Vec<_> = self.asker.answers().collect();
@@ -217,6 +154,22 @@ impl<'a> Partitions<'a> {
             self.apply(claimed);
         }
         Ok(())
+    }
+
+    /// Those that are to be claimed now.
+    fn due(&self) -> Vec<i32> {
+        let now = Instant::now();
+        let waits = |(_, it): &(&i32, &Assigned)| it.reader.is_none() && !it.asked && it.claim_at <= now;
+        let mut due: Vec<(&i32, &Assigned)> = self.assigned.iter().filter(waits).collect();
+        if due.iter().any(|(_, assigned)| assigned.unwritten.is_some()) {
+            let written = self.claims.positions.all();
+            due.retain(|(partition, assigned)| {
+                assigned.unwritten.is_none_or(|(read, since)| {
+                    since.elapsed() > WRITTEN || written.get(partition).is_none_or(|written| *written >= read)
+                })
+            });
+        }
+        due.into_iter().map(|(&partition, _)| partition).collect()
     }
 
     fn apply(&mut self, claimed: Vec<Claimed>) {

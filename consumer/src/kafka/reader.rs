@@ -1,0 +1,62 @@
+//! A partition that is read, and why one is read no longer.
+
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use store::{Epoch, LastRecord, NextOffset};
+
+use super::context::Context;
+use crate::batch::Origin;
+use crate::message::Record;
+
+/// A partition that is read.
+pub(super) struct Reader {
+    pub queue: PartitionQueue<Context>,
+    pub epoch: Epoch,
+    pub next: NextOffset,
+    /// The last record before it that has a row: is read once more, for comparison.
+    pub last: Option<LastRecord>,
+    /// Records before it may be what consumers have died of.
+    pub suspect_until: NextOffset,
+    /// Whether a record has come: a fetcher that has not started yet must not be paused.
+    pub flows: bool,
+}
+
+impl Reader {
+    /// Where the next record is read.
+    pub fn origin(&self, partition: i32) -> Origin {
+        Origin { partition, epoch: self.epoch, from: self.next, suspect: self.next < self.suspect_until }
+    }
+
+    /// What is wrong with the partition, as a record before `next` shows.
+    pub fn is_replaced(&self, record: &Record) -> Option<String> {
+        let last = self.last.filter(|last| last.kafka_offset == record.offset)?;
+        let time = record.time.filter(|time| *time != last.record_time)?;
+        let (offset, then) = (last.kafka_offset, last.record_time);
+        Some(format!(
+            "its log was cut off and filled again: at offset {offset} stands a record of {time}, and the one that was \
+             read was of {then}; what is new below the position was never read: read the topic with another \
+             --pipeline, or go on behind it with `labelstream positions skip`"
+        ))
+    }
+}
+
+/// Why a partition that was read is read no longer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// Kafka has something else at its position than it had: to be looked at again at once.
+    Moved,
+    /// Its records cannot be read.
+    Unread,
+    /// They cannot be written.
+    Unwritten,
+}
+
+impl Halt {
+    pub fn of(error: &KafkaError) -> Self {
+        use RDKafkaErrorCode::{AutoOffsetReset, LogTruncation, OffsetOutOfRange};
+        match error.rdkafka_error_code() {
+            Some(AutoOffsetReset | LogTruncation | OffsetOutOfRange) => Self::Moved,
+            _ => Self::Unread,
+        }
+    }
+}
