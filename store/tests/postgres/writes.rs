@@ -121,3 +121,24 @@ async fn only_the_owner_may_record_a_gap_or_a_halt() {
     let gaps: i64 = sqlx::query_scalar("select count(*) from gaps").fetch_one(&mut look).await.unwrap();
     assert_eq!(gaps, 0);
 }
+
+#[tokio::test]
+async fn the_last_record_before_a_position_is_found_among_both_kinds_of_rows_if_it_is_near() {
+    let (store, _) = migrated().await;
+    let last = async |to, predictions, dead_letters| {
+        let claim = store.claim(reviews(), 0, "a", NextOffset(0)).await.unwrap();
+        let (from, to) = (claim.next_offset, NextOffset(to));
+        let write = Write { from, to, predictions, dead_letters, ..self::predictions(&claim, from.0) };
+        assert_eq!(store.write(reviews(), &write).await.unwrap(), Outcome::Written);
+        let mut records = store.last_records(reviews(), &[0, 1]).await.unwrap();
+        records.pop().map(|record| (record.partition, record.kafka_offset, record.record_time))
+    };
+    let time = prediction(0).record_time;
+    assert!(time.is_some());
+    let dated = |kafka_offset| store::DeadLetterRow { record_time: time, ..dead_letter(kafka_offset) };
+    assert_eq!(last(5, vec![prediction(1), prediction(2)], vec![]).await, Some((0, 2, time.unwrap())));
+    assert_eq!(last(10, vec![prediction(6)], vec![dated(8)]).await, Some((0, 8, time.unwrap())));
+    // What has no time cannot be compared.
+    assert_eq!(last(12, vec![], vec![dead_letter(11)]).await, Some((0, 8, time.unwrap())));
+    assert_eq!(last(100, vec![prediction(12)], vec![]).await, None);
+}
