@@ -41,8 +41,8 @@ pub(crate) struct Section {
     pub epoch: Epoch,
     pub from: NextOffset,
     pub to: NextOffset,
-    /// Whether its records are tried one at a time.
-    pub suspect: bool,
+    /// How many of its records are tried at a time, where consumers have died near them.
+    pub at_a_time: Option<usize>,
     pub reviews: Vec<(Record, Review)>,
     pub dead_letters: Vec<DeadLetterRow>,
     pub tombstones: u64,
@@ -55,8 +55,8 @@ pub(crate) struct Origin {
     pub partition: i32,
     pub epoch: Epoch,
     pub from: NextOffset,
-    /// Whether consumers have died near it.
-    pub suspect: bool,
+    /// How many records are tried at a time, where consumers have died near it.
+    pub at_a_time: Option<usize>,
 }
 
 /// Gathers records into the batch that comes next.
@@ -135,13 +135,15 @@ impl Batch {
         self.sections.iter().map(|section| section.held.bytes()).sum()
     }
 
-    /// Takes out what is to be tried one at a time: a batch for each such review, in order.
+    /// Takes out what is to be tried with care: a batch for each group of reviews, in order.
     pub fn take_suspects(&mut self) -> Vec<Self> {
-        let (suspects, others) = std::mem::take(&mut self.sections).into_iter().partition(|section| section.suspect);
+        let sections = std::mem::take(&mut self.sections);
+        let (suspects, others) = sections.into_iter().partition(|section| section.at_a_time.is_some());
         self.sections = others;
         let suspects: Vec<Section> = suspects;
-        let alone = |section| Self { sections: vec![section], records: 1, ..Self::default() };
-        suspects.into_iter().flat_map(Section::one_by_one).map(alone).collect()
+        let alone =
+            |section: Section| Self { records: section.reviews.len(), sections: vec![section], ..Self::default() };
+        suspects.into_iter().flat_map(Section::in_groups).map(alone).collect()
     }
 
     /// The section of this claim. Records come in runs of a partition, so it is mostly the last
@@ -154,7 +156,7 @@ impl Batch {
                 epoch: origin.epoch,
                 from: origin.from,
                 to: origin.from,
-                suspect: origin.suspect,
+                at_a_time: origin.at_a_time,
                 reviews: Vec::new(),
                 dead_letters: Vec::new(),
                 tombstones: 0,
@@ -167,18 +169,20 @@ impl Batch {
 }
 
 impl Section {
-    /// The same records and positions in sections with one review each.
-    fn one_by_one(mut self) -> Vec<Self> {
-        let reviews = std::mem::take(&mut self.reviews);
-        let mut sections: Vec<Self> = Vec::with_capacity(reviews.len());
-        for review in reviews {
-            let to = NextOffset(review.0.offset + 1);
+    /// The same records and positions in sections with as many reviews as are tried at a time.
+    fn in_groups(mut self) -> Vec<Self> {
+        let mut reviews = std::mem::take(&mut self.reviews).into_iter();
+        let mut sections: Vec<Self> = Vec::new();
+        loop {
+            let group: Vec<_> = reviews.by_ref().take(self.at_a_time.unwrap_or(usize::MAX)).collect();
+            let Some((last, _)) = group.last() else { break };
+            let to = NextOffset(last.offset + 1);
             let later = self.dead_letters.iter().position(|letter| letter.kafka_offset >= to.0);
             let later = self.dead_letters.split_off(later.unwrap_or(self.dead_letters.len()));
             let dead_letters = std::mem::replace(&mut self.dead_letters, later);
             let from = std::mem::replace(&mut self.from, to);
             // Their offsets are not kept: they go where there is room for them.
-            let room = (to.0 - from.0) as u64 - 1 - dead_letters.len() as u64;
+            let room = (to.0 - from.0) as u64 - (group.len() + dead_letters.len()) as u64;
             let tombstones = self.tombstones.min(room);
             self.tombstones -= tombstones;
             sections.push(Self {
@@ -186,8 +190,8 @@ impl Section {
                 epoch: self.epoch,
                 from,
                 to,
-                suspect: true,
-                reviews: vec![review],
+                at_a_time: self.at_a_time,
+                reviews: group,
                 dead_letters,
                 tombstones,
                 held: Held::default(),

@@ -108,7 +108,7 @@ mod tests {
         let batch = || {
             let limits = Limits { tokens: 9, records: 9, bytes: 9, delay: Duration::ZERO };
             let mut batcher = Batcher::new(limits, 9, in_flight.clone());
-            let origin = Origin { partition: 0, epoch: Epoch(1), from: NextOffset(0), suspect: false };
+            let origin = Origin { partition: 0, epoch: Epoch(1), from: NextOffset(0), at_a_time: None };
             batcher.push(origin, Record::default(), Decoded::Tombstone, Instant::now());
             batcher.take().unwrap()
         };

@@ -1,24 +1,29 @@
 //! A record that ends the process: after two consumers have died at one position, the records there
-//! are classified one at a time, each noted in Postgres before the model sees it and written before
-//! the next is tried. One that was tried three times becomes a dead letter.
+//! are classified in small groups, each noted in Postgres before the model sees it and written before
+//! the next is tried. The records of a group that ends its consumer too are tried one at a time, and
+//! one that was tried three times becomes a dead letter.
 //!
-//! Dying is ending without a goodbye and without progress; a kill, or a machine that goes, looks
-//! the same, and costs no more than some slow seconds.
+//! Dying is ending without a goodbye and without progress while records wait; a kill, or a machine
+//! that goes, looks the same, and costs no more than some slow seconds.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
 use service::Backoff;
-use store::{Epoch, NextOffset, Store, Stream};
+use store::{Epoch, NextOffset, Store, StoreError, Stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::Section;
 use crate::message::Reason;
-use crate::persist::Positions;
+use crate::persist::{Fenced, Positions};
 
 /// Consumers that must have died at a position before its records are suspected.
 const CRASHES: i32 = 2;
+/// Records that may have been on their way when a consumer died, and how many are tried at a time.
+const SUSPECTS: (i64, usize) = (4_096, 64);
+/// The same where a consumer has died of such a group.
+const FEW_SUSPECTS: (i64, usize) = (128, 1);
 /// How often a record is tried on its own.
 const ATTEMPTS: i32 = 3;
 /// Positions are looked at this often although no word of them came.
@@ -31,30 +36,50 @@ pub(crate) struct Careful {
     /// A name that no other process has, this one restarted included.
     reader: String,
     positions: Arc<Positions>,
+    fenced: mpsc::Sender<Fenced>,
     abort: CancellationToken,
+    /// What this process itself has tried last, by partition: it lives, so it did not die of it.
+    tried: Mutex<BTreeMap<i32, NextOffset>>,
+}
+
+/// Records before `until` are to be tried so many `at_a_time`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Suspicion {
+    pub until: NextOffset,
+    pub at_a_time: usize,
 }
 
 impl Careful {
-    pub fn new(store: Store, stream: Stream, positions: Arc<Positions>, abort: CancellationToken) -> Self {
+    /// `fenced` hears of claims that are found lost.
+    pub fn new(
+        store: Store,
+        stream: Stream,
+        positions: Arc<Positions>,
+        fenced: mpsc::Sender<Fenced>,
+        abort: CancellationToken,
+    ) -> Self {
         let started = chrono::Utc::now().to_rfc3339();
-        Self { store, stream, reader: format!("{} since {started}", service::owner()), positions, abort }
+        let reader = format!("{} since {started}", service::owner());
+        Self { store, stream, reader, positions, fenced, abort, tried: Mutex::default() }
     }
 
-    /// Notes that this process reads the partitions, and says where others have died. Without an
-    /// answer of Postgres nothing is suspected.
-    pub async fn suspects(&self, partitions: &[i32]) -> BTreeSet<i32> {
-        let noted = self.store.note_reader(&self.stream, partitions, &self.reader).await;
-        let crashed = noted.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot look whether consumers have died at these positions");
-            Vec::new()
-        });
-        let suspects = crashed.into_iter().filter(|(_, crashes)| *crashes >= CRASHES);
-        suspects
-            .map(|(partition, crashes)| {
-                tracing::warn!(partition, crashes, "consumers have died here: records are tried one at a time");
-                partition
-            })
-            .collect()
+    /// Notes that this process reads the partitions, which are those where records wait, each from
+    /// its position on. Returns what is suspected.
+    pub async fn suspects(&self, reads: &[(i32, NextOffset)]) -> Result<BTreeMap<i32, Suspicion>, StoreError> {
+        let partitions: Vec<i32> = reads.iter().map(|(partition, _)| *partition).collect();
+        let crashes = self.store.note_reader(&self.stream, &partitions, &self.reader).await?;
+        let crashes = BTreeMap::from_iter(crashes);
+        let suspicion = |&(partition, next): &(i32, NextOffset)| {
+            let crashes = *crashes.get(&partition)?;
+            let (records, at_a_time) = match crashes {
+                ..CRASHES => return None,
+                CRASHES => SUSPECTS,
+                _ => FEW_SUSPECTS,
+            };
+            tracing::warn!(partition, crashes, "consumers have died here: records are tried {at_a_time} at a time");
+            Some((partition, Suspicion { until: NextOffset(next.0 + records), at_a_time }))
+        };
+        Ok(reads.iter().filter_map(suspicion).collect())
     }
 
     /// Notes that this process lives and reads the partitions no more, or any.
@@ -64,26 +89,36 @@ impl Careful {
         }
     }
 
-    /// Prepares one record for the model: waits until all before it is written, and notes the
-    /// attempt. False where it need not be tried, because somebody else reads it or all ends.
+    /// Prepares suspects for the model: waits until all before them is written, and notes the attempt.
+    /// False where they need not be tried, because somebody else reads them or all ends.
     pub async fn attempt(&self, section: &mut Section) -> bool {
-        let Some(offset) = section.reviews.first().map(|(record, _)| record.offset) else { return true };
-        if !self.until_written(section.partition, section.epoch, section.from).await {
+        if section.reviews.is_empty() {
+            return true;
+        }
+        let (partition, epoch, from) = (section.partition, section.epoch, section.from);
+        if !self.until_written(partition, epoch, from).await {
             return false;
         }
+        if self.tried().insert(partition, from) == Some(from) {
+            return true;
+        }
+        let alone = section.at_a_time == Some(1);
         let mut backoff = Backoff::new(Duration::from_secs(5));
         loop {
-            match self.store.note_attempt(&self.stream, section.partition, section.epoch, offset).await {
+            match self.store.note_attempt(&self.stream, partition, epoch, from, alone).await {
                 Ok(Some(attempts)) if attempts > ATTEMPTS => {
                     section.bury(&format!("the process ended {ATTEMPTS} times while it classified this record"));
-                    tracing::error!(
-                        partition = section.partition,
-                        offset,
-                        "a record that ends the process: dead letter"
-                    );
+                    let offset = from.0;
+                    tracing::error!(partition, offset, "a record that ends the process: dead letter");
                     return true;
                 }
-                Ok(attempts) => return attempts.is_some(),
+                Ok(Some(_)) => return true,
+                Ok(None) => {
+                    self.positions.lost(partition, epoch);
+                    // The Kafka thread may have ended.
+                    let _ = self.fenced.send(Fenced { partition, epoch, failed: None });
+                    return false;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "waiting for Postgres to note which record is tried");
                     let waited = self.abort.run_until_cancelled(tokio::time::sleep(backoff.next_delay())).await;
@@ -93,6 +128,10 @@ impl Careful {
                 }
             }
         }
+    }
+
+    fn tried(&self) -> MutexGuard<'_, BTreeMap<i32, NextOffset>> {
+        self.tried.lock().expect("no holder panics")
     }
 
     /// False where the claim is lost or all ends before.

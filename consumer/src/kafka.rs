@@ -15,6 +15,7 @@ mod polled;
 mod reader;
 mod settings;
 mod topic_id;
+mod words;
 
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -38,6 +39,7 @@ use context::Context;
 use membership::{End, Membership};
 use offsets::Asker;
 pub(crate) use settings::Settings;
+pub(crate) use words::Words;
 
 /// The Kafka thread's work.
 pub(crate) struct Kafka {

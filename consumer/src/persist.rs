@@ -91,6 +91,12 @@ impl Positions {
         self.changed.notify_waiters();
     }
 
+    /// Forgets a partition whose claim was found lost.
+    pub fn lost(&self, partition: i32, epoch: Epoch) {
+        self.noted().retain(|noted, (owned, _)| *noted != partition || *owned != epoch);
+        self.changed.notify_waiters();
+    }
+
     /// That of one partition.
     pub fn get(&self, partition: i32) -> Option<(Epoch, NextOffset)> {
         self.noted().get(&partition).copied()

@@ -21,7 +21,7 @@ use crate::health::Health;
 use crate::http::{self, Service};
 use crate::in_flight::InFlight;
 use crate::inference::{Channels, Handover, Inference, Signs};
-use crate::kafka::{self, Claims, Kafka, Reading, Settings, Stop};
+use crate::kafka::{self, Claims, Kafka, Reading, Settings, Stop, Words};
 use crate::load::Loader;
 use crate::message::Format;
 use crate::metrics::Metrics;
@@ -185,8 +185,10 @@ impl Consumer {
         let (fences, fenced) = std::sync::mpsc::channel();
         let positions = Arc::new(Positions::default());
         let in_flight = InFlight::new(config.max_in_flight_bytes, metrics.in_flight_bytes.clone());
-        let careful = Careful::new(store.clone(), stream.clone(), positions.clone(), stop.abort.clone());
+        let careful =
+            Careful::new(store.clone(), stream.clone(), positions.clone(), fences.clone(), stop.abort.clone());
         let careful = Arc::new(careful);
+        let words = Words::new(store.clone(), stream.clone(), &Handle::current());
         let batch_size = Arc::new(BatchSize::new(config.max_batch_tokens, model.max_length()));
 
         let writer = Writer {
@@ -222,6 +224,7 @@ impl Consumer {
             begun: OnceLock::new(),
             first_answer: OnceLock::new(),
             awaiting: Arc::default(),
+            words,
         });
         let kafka = Kafka {
             settings,

@@ -28,8 +28,8 @@ pub(crate) struct Tokens {
 /// The model that the next batch is likely to be classified by.
 pub(crate) type Serving = watch::Receiver<Option<Encoder>>;
 
-/// Works until there are no more batches, or nobody takes them. What is suspect goes on one review
-/// at a time, each after `attempt` has allowed it.
+/// Works until there are no more batches, or nobody takes them. What is suspect goes on in groups, each
+/// after `attempt` has allowed it.
 pub(crate) fn tokenize(
     mut batches: mpsc::Receiver<Batch>,
     mut serving: Serving,
@@ -84,7 +84,7 @@ mod tests {
             epoch: Epoch(1),
             from: NextOffset(0),
             to: NextOffset(1),
-            suspect: false,
+            at_a_time: None,
             reviews: vec![(Record::default(), review)],
             dead_letters: Vec::new(),
             tombstones: 0,

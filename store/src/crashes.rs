@@ -1,13 +1,14 @@
 //! Readers that die: noted by partition, so that a record that ends every process which reads it is
 //! found.
 
-use crate::stream::{Epoch, Stream};
+use crate::stream::{Epoch, NextOffset, Stream};
 use crate::{Store, StoreError};
 
 impl Store {
     /// Notes that `reader`, a name that no other process ever has, reads these claimed partitions
     /// from their positions on. Returns for each how many readers in a row died at this position:
-    /// they ended without [`Store::say_goodbye`], and none has moved it.
+    /// they ended without [`Store::say_goodbye`], and none has moved it, or had gone on from it with
+    /// care, see [`Store::note_attempt`].
     pub async fn note_reader(
         &self,
         stream: &Stream,
@@ -23,8 +24,10 @@ impl Store {
                 order by partition
                 on conflict (stream_id, partition) do update
                 set reader = excluded.reader, from_offset = excluded.from_offset,
-                    crashes = case when former.from_offset = excluded.from_offset then former.crashes else 0 end
-                        + coalesce(former.reader <> excluded.reader, false)::integer
+                    crashes = case
+                            when excluded.from_offset in (former.from_offset, former.attempted_offset) then former.crashes
+                            else 0
+                        end + coalesce(former.reader <> excluded.reader, false)::integer
                 returning partition, crashes",
             )
             .bind(&stream.pipeline)
@@ -64,19 +67,21 @@ impl Store {
         .await
     }
 
-    /// Notes that the record at `offset` is about to be tried on its own, and returns how often it
-    /// was tried, this time included; `None` is a lost claim.
+    /// Notes that the records from the position `from` on are about to be tried with care. Returns how
+    /// often the one there was tried alone, this time included; `None` is a lost claim.
     pub async fn note_attempt(
         &self,
         stream: &Stream,
         partition: i32,
         epoch: Epoch,
-        offset: i64,
+        from: NextOffset,
+        alone: bool,
     ) -> Result<Option<i32>, StoreError> {
         self.run(async |connection| {
             Ok(sqlx::query_scalar(
                 "update readers
-                set attempts = case when attempted_offset = $6 then attempts + 1 else 1 end, attempted_offset = $6
+                set attempted_offset = $6,
+                    attempts = case when not $7 then 0 when attempted_offset = $6 then attempts + 1 else 1 end
                 where (stream_id, partition) = (
                     select stream_id, partition from position_rows
                     where stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
@@ -89,7 +94,8 @@ impl Store {
             .bind(&stream.topic)
             .bind(partition)
             .bind(epoch.0)
-            .bind(offset)
+            .bind(from.0)
+            .bind(alone)
             .fetch_optional(connection)
             .await?)
         })

@@ -185,23 +185,32 @@ impl Store {
     /// partition is not what it was.
     pub async fn last_records(&self, stream: &Stream, partitions: &[i32]) -> Result<Vec<LastRecord>, StoreError> {
         self.run(async |connection| {
-            // By whole keys of both tables: it costs the same however many rows they have.
+            // By whole keys of both tables, and no further than to the first that is found: it costs the
+            // same however many rows they have.
             Ok(sqlx::query_as(
-                "select distinct on (held.partition) held.partition, kafka_offset, record_time
+                "select held.partition, kafka_offset, record_time
                 from position_rows as held
-                cross join generate_series(1, 16) as back
                 cross join lateral (
-                    select kafka_offset, record_time from prediction_rows as known
-                    where known.kafka_offset = next_offset - back and known.partition = held.partition
-                        and known.stream_id = held.stream_id
-                    union all
-                    select kafka_offset, record_time from dead_letter_rows as known
-                    where known.kafka_offset = next_offset - back and known.partition = held.partition
-                        and known.stream_id = held.stream_id
+                    select kafka_offset, record_time
+                    from generate_series(1, 16) as back
+                    cross join lateral (
+                        select kafka_offset, record_time from prediction_rows as known
+                        where known.kafka_offset = next_offset - back and known.partition = held.partition
+                            and known.stream_id = held.stream_id
+                        union all
+                        select kafka_offset, record_time from dead_letter_rows as known
+                        where known.kafka_offset = next_offset - back and known.partition = held.partition
+                            and known.stream_id = held.stream_id
+                    ) as known
+                    where record_time is not null and not exists (
+                        select from gap_rows as gap
+                        where gap.stream_id = held.stream_id and gap.partition = held.partition
+                            and gap.to_offset > kafka_offset
+                    )
+                    limit 1
                 ) as record
                 where held.stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
-                    and held.partition = any($4) and record_time is not null
-                order by held.partition, kafka_offset desc",
+                    and held.partition = any($4)",
             )
             .bind(&stream.pipeline)
             .bind(&stream.cluster_id)

@@ -22,7 +22,7 @@ fn text(characters: usize) -> Decoded {
 }
 
 fn origin(partition: i32, epoch: i64, from: i64) -> Origin {
-    Origin { partition, epoch: Epoch(epoch), from: NextOffset(from), suspect: false }
+    Origin { partition, epoch: Epoch(epoch), from: NextOffset(from), at_a_time: None }
 }
 
 #[test]
@@ -127,7 +127,13 @@ proptest! {
 }
 
 #[test]
-fn suspects_go_one_review_at_a_time_and_lose_no_other_record() {
+fn suspects_go_in_small_groups_and_lose_no_other_record() {
+    assert_eq!(grouped(1), [(0, 4, 1, vec![0], 2), (4, 10, 1, vec![5, 9], 1)]);
+    assert_eq!(grouped(2), [(0, 10, 2, vec![0, 5, 9], 3)]);
+}
+
+/// What batches of so many suspects at a time hold: from, to, reviews, dead letters, tombstones.
+fn grouped(at_a_time: usize) -> Vec<(i64, i64, usize, Vec<i64>, u64)> {
     let mut batcher = batcher(LIMITS, 512);
     let letter = Decoded::DeadLetter { reason: Reason::NotJson, detail: String::new() };
     let records = [
@@ -141,7 +147,8 @@ fn suspects_go_one_review_at_a_time_and_lose_no_other_record() {
         (9, letter),
     ];
     for (offset, decoded) in records {
-        batcher.push(Origin { suspect: true, ..origin(0, 1, 0) }, record(offset), decoded, Instant::now());
+        let origin = Origin { at_a_time: Some(at_a_time), ..origin(0, 1, 0) };
+        batcher.push(origin, record(offset), decoded, Instant::now());
     }
     batcher.push(origin(1, 1, 3), record(3), text(1), Instant::now());
     let mut batch = batcher.take().unwrap();
@@ -152,8 +159,7 @@ fn suspects_go_one_review_at_a_time_and_lose_no_other_record() {
         let letters = section.dead_letters.iter().map(|letter| letter.kafka_offset).collect::<Vec<_>>();
         (section.from.0, section.to.0, section.reviews.len(), letters, section.tombstones)
     };
-    let seen: Vec<_> = suspects.iter().map(seen).collect();
-    assert_eq!(seen, [(0, 4, 1, vec![0], 2), (4, 10, 1, vec![5, 9], 1)]);
+    suspects.iter().map(seen).collect()
 }
 
 #[test]

@@ -267,7 +267,7 @@ fn batch(offset: i64) -> Tokenized {
             epoch: Epoch(1),
             from: NextOffset(offset),
             to: NextOffset(offset + 1),
-            suspect: false,
+            at_a_time: None,
             reviews: vec![(Record { offset, ..Record::default() }, review)],
             dead_letters: Vec::new(),
             tombstones: 0,

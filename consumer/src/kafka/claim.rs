@@ -1,7 +1,7 @@
 //! Where partitions are read from: claimed in Postgres, all in one statement, and compared with
 //! what Kafka still has. What is wrong with one of them is said of that one alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -11,8 +11,9 @@ use store::{Claim, Epoch, LastRecord, NextOffset, Store, StoreError, Stream, Tak
 use tokio::runtime::Handle;
 use tokio::time::timeout_at;
 
+use super::Words;
 use super::offsets::{Answer, Edges};
-use crate::careful::Careful;
+use crate::careful::{Careful, Suspicion};
 use crate::config::{OnGap, Start};
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -46,13 +47,27 @@ pub(crate) struct Claims {
     pub first_answer: OnceLock<Instant>,
     /// Whether somebody waits for a partition's former owner.
     pub awaiting: Arc<AtomicBool>,
+    pub words: Words,
 }
 
-/// A partition that may be read from `next` on, or one that stands still.
+/// A partition that may be read, or one that stands still.
 #[derive(Debug)]
 pub(super) enum Claimed {
-    Read { partition: i32, epoch: Epoch, next: NextOffset, last: Option<LastRecord> },
+    Read(Begin),
     Stands { partition: i32, epoch: Option<Epoch>, why: String },
+}
+
+/// How a claimed partition is read.
+#[derive(Debug)]
+pub(super) struct Begin {
+    pub partition: i32,
+    pub epoch: Epoch,
+    /// From here on.
+    pub next: NextOffset,
+    /// The last record before it that has a row, to be compared.
+    pub last: Option<LastRecord>,
+    /// What consumers may have died of.
+    pub suspicion: Option<Suspicion>,
 }
 
 /// Where a position lies in what Kafka has.
@@ -77,13 +92,11 @@ impl Place {
 }
 
 impl Claims {
-    /// Those of the partitions where consumers have died.
-    pub(super) fn suspects(&self, partitions: Vec<i32>) -> BTreeSet<i32> {
-        self.runtime.block_on(self.careful.suspects(&partitions))
-    }
-
     /// Leaves word that this consumer lives and reads the partitions no more.
     pub(super) fn say_goodbye(&self, partitions: Vec<i32>) {
+        if partitions.is_empty() {
+            return;
+        }
         let careful = self.careful.clone();
         self.runtime.spawn(async move { careful.say_goodbye(Some(&partitions)).await });
     }
@@ -94,12 +107,16 @@ impl Claims {
         self.start == Start::Latest && self.begun.get().is_none()
     }
 
+    /// When claims that begin now are to have ended.
+    pub(super) fn deadline() -> Instant {
+        Instant::now() + PATIENCE
+    }
+
     /// Claims these partitions, as far as Postgres and what Kafka has said allow it.
     ///
     /// # Errors
     /// What Postgres refuses for all of them and for good.
-    pub(super) fn claim(&self, answer: &Answer, partitions: &[i32]) -> Result<Vec<Claimed>> {
-        let deadline = Instant::now() + PATIENCE;
+    pub(super) fn claim(&self, answer: &Answer, partitions: &[i32], deadline: Instant) -> Result<Vec<Claimed>> {
         match self.begin(answer, deadline) {
             Ok(true) => {}
             Ok(false) => return Ok(stand(partitions, "the stream begins when every partition has a leader")),
@@ -133,6 +150,7 @@ impl Claims {
         }
         self.look_back(answer, deadline, &mut claimed)?;
         self.skip(&lost, deadline, &mut claimed);
+        self.suspect(answer, deadline, &mut claimed);
         Ok(claimed)
     }
 
@@ -223,33 +241,54 @@ impl Claims {
     fn read(&self, Claim { partition, epoch, next_offset: next }: Claim) -> Claimed {
         self.positions.claimed(partition, epoch, next);
         tracing::info!(partition, epoch = epoch.0, offset = next.0, "partition claimed");
-        Claimed::Read { partition, epoch, next, last: None }
+        Claimed::Read(Begin { partition, epoch, next, last: None, suspicion: None })
     }
 
     /// Finds the record by which each partition shows that it is still the one that was read: a log
     /// that an unclean election cut off may have been filled with others since.
     fn look_back(&self, answer: &Answer, deadline: Instant, claimed: &mut Vec<Claimed>) -> Result<()> {
-        let read = |claimed: &Claimed| matches!(claimed, Claimed::Read { .. }).then(|| claimed.partition());
-        let partitions: Vec<i32> = claimed.iter().filter_map(read).collect();
+        let partitions: Vec<i32> =
+            claimed.iter_mut().filter_map(Claimed::begins).map(|begin| begin.partition).collect();
         if partitions.is_empty() {
             return Ok(());
         }
         let records = match self.in_postgres(deadline, self.store.last_records(&self.stream, &partitions)) {
             Ok(records) => records,
             Err(error) => {
-                claimed.retain(|claimed| read(claimed).is_none());
+                claimed.retain(|claimed| matches!(claimed, Claimed::Stands { .. }));
                 claimed.extend(self.all_stand(&partitions, error)?);
                 return Ok(());
             }
         };
         let low = |partition| answer.edges.get(&partition).and_then(|edges| Some(edges.as_ref().ok()?.0));
-        for claimed in claimed {
-            if let Claimed::Read { partition, last, .. } = claimed {
-                let record = records.iter().find(|record| record.partition == *partition);
-                *last = record.filter(|record| low(*partition).is_some_and(|low| low <= record.kafka_offset)).copied();
-            }
+        let has = |record: &LastRecord| low(record.partition).is_some_and(|low| low <= record.kafka_offset);
+        let records = records.into_iter().filter(has).map(|record| (record.partition, record));
+        let records: BTreeMap<i32, LastRecord> = records.collect();
+        for begin in claimed.iter_mut().filter_map(Claimed::begins) {
+            begin.last = records.get(&begin.partition).copied();
         }
         Ok(())
+    }
+
+    /// Finds out where consumers have died of what waits. Without an answer nothing is suspected.
+    fn suspect(&self, answer: &Answer, deadline: Instant, claimed: &mut [Claimed]) {
+        let waits = |begin: &&mut Begin| {
+            let edges = answer.edges.get(&begin.partition).and_then(|edges| edges.as_ref().ok());
+            edges.is_some_and(|(_, high)| begin.next.0 < *high)
+        };
+        let begins = claimed.iter_mut().filter_map(Claimed::begins).filter(waits);
+        let reads: Vec<(i32, NextOffset)> = begins.map(|begin| (begin.partition, begin.next)).collect();
+        if reads.is_empty() {
+            return;
+        }
+        match self.in_postgres(deadline, self.careful.suspects(&reads)) {
+            Ok(suspects) => {
+                for begin in claimed.iter_mut().filter_map(Claimed::begins) {
+                    begin.suspicion = suspects.get(&begin.partition).copied();
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot look whether consumers have died at these positions"),
+        }
     }
 
     /// Records what was lost, and reads on behind it.
@@ -274,17 +313,6 @@ impl Claims {
                 Err(error) => stands(format!("a gap cannot be recorded: {error}")),
             });
         }
-    }
-
-    /// Leaves word of why a partition stands still, or that it goes on. Nothing waits for it: it is
-    /// for people.
-    pub(super) fn leave_word(&self, partition: i32, epoch: Epoch, why: Option<String>) {
-        let (store, stream) = (self.store.clone(), self.stream.clone());
-        self.runtime.spawn(async move {
-            if let Err(error) = store.record_halt(&stream, partition, epoch, why.as_deref()).await {
-                tracing::warn!(partition, %error, "cannot leave word of the halt in Postgres");
-            }
-        });
     }
 
     /// Sees to it that a former owner that has fallen silent holds a partition no longer: one
@@ -324,8 +352,15 @@ impl Claims {
 
 impl Claimed {
     pub fn partition(&self) -> i32 {
-        let (Self::Read { partition, .. } | Self::Stands { partition, .. }) = self;
+        let (Self::Read(Begin { partition, .. }) | Self::Stands { partition, .. }) = self;
         *partition
+    }
+
+    fn begins(&mut self) -> Option<&mut Begin> {
+        match self {
+            Self::Read(begin) => Some(begin),
+            Self::Stands { .. } => None,
+        }
     }
 }
 

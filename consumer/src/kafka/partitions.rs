@@ -11,9 +11,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
 use service::Backoff;
-use store::{Epoch, LastRecord, NextOffset};
+use store::{Epoch, NextOffset};
 
-use super::claim::{Claimed, Claims};
+use super::claim::{Begin, Claimed, Claims};
 use super::context::{Context, unassign};
 use super::offsets::Asker;
 use super::reader::{Halt, Reader};
@@ -33,8 +33,6 @@ const COURTESY: u32 = 4;
 /// Records wait for so long and the position does not move: that is said, and nothing that comes of
 /// a partition for so long makes it be claimed again.
 const STILL: Duration = Duration::from_secs(60);
-/// Records that may have been on their way when a consumer died.
-const SUSPECTS: i64 = 4_096;
 /// Partitions that are named where something is said of all of them.
 const NAMED: usize = 3;
 
@@ -144,13 +142,15 @@ impl<'a> Partitions<'a> {
             self.asker.ask(due, self.claims.asks_for_all())?;
         }
         let answers: Vec<_> = self.asker.answers().collect();
+        // Polling goes on after it, however many answers there are.
+        let deadline = Claims::deadline();
         for answer in answers {
             let mut waiting = answer.asked.clone();
             waiting.retain(|partition| self.assigned.get(partition).is_some_and(|assigned| assigned.reader.is_none()));
             if waiting.is_empty() {
                 continue;
             }
-            let claimed = self.claims.claim(&answer, &waiting)?;
+            let claimed = self.claims.claim(&answer, &waiting, deadline)?;
             self.apply(claimed);
         }
         Ok(())
@@ -176,7 +176,7 @@ impl<'a> Partitions<'a> {
         let mut readers = Vec::new();
         for claimed in claimed {
             match claimed {
-                Claimed::Read { partition, epoch, next, last } => readers.push((partition, epoch, next, last)),
+                Claimed::Read(begin) => readers.push(begin),
                 Claimed::Stands { partition, epoch, why } => self.stands(partition, epoch, why),
             }
         }
@@ -186,7 +186,7 @@ impl<'a> Partitions<'a> {
         match self.start(&readers) {
             Ok(()) => {}
             Err(error) => {
-                for (partition, epoch, ..) in readers {
+                for Begin { partition, epoch, .. } in readers {
                     self.stands(partition, Some(epoch), format!("librdkafka does not take it: {error}"));
                 }
             }
@@ -196,11 +196,10 @@ impl<'a> Partitions<'a> {
 
     /// Begins to read. The offset goes into a partition's first assign, and its queue is split off
     /// before, so that everything that comes of a partition, errors too, is known to be its own.
-    fn start(&mut self, readers: &[(i32, Epoch, NextOffset, Option<LastRecord>)]) -> KafkaResult<()> {
+    fn start(&mut self, readers: &[Begin]) -> KafkaResult<()> {
         let topic = &self.claims.stream.topic;
-        let suspects = self.claims.suspects(readers.iter().map(|(partition, ..)| *partition).collect());
         let mut offsets = TopicPartitionList::new();
-        for &(partition, epoch, next, last) in readers {
+        for &Begin { partition, epoch, next, last, suspicion } in readers {
             let first = last.map_or(next.0, |last| last.kafka_offset);
             offsets.add_partition_offset(topic, partition, Offset::Offset(first))?;
             let Some(mut queue) = self.consumer.split_partition_queue(topic, partition) else {
@@ -209,9 +208,9 @@ impl<'a> Partitions<'a> {
             let thread = self.thread.clone();
             queue.set_nonempty_callback(move || thread.unpark());
             if let Some(assigned) = self.assigned.get_mut(&partition) {
-                let suspect_until = NextOffset(if suspects.contains(&partition) { next.0 + SUSPECTS } else { 0 });
-                assigned.reader = Some(Reader { queue, epoch, next, last, suspect_until, flows: false });
+                assigned.reader = Some(Reader { queue, epoch, next, last, suspicion, flows: false, dry_since: None });
                 assigned.asked = false;
+                assigned.still = (next, Instant::now());
                 assigned.unwritten = None;
             }
         }
@@ -267,7 +266,7 @@ impl<'a> Partitions<'a> {
         assigned.trouble = Some(Trouble { why, told });
         if let (Some(epoch), true, Some(trouble)) = (epoch, again, &mut assigned.trouble) {
             trouble.told = Some(Instant::now());
-            self.claims.leave_word(partition, epoch, Some(trouble.why.clone()));
+            self.claims.words.leave(partition, epoch, Some(trouble.why.clone()));
         }
     }
 
@@ -281,7 +280,7 @@ impl<'a> Partitions<'a> {
         if let Some(reader) = &assigned.reader
             && trouble.told.is_some()
         {
-            self.claims.leave_word(partition, reader.epoch, None);
+            self.claims.words.leave(partition, reader.epoch, None);
         }
         self.count();
     }
@@ -306,7 +305,7 @@ impl<'a> Partitions<'a> {
                 stuck = Some(format!(
                     "partition {partition}: nothing was written for {seconds} s while {lag} records wait"
                 ));
-            } else if reads {
+            } else if reads && reader.dry_since.is_some_and(|since| since.elapsed() >= STILL) {
                 assigned.still.1 = Instant::now();
                 silent.push((partition, format!("nothing has come of it for {seconds} s while {lag} records wait")));
             }
@@ -334,7 +333,7 @@ impl<'a> Partitions<'a> {
 
 impl Drop for Partitions<'_> {
     fn drop(&mut self) {
-        self.assigned.clear();
+        self.claims.say_goodbye(std::mem::take(&mut self.assigned).into_keys().collect());
         self.group_problem = None;
         self.count();
     }

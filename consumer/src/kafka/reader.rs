@@ -1,11 +1,14 @@
 //! A partition that is read, and why one is read no longer.
 
+use std::time::Instant;
+
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use store::{Epoch, LastRecord, NextOffset};
 
 use super::context::Context;
 use crate::batch::Origin;
+use crate::careful::Suspicion;
 use crate::message::Record;
 
 /// A partition that is read.
@@ -15,16 +18,20 @@ pub(super) struct Reader {
     pub next: NextOffset,
     /// The last record before it that has a row: is read once more, for comparison.
     pub last: Option<LastRecord>,
-    /// Records before it may be what consumers have died of.
-    pub suspect_until: NextOffset,
+    /// Which records may be what consumers have died of.
+    pub suspicion: Option<Suspicion>,
     /// Whether a record has come: a fetcher that has not started yet must not be paused.
     pub flows: bool,
+    /// Since when nothing has come although it was asked for.
+    pub dry_since: Option<Instant>,
 }
 
 impl Reader {
     /// Where the next record is read.
     pub fn origin(&self, partition: i32) -> Origin {
-        Origin { partition, epoch: self.epoch, from: self.next, suspect: self.next < self.suspect_until }
+        let suspicion = self.suspicion.filter(|suspicion| self.next < suspicion.until);
+        let at_a_time = suspicion.map(|suspicion| suspicion.at_a_time);
+        Origin { partition, epoch: self.epoch, from: self.next, at_a_time }
     }
 
     /// What is wrong with the partition, as a record before `next` shows.

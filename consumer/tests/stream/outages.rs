@@ -1,9 +1,11 @@
 //! What is away comes back, and nothing was lost or turned into a dead letter meanwhile.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use consumer::{Constant, ModelSource};
 use harness::until;
 use service::DatabaseArguments;
-use stack::{Fault, Postgres};
+use stack::{Fault, Postgres, SmallDisk};
 use store::Version;
 
 use crate::world::World;
@@ -117,4 +119,63 @@ async fn a_missing_topic_is_waited_for() {
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert!(consumer.is_running());
     consumer.stop().await;
+}
+
+/// Faults 7 and 8. Sequences are not rolled back: each code is raised once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_postgres_refuses_for_a_moment_is_tried_again_and_written_once() {
+    let world = World::new().await;
+    let codes = ["40P01", "40001", "53100", "53200", "53300", "55P03", "57014", "58030", "25006"];
+    let refuse = format!(
+        "create sequence refusals;
+        create function refuse() returns trigger language plpgsql as $$
+            declare codes text[] := '{{{}}}'; number bigint := nextval('refusals');
+            begin
+                if number <= {} then raise exception 'not now' using errcode = codes[number]; end if;
+                return null;
+            end $$;
+        create trigger refuse after insert on prediction_rows for each statement execute function refuse()",
+        codes.join(","),
+        codes.len()
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(refuse)).execute(&world.pool).await.unwrap();
+    world.publish_reviews(1_000);
+    let consumer = world.consume_constantly();
+    world.until_written(1_000).await;
+    assert!(world.number("select last_value from refusals").await > Some(codes.len() as i64));
+    consumer.stop().await;
+    world.assert_each_exactly_once().await;
+    assert!(world.reasons().await.is_empty());
+}
+
+/// Fault 7.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_of_postgres_is_waited_for() {
+    let directory = tempfile::tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let place = directory.path().join("disk");
+    let disk = match SmallDisk::mount(&place, 160) {
+        Ok(disk) => disk,
+        Err(error) => return stack::not_run(format!("{error:#}")),
+    };
+    let mut postgres = Postgres::start_in(&place).unwrap();
+    let world = World::on(&postgres).await;
+    world.publish_reviews(100);
+    let consumer = world.consume_constantly();
+    world.until_written(100).await;
+    disk.fill().unwrap();
+    world.publish_reviews(30_000);
+    until("a word of the disk", async || postgres.log().contains("No space left on device")).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert!(consumer.is_running());
+    disk.clear().unwrap();
+    // Without room for its log Postgres ends.
+    if postgres.execute("select").is_err() {
+        postgres.stop();
+        postgres.start_again().unwrap();
+    }
+    world.until_written(30_100).await;
+    consumer.stop().await;
+    world.assert_each_exactly_once().await;
+    assert!(world.reasons().await.is_empty());
 }

@@ -40,9 +40,13 @@ impl Taker<'_> {
         let mut taken = Taken::default();
         for _ in 0..RUN {
             match reader.queue.poll(Duration::ZERO) {
-                None => break,
+                None => {
+                    reader.dry_since.get_or_insert_with(Instant::now);
+                    break;
+                }
                 Some(Ok(message)) => {
                     taken.anything = true;
+                    reader.dry_since = None;
                     if self.draining {
                         continue;
                     }
@@ -155,6 +159,9 @@ impl Membership<'_> {
             return Ok(());
         }
         tracing::info!("reading goes on");
+        for (_, reader) in self.partitions.in_turns(0) {
+            reader.dry_since = None;
+        }
         let partitions: Vec<i32> = std::mem::take(&mut self.paused).into_iter().collect();
         let resumed = self.consumer.resume(&self.list(&partitions));
         resumed.map_err(|error| End::Rejoin(format!("librdkafka cannot resume: {error}")))
