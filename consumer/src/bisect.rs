@@ -15,8 +15,8 @@ use crate::tokenize::Tokens;
 #[derive(Debug)]
 pub(crate) struct Broken(pub anyhow::Error);
 
-/// A result for each text, in order: at once where all goes well, from the token ids if they are
-/// this model's.
+/// A result for each text, in order: at once where all goes well, from this model's token ids where
+/// there are any.
 pub(crate) fn label(
     model: &mut dyn Model,
     texts: &[&str],
@@ -26,7 +26,7 @@ pub(crate) fn label(
     if texts.is_empty() {
         return Ok(Vec::new());
     }
-    let answer = match tokens.filter(|tokens| tokens.version == model.version()) {
+    let answer = match tokens {
         Some(tokens) => believed(model, texts.len(), |model| model.classify_tokens(&tokens.ids)),
         None => attempt(model, texts),
     };

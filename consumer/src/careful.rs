@@ -38,8 +38,16 @@ pub(crate) struct Careful {
     positions: Arc<Positions>,
     fenced: mpsc::Sender<Fenced>,
     abort: CancellationToken,
-    /// What this process itself has tried last, by partition: it lives, so it did not die of it.
-    tried: Mutex<BTreeMap<i32, NextOffset>>,
+    tried: Mutex<Tried>,
+}
+
+/// What this process itself has tried.
+#[derive(Default)]
+struct Tried {
+    /// The last in each partition: it lives, so it did not die of it.
+    begun: BTreeMap<i32, NextOffset>,
+    /// The last of all, up to where it goes.
+    last: Option<(i32, Epoch, NextOffset)>,
 }
 
 /// Records before `until` are to be tried so many `at_a_time`.
@@ -89,17 +97,23 @@ impl Careful {
         }
     }
 
-    /// Prepares suspects for the model: waits until all before them is written, and notes the attempt.
-    /// False where they need not be tried, because somebody else reads them or all ends.
+    /// Prepares suspects for the model: waits until all before them is written, and the suspects
+    /// before them, whose death would count as theirs; and notes the attempt. False where they need
+    /// not be tried, because somebody else reads them or all ends.
     pub async fn attempt(&self, section: &mut Section) -> bool {
         if section.reviews.is_empty() {
             return true;
+        }
+        let last = self.tried().last.take();
+        if let Some((partition, epoch, to)) = last {
+            self.until_written(partition, epoch, to).await;
         }
         let (partition, epoch, from) = (section.partition, section.epoch, section.from);
         if !self.until_written(partition, epoch, from).await {
             return false;
         }
-        if self.tried().insert(partition, from) == Some(from) {
+        self.tried().last = Some((partition, epoch, section.to));
+        if self.tried().begun.insert(partition, from) == Some(from) {
             return true;
         }
         let alone = section.at_a_time == Some(1);
@@ -130,7 +144,7 @@ impl Careful {
         }
     }
 
-    fn tried(&self) -> MutexGuard<'_, BTreeMap<i32, NextOffset>> {
+    fn tried(&self) -> MutexGuard<'_, Tried> {
         self.tried.lock().expect("no holder panics")
     }
 

@@ -157,6 +157,6 @@ pub enum Start {
 pub enum OnGap {
     /// Record the gap and go on at the oldest record there is.
     Continue,
-    /// Record the gap and stop the partition until someone has looked.
+    /// Stop the partition until someone has looked.
     Stop,
 }

@@ -194,7 +194,8 @@ impl Inference {
         let mut backoff = Backoff::new(Duration::from_secs(10));
         let started = Instant::now();
         let predictions = loop {
-            match label(self.model.as_mut(), &texts, tokens.as_ref(), &self.signs.metrics) {
+            let tokens = tokens.as_ref().filter(|tokens| self.signs.is_current(&tokens.encoder));
+            match label(self.model.as_mut(), &texts, tokens, &self.signs.metrics) {
                 Ok(predictions) => break predictions,
                 Err(Broken(error)) => {
                     if self.fails(&error) {
@@ -238,6 +239,11 @@ impl Inference {
 }
 
 impl Signs {
+    /// Whether it is the encoder of the model that serves.
+    fn is_current(&self, encoder: &Encoder) -> bool {
+        self.serves.borrow().as_ref().is_some_and(|current| Arc::ptr_eq(current, encoder))
+    }
+
     fn serves(&self, model: &dyn Model) {
         self.serves.send_replace(model.encoder());
         *self.health.serves.lock().expect("no holder panics") = Some(Facts::of(model));

@@ -38,5 +38,5 @@ mod run;
 
 pub use config::{Config, OnGap, Start};
 pub use message::Reason;
-pub use model::{Constant, Encode, Encoder, Model, ModelSource, Scores};
+pub use model::{Constant, Encoder, Model, ModelSource, Scores};
 pub use run::run;

@@ -60,7 +60,7 @@ pub trait Model: Send {
         None
     }
 
-    /// As [`classify`](Self::classify) for token ids that this version's encoder made.
+    /// As [`classify`](Self::classify) for token ids that this model's encoder made.
     ///
     /// # Errors
     /// The same; a model without an encoder.
@@ -105,17 +105,8 @@ impl Facts {
     }
 }
 
-/// Texts to token ids, in order.
-pub type Encode = dyn Fn(&[&str]) -> Result<Vec<Vec<u32>>> + Send + Sync;
-
-/// Makes the token ids that a version takes.
-#[derive(Clone)]
-pub struct Encoder {
-    /// The version.
-    pub version: Version,
-    /// Its encoding.
-    pub encode: Arc<Encode>,
-}
+/// Makes the token ids that one model takes.
+pub type Encoder = Arc<dyn Fn(&[&str]) -> Result<Vec<Vec<u32>>> + Send + Sync>;
 
 /// Where the consumer takes its model from.
 pub enum ModelSource {
@@ -181,7 +172,7 @@ impl Model for Champion {
 
     fn encoder(&self) -> Option<Encoder> {
         let encoder = self.classifier.encoder()?;
-        Some(Encoder { version: self.version, encode: Arc::new(move |texts| Ok(encoder.encode(texts)?)) })
+        Some(Arc::new(move |texts: &[&str]| Ok(encoder.encode(texts)?)))
     }
 
     fn classify_tokens(&mut self, ids: &[Vec<u32>]) -> Result<Vec<Prediction>> {

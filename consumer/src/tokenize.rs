@@ -1,6 +1,6 @@
 //! Texts to token ids, while the batch before is being classified.
 //!
-//! The ids are a help, no more: where they are another version's, or could not be made, the model
+//! The ids are a help, no more: where they are another model's, or could not be made, the model
 //! takes the texts.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +10,6 @@ use tokio::sync::{mpsc, watch};
 
 use crate::batch::{Batch, Section};
 use crate::model::Encoder;
-use store::Version;
 
 /// A batch on its way to the model.
 pub(crate) struct Tokenized {
@@ -20,8 +19,9 @@ pub(crate) struct Tokenized {
 
 /// The token ids of a batch's texts, in order.
 pub(crate) struct Tokens {
-    /// The version whose ids these are.
-    pub version: Version,
+    /// What has made them. A version's number would not do: after a restored dump it may name
+    /// another model.
+    pub encoder: Encoder,
     pub ids: Vec<Vec<u32>>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn tokenize(
     runtime.block_on(async {
         let mut send = async |batch: Batch| {
             let encoder = serving.borrow_and_update().clone();
-            let tokens = encoder.and_then(|encoder| encode(&encoder, &batch));
+            let tokens = encoder.and_then(|encoder| encode(encoder, &batch));
             to.send(Tokenized { batch, tokens }).await.is_ok()
         };
         while let Some(mut batch) = batches.recv().await {
@@ -59,11 +59,11 @@ pub(crate) fn tokenize(
 
 /// `None` where a text cannot be encoded: which one it is the inference thread finds out, with the
 /// texts.
-fn encode(encoder: &Encoder, batch: &Batch) -> Option<Tokens> {
+fn encode(encoder: Encoder, batch: &Batch) -> Option<Tokens> {
     let texts = batch.texts();
     // An encoder holds nothing that a panic could leave half done: its vocabulary does not change.
-    let ids = catch_unwind(AssertUnwindSafe(|| (encoder.encode)(&texts))).ok()?.ok()?;
-    (ids.len() == texts.len()).then_some(Tokens { version: encoder.version, ids })
+    let ids = catch_unwind(AssertUnwindSafe(|| encoder(&texts))).ok()?.ok()?;
+    (ids.len() == texts.len()).then_some(Tokens { encoder, ids })
 }
 
 #[cfg(test)]
@@ -95,14 +95,13 @@ mod tests {
         batch
     }
 
-    /// Counts bytes; fails or panics at texts that say so.
-    fn encoder(version: i64) -> Encoder {
-        let encode = |texts: &[&str]| {
+    /// Counts bytes, and more; fails or panics at texts that say so.
+    fn encoder(more: usize) -> Encoder {
+        Arc::new(move |texts: &[&str]| {
             ensure!(!texts.contains(&"fail"), "cannot encode this");
             assert!(!texts.contains(&"panic"), "a panic over a text");
-            Ok(texts.iter().map(|text| vec![text.len() as u32]).collect())
-        };
-        Encoder { version: Version(version), encode: Arc::new(encode) }
+            Ok(texts.iter().map(|text| vec![(text.len() + more) as u32]).collect())
+        })
     }
 
     #[test]
@@ -110,19 +109,19 @@ mod tests {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (sender, batches) = mpsc::channel(8);
         let (to, mut tokenized) = mpsc::channel(1);
-        let (serves, serving) = watch::channel(Some(encoder(1)));
+        let (serves, serving) = watch::channel(Some(encoder(0)));
         let handle = runtime.handle().clone();
         let thread = std::thread::spawn(move || tokenize(batches, serving, &to, async |_: &mut Section| true, &handle));
         let mut ids = |text: &str| {
             sender.blocking_send(batch(text)).unwrap();
             let Tokenized { batch, tokens } = tokenized.blocking_recv().unwrap();
             assert_eq!(batch.texts(), [text]);
-            tokens.map(|tokens| (tokens.version.0, tokens.ids))
+            tokens.map(|tokens| tokens.ids)
         };
-        assert_eq!(ids("four"), Some((1, vec![vec![4]])));
+        assert_eq!(ids("four"), Some(vec![vec![4]]));
         assert_eq!((ids("fail"), ids("panic")), (None, None));
-        serves.send_replace(Some(encoder(2)));
-        assert_eq!(ids("three"), Some((2, vec![vec![5]])));
+        serves.send_replace(Some(encoder(10)));
+        assert_eq!(ids("three"), Some(vec![vec![15]]));
         serves.send_replace(None);
         assert_eq!(ids("three"), None);
         drop(sender);

@@ -65,6 +65,11 @@ impl Complaints {
         }
     }
 
+    /// A broker answers: what was said before is over.
+    pub fn forget(&self) {
+        *self.0.lock().expect("a poisoned lock is a bug") = None;
+    }
+
     /// The last one, with its cause; blocks while it looks at a certificate. `authorities` is the
     /// file of `ssl.ca.location`.
     pub fn explained(&self, authorities: Option<&Path>) -> Option<String> {

@@ -4,7 +4,6 @@ mod broker;
 mod jars;
 mod listener;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -33,40 +32,29 @@ impl Kafka {
     /// Formats new storage and starts a broker on it. Takes about five seconds, the very first time
     /// half a minute more.
     pub fn start() -> anyhow::Result<Self> {
-        Self::start_brokers(1, None, &[], "")
+        Self::start_brokers(1, &[], "")
     }
 
     /// The same with more listeners, and more settings.
     pub fn start_with(listeners: &[Listener], settings: &str) -> anyhow::Result<Self> {
-        Self::start_brokers(1, None, listeners, settings)
+        Self::start_brokers(1, listeners, settings)
     }
 
     /// A cluster of so many brokers, each a controller too: three go on without one of them. Every
     /// topic has a replica on each.
     pub fn start_cluster(brokers: u32) -> anyhow::Result<Self> {
-        Self::start_brokers(brokers, None, &[], "")
-    }
-
-    /// A broker that tells its clients this address: that of a proxy which leads to
-    /// [`Broker::address`].
-    pub fn start_behind(advertised: SocketAddr) -> anyhow::Result<Self> {
-        Self::start_brokers(1, Some(advertised), &[], "")
+        Self::start_brokers(brokers, &[], "")
     }
 
     /// With further listeners on the first broker.
-    fn start_brokers(
-        count: u32,
-        advertised: Option<SocketAddr>,
-        more: &[Listener],
-        settings: &str,
-    ) -> anyhow::Result<Self> {
+    fn start_brokers(count: u32, more: &[Listener], settings: &str) -> anyhow::Result<Self> {
         let jars = jars::class_path()?;
         let peers = (1..=count).map(Peer::new).collect::<anyhow::Result<Vec<_>>>()?;
         let mut brokers = Vec::new();
         for peer in &peers {
-            brokers.push(Broker::new(*peer, &peers, advertised, jars.clone())?);
+            brokers.push(Broker::new(*peer, &peers, jars.clone())?);
         }
-        let addresses = brokers.iter().map(|broker| advertised.unwrap_or(broker.address()).to_string());
+        let addresses = brokers.iter().map(|broker| broker.address().to_string());
         let addresses = addresses.collect::<Vec<_>>().join(",");
         let mut listeners = Vec::new();
         for listener in more {

@@ -121,7 +121,8 @@ impl CheckpointStore {
         }
         let in_cache = |why| CheckpointStoreError::failed(format!("writing to the cache {}", cache.display()), why);
         tokio::fs::create_dir_all(cache).await.map_err(in_cache)?;
-        let unfinished = tempfile::Builder::new().prefix(".fetching-").tempdir_in(cache).map_err(in_cache)?;
+        local::remove_leftovers(cache).await.map_err(in_cache)?;
+        let unfinished = tempfile::Builder::new().prefix(local::FETCHING).tempdir_in(cache).map_err(in_cache)?;
 
         let manifest = Listed { name: MANIFEST.to_owned(), size: Some(LARGEST_MANIFEST) };
         let manifest = self.download(name, &manifest, unfinished.path()).await?;

@@ -100,31 +100,6 @@ impl Store {
         .await
     }
 
-    /// The bytes of one dead letter; `None` where there is no such row.
-    pub async fn raw_record(&self, id: &DeadLetterId) -> Result<Option<RawRecord>, StoreError> {
-        self.run(async |connection| {
-            let row: Option<RawRow> = sqlx::query_as(
-                "select key, payload, header_names, header_values from dead_letter_rows
-                where stream_id = (select id from streams where pipeline = $1 and cluster_id = $2 and topic = $3)
-                    and partition = $4 and kafka_offset = $5",
-            )
-            .bind(&id.stream.pipeline)
-            .bind(&id.stream.cluster_id)
-            .bind(&id.stream.topic)
-            .bind(id.partition)
-            .bind(id.kafka_offset)
-            .fetch_optional(connection)
-            .await?;
-            Ok(row.map(RawRow::into_record))
-        })
-        .await
-    }
-
-    /// Notes that a dead letter was published again; it stays on record.
-    pub async fn mark_replayed(&self, id: &DeadLetterId) -> Result<(), StoreError> {
-        self.run(async |connection| mark_replayed(connection, std::slice::from_ref(id)).await).await
-    }
-
     /// Has dead letters published, and marks those that `publish` says have arrived, in one
     /// transaction that holds them meanwhile: of several who replay the same letters, one publishes
     /// each. Left out are letters that somebody else replays now, that were replayed since they

@@ -13,10 +13,11 @@ use crate::StoreError;
 use crate::address::{Address, Session};
 
 /// What the server is to give up by itself, so that a frozen client holds nothing for long.
-const LIMITS: [(&str, &str); 7] = [
-    ("lock_timeout", "10s"),
-    ("statement_timeout", "30s"),
-    ("idle_in_transaction_session_timeout", "10s"),
+const LIMITS: [(&str, &str); 3] =
+    [("lock_timeout", "10s"), ("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "10s")];
+
+/// The same for sessions that may take as long as they like.
+const ALWAYS: [(&str, &str); 4] = [
     // Finds out within a minute that the client's machine is gone.
     ("tcp_keepalives_idle", "30"),
     ("tcp_keepalives_interval", "10"),
@@ -114,8 +115,9 @@ impl Route {
 
     /// What a session is set to: the address has the last word.
     fn settings(&self, limited: bool) -> Vec<(String, String)> {
-        let limits = LIMITS.iter().filter(|_| limited).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        limits.chain(self.address.settings.iter().cloned()).collect()
+        let ours = LIMITS.iter().filter(|_| limited).chain(&ALWAYS);
+        let ours = ours.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        ours.chain(self.address.settings.iter().cloned()).collect()
     }
 
     fn set_up(&self, options: PgConnectOptions, limited: bool) -> PgConnectOptions {

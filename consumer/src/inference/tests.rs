@@ -7,7 +7,7 @@ use harness::until;
 use proptest::prelude::*;
 use store::{Epoch, NextOffset, Version};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 
 use super::*;
 use crate::batch::Batch;
@@ -120,16 +120,28 @@ impl Model for Reader {
 }
 
 #[test]
-fn ids_are_taken_where_they_are_the_models_own_and_texts_where_they_are_not_or_fail() {
-    let scores = |version, ids: [u32; 3]| {
-        let tokens = Tokens { version: Version(version), ids: ids.map(|id| vec![id]).to_vec() };
+fn ids_are_taken_where_they_are_given_and_texts_where_they_fail() {
+    let scores = |ids: [u32; 3]| {
+        let tokens = Tokens { encoder: Arc::new(|_| bail!("not asked")), ids: ids.map(|id| vec![id]).to_vec() };
         let results = label(&mut Reader(Faulty::new()), &["a", "fail", "cccc"], Some(&tokens), &Metrics::new());
         results.unwrap().into_iter().map(|result| result.ok().map(|said| said.scores[1])).collect::<Vec<_>>()
     };
-    assert_eq!(scores(7, [40, 50, 60]), [Some(40.0), Some(50.0), Some(60.0)]);
-    let by_text = [Some(1.0), None, Some(4.0)];
-    assert_eq!(scores(6, [40, 50, 60]), by_text, "another version's ids");
-    assert_eq!(scores(7, [40, 13, 60]), by_text, "ids that fail");
+    assert_eq!(scores([40, 50, 60]), [Some(40.0), Some(50.0), Some(60.0)]);
+    assert_eq!(scores([40, 13, 60]), [Some(1.0), None, Some(4.0)], "ids that fail");
+}
+
+#[test]
+fn ids_of_a_model_that_no_longer_serves_are_not_taken() {
+    let encoder: Encoder = Arc::new(|_| Ok(Vec::new()));
+    let signs = Signs {
+        metrics: Arc::new(Metrics::new()),
+        health: Arc::new(Health::new()),
+        batch_size: Arc::new(BatchSize::new(1_000, 512)),
+        serves: watch::channel(Some(encoder.clone())).0,
+    };
+    assert!(signs.is_current(&encoder));
+    signs.serves.send_replace(Some(Arc::new(|_| Ok(Vec::new()))));
+    assert!(!signs.is_current(&encoder));
 }
 
 /// Fails on its device, and perhaps on the CPU too.

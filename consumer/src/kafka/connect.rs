@@ -75,6 +75,7 @@ fn cluster_of(scout: &BaseConsumer<Scout>, topic: &str) -> Result<String, String
         KafkaError::MetadataFetch(code) => format!("no broker answers ({code})"),
         error => error.to_string(),
     })?;
+    scout.context().complaints.forget();
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     match found.map(|found| (found.error(), found.partitions().len())) {
         Some((None, 1..)) => {}

@@ -19,6 +19,9 @@ use super::topic_id::topic_id;
 /// One question to a broker.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Partitions of a topic of which nothing is known: memory for reading ahead is enough for so many.
+const MANY: usize = 1_000;
+
 /// The lowest offset that a partition has, and the one after its highest.
 pub(super) type Edges = (i64, i64);
 
@@ -51,10 +54,11 @@ impl Asker {
         Ok(Self { client: Arc::new(scout(settings)?), topic: topic.to_owned(), listener, sender, answers })
     }
 
-    /// How many partitions the topic has; one where nobody says.
+    /// How many partitions the topic has; many where nobody says.
     pub fn partitions(&self) -> usize {
         let metadata = self.client.fetch_metadata(Some(&self.topic), TIMEOUT);
-        metadata.ok().and_then(|metadata| Some(metadata.topics().first()?.partitions().len())).unwrap_or(1)
+        let partitions = metadata.ok().and_then(|metadata| Some(metadata.topics().first()?.partitions().len()));
+        partitions.filter(|partitions| *partitions > 0).unwrap_or(MANY)
     }
 
     /// Asks for these partitions, or for these among all of the topic's.

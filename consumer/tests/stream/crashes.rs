@@ -119,6 +119,7 @@ async fn suspects_cost_some_seconds_and_a_claim_that_is_lost_among_them_is_made_
     let consumer = world.consume(Slow(Constant::new(Version(1))), |_| {});
     let position = "select next_offset from positions where partition = 0";
     until("careful progress", async || world.number(position).await > Some(200)).await;
+    assert_eq!(world.number("select min(crashes)::bigint from readers").await, Some(2));
     let (pipeline, cluster_id, topic) =
         sqlx::query_as("select pipeline, cluster_id, topic from streams").fetch_one(&world.pool).await.unwrap();
     let stream = Stream { pipeline, cluster_id, topic };
@@ -129,6 +130,5 @@ async fn suspects_cost_some_seconds_and_a_claim_that_is_lost_among_them_is_made_
     })
     .await;
     world.until_written(6_001).await;
-    assert_eq!(world.number("select max(crashes)::bigint from readers").await, Some(2));
     consumer.stop().await;
 }

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -115,7 +116,8 @@ impl Server {
                         open.spawn(door.clone().admit(stream, place));
                     }
                 }
-                // The client is gone already, or there are no files left.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                // There are no files left.
                 Err(error) => {
                     tracing::debug!(%error, "a connection could not be accepted");
                     connections.close_one();
@@ -171,8 +173,15 @@ impl Door {
 
     async fn answer(&self, request: Request<Incoming>, connection: &Connection, for_health: bool) -> Response {
         connection.waits();
-        let answer = if for_health && !is_health(&request) {
-            refusal(StatusCode::TOO_MANY_REQUESTS, "overloaded", "too many requests are being answered")
+        let answer = if is_health(&request) {
+            // Whatever stands in its body.
+            self.route(request.map(|_| Body::empty()), connection).await
+        } else if for_health {
+            let why = "too many requests are being answered";
+            let mut refused = refusal(StatusCode::TOO_MANY_REQUESTS, "overloaded", why);
+            // The next connection may have a place.
+            refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            refused
         } else if !self.access.allows(&request) {
             unauthorized()
         } else {
@@ -197,8 +206,11 @@ impl Door {
         let _held = self.bodies.acquire_many(bytes).await.expect("it is never closed");
         let (head, body) = request.into_parts();
         let Ok(body) = to_bytes(Body::new(body), MAX_BODY_BYTES).await else { return too_large() };
+        self.route(Request::from_parts(head, Body::from(body)), connection).await
+    }
+
+    async fn route(&self, request: Request<Body>, connection: &Connection) -> Response {
         connection.answers();
-        let request = Request::from_parts(head, Body::from(body));
         let Ok(response) = TowerToHyperService::new(self.router.clone()).call(request).await;
         response
     }

@@ -54,19 +54,14 @@ pub struct Broker {
 }
 
 impl Broker {
-    pub(super) fn new(
-        peer: Peer,
-        peers: &[Peer],
-        advertised: Option<SocketAddr>,
-        jars: String,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(peer: Peer, peers: &[Peer], jars: String) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("labelstream-kafka-").tempdir()?;
         let address: SocketAddr = (Ipv4Addr::LOCALHOST, peer.port).into();
         let files = directory.path();
         fs::write(files.join("log4j2.properties"), LOG_SETTINGS)?;
         let data = files.join("data");
         let data = data.to_str().context("the temporary directory's name is not UTF-8")?;
-        let settings = server_properties(peer, peers, advertised.unwrap_or(address), data);
+        let settings = server_properties(peer, peers, address, data);
         fs::write(files.join(SETTINGS), settings)?;
         Ok(Self { server: None, address, directory, jars })
     }
@@ -169,7 +164,7 @@ impl Broker {
 }
 
 /// The settings of a broker: a copy of everything on each of its peers.
-fn server_properties(peer: Peer, peers: &[Peer], advertised: SocketAddr, data: &str) -> String {
+fn server_properties(peer: Peer, peers: &[Peer], address: SocketAddr, data: &str) -> String {
     let Peer { id, port, controller_port } = peer;
     let voters = peers.iter().map(|peer| format!("{}@127.0.0.1:{}", peer.id, peer.controller_port));
     let voters = voters.collect::<Vec<_>>().join(",");
@@ -180,7 +175,7 @@ process.roles=broker,controller
 node.id={id}
 controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://{advertised}
+advertised.listeners=PLAINTEXT://{address}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 log.dirs={data}

@@ -1,7 +1,7 @@
 //! Dead letters are found by what people ask for, and replays are noted.
 
 use chrono::{Duration, Utc};
-use store::{DeadLetterFilter, NextOffset, Outcome, StoreError, Write};
+use store::{DeadLetterFilter, DeadLetterId, NextOffset, Outcome, StoreError, Write};
 
 use crate::{claim, dead_letter, migrated, predictions, reviews};
 
@@ -30,7 +30,9 @@ async fn a_filter_lets_through_what_it_says() {
 
     let rows = store.dead_letters(&all).await.unwrap();
     assert_eq!(rows[0].payload_bytes, Some(11));
-    store.mark_replayed(&rows[0].id).await.unwrap();
+    let arrived =
+        async |held: Vec<(DeadLetterId, _)>| Ok::<_, StoreError>(held.into_iter().map(|(id, _)| id).collect());
+    store.replay(&rows[..1], arrived).await.unwrap();
     let unreplayed = DeadLetterFilter { unreplayed: true, ..all.clone() };
     assert_eq!(found(unreplayed).await, [4, 3, 2, 1, 0]);
     assert!(store.dead_letters(&all).await.unwrap()[0].replayed_at.is_some());

@@ -132,7 +132,7 @@ impl Membership<'_> {
         self.held_back.retain(|partition| full.contains(partition));
         for partition in in_flight.over_share(assigned) {
             if self.held_back.insert(partition) {
-                tracing::warn!(partition, "reading pauses: what was read of the partition is not written");
+                tracing::debug!(partition, "reading pauses: what was read of the partition is not written");
                 self.kafka.claims.metrics.pauses.inc();
             }
         }

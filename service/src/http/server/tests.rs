@@ -116,6 +116,24 @@ fn a_client_that_sends_its_request_too_slowly_is_left() {
 }
 
 #[test]
+fn bodies_that_never_come_take_no_room_where_health_is_asked() {
+    let server = Running::start();
+    let post = "POST /health/live HTTP/1.1\r\nhost: a\r\ncontent-length: 1048576\r\n\r\na";
+    let slow: Vec<_> = (0..100)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(post.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let asked = Instant::now();
+    let request = "POST /length HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc";
+    assert!(server.ask(request).ends_with('3'));
+    assert!(asked.elapsed() < Duration::from_secs(10), "it waited for the others to be given up");
+    drop(slow);
+}
+
+#[test]
 fn what_is_too_large_is_refused_before_it_is_read() {
     let server = Running::start();
     let post = |headers: &str, body: &str| {
