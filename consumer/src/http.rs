@@ -190,3 +190,24 @@ impl IntoResponse for Refusal {
         (status, Json(ErrorResponse { error, error_type })).into_response()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::health::Heartbeat;
+
+    #[test]
+    fn a_loop_that_does_not_go_round_is_named() {
+        let (kafka_thread, inference_thread) = (Heartbeat::new(Duration::ZERO), Heartbeat::new(Duration::MAX));
+        let health = Arc::new(Health { kafka_thread, inference_thread, ..Health::new() });
+        let (predict, _jobs) = Queue::new();
+        let service = Service { predict, metrics: Arc::new(Metrics::new()), health, max_pass_tokens: 1 };
+        assert!(service.hung().is_empty(), "neither has begun");
+        service.health.kafka_thread.beat();
+        service.health.inference_thread.beat();
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(service.hung().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), ["the Kafka thread"]);
+    }
+}

@@ -1,17 +1,15 @@
 //! A broker with listeners that want credentials or speak TLS, with certificates of many kinds.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use stack::{Kafka, Listener};
-use tempfile::TempDir;
+use stack::{Certificates, Kafka, Listener};
 
 /// The broker, and where its certificates are. The user `alice` has the password `right`.
 pub struct SecureKafka {
     /// Its listeners: `SASL`, `TLS`, `EXPIRED`, `NAMED` (for another host) and `LOST`, which tells
     /// its clients an address where nobody is.
     pub kafka: Kafka,
-    files: TempDir,
+    certificates: Certificates,
 }
 
 impl SecureKafka {
@@ -20,34 +18,19 @@ impl SecureKafka {
         if stack::kafka_cannot_run() {
             return None;
         }
-        let files = TempDir::new().expect("a directory can be made");
-        let place = files.path();
-        if let Err(error) = openssl(place, &["version"]) {
-            stack::not_run(format!("there is no openssl to make certificates with: {error}"));
-            return None;
-        }
-        let made = |arguments: &[&str]| {
-            let output = openssl(place, arguments).expect("openssl can be run");
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let certificates = match Certificates::new() {
+            Ok(certificates) => certificates,
+            Err(error) => {
+                stack::not_run(format!("{error:#}"));
+                return None;
+            }
         };
-        for authority in ["ca", "other"] {
-            let (key, certificate) = (format!("{authority}.key"), format!("{authority}.crt"));
-            let of_its_own = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj"];
-            let name = format!("/CN={authority}");
-            made(&[&of_its_own[..], &[&name, "-keyout", &key, "-out", &certificate]].concat());
-        }
+        let place = certificates.directory();
         for (name, of, days) in
             [("tls", "IP:127.0.0.1", "2"), ("expired", "IP:127.0.0.1", "-1"), ("named", "DNS:elsewhere.example", "2")]
         {
-            let [key, request, certificate, extension] =
-                ["key", "csr", "crt", "ext"].map(|kind| format!("{name}.{kind}"));
-            std::fs::write(place.join(&extension), format!("subjectAltName={of}\n")).expect("a file can be written");
-            let subject = format!("/CN={name}");
-            made(&["req", "-newkey", "rsa:2048", "-nodes", "-subj", &subject, "-keyout", &key, "-out", &request]);
-            let signed = ["x509", "-req", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", days];
-            made(&[&signed[..], &["-in", &request, "-out", &certificate, "-extfile", &extension]].concat());
-            let read = |file: &str| std::fs::read_to_string(place.join(file)).expect("openssl has written it");
-            std::fs::write(place.join(format!("{name}.pem")), read(&key) + &read(&certificate)).expect("a file");
+            let (key, certificate) = certificates.signed(name, of, days).expect("openssl signs");
+            std::fs::write(place.join(format!("{name}.pem")), key + &certificate).expect("a file");
         }
         let mut settings = String::from(
             "sasl.enabled.mechanisms=PLAIN\n\
@@ -68,12 +51,12 @@ impl SecureKafka {
             listener("LOST", "PLAINTEXT", Some("127.0.0.1:1")),
         ];
         let kafka = Kafka::start_with(&listeners, &settings).expect("Apache Kafka starts");
-        Some(Self { kafka, files })
+        Some(Self { kafka, certificates })
     }
 
     /// The certificate of an authority: `ca`, which has signed the broker's, or `other`.
     pub fn authority(&self, name: &str) -> PathBuf {
-        self.files.path().join(format!("{name}.crt"))
+        self.certificates.authority(name)
     }
 
     /// Mistakes that people make: where they connect, with which properties, and a piece of the
@@ -100,8 +83,4 @@ impl SecureKafka {
             (at("NAMED"), tls("ca"), "for another name than 127.0.0.1"),
         ]
     }
-}
-
-fn openssl(place: &Path, arguments: &[&str]) -> std::io::Result<std::process::Output> {
-    Command::new("openssl").args(arguments).current_dir(place).output()
 }

@@ -6,6 +6,7 @@
 //! that started it, however that process ends. The functions block: async code calls them from a
 //! blocking thread.
 
+mod certificates;
 mod disk;
 mod in_process;
 mod kafka;
@@ -14,6 +15,7 @@ mod not_run;
 mod postgres;
 mod server;
 
+pub use certificates::Certificates;
 pub use disk::SmallDisk;
 pub use in_process::{Fault, InProcessKafka};
 pub use kafka::{Broker, Kafka, Listener};

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use consumer::{Constant, ModelSource};
-use harness::until;
+use harness::{Http, until};
 use service::DatabaseArguments;
 use stack::{Fault, Postgres, SmallDisk};
 use store::Version;
@@ -110,6 +110,29 @@ async fn a_partition_that_cannot_be_written_stops_no_other_and_holds_bounded_mem
     world.until_written(40_002).await;
     consumer.stop().await;
     world.assert_each_exactly_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_writes_nothing_for_a_minute_while_records_wait_is_not_ready() {
+    let world = World::new().await;
+    world.publish_reviews(2);
+    let http = Http::on_a_free_port();
+    let consumer = world.consume(Constant::new(Version(1)), |config| config.http = http.address);
+    until("readiness", async || http.get("/health/ready").0 == 200).await;
+    world.until_written(2).await;
+    let mut holder = world.pool.begin().await.unwrap();
+    sqlx::query("select from position_rows for update").execute(&mut *holder).await.unwrap();
+    world.publish_reviews(100);
+    tokio::time::sleep(std::time::Duration::from_secs(55)).await;
+    until("a word of it", async || {
+        let (status, problems) = http.get("/health/ready");
+        status == 503 && problems.contains("nothing was written for")
+    })
+    .await;
+    holder.rollback().await.unwrap();
+    until("readiness again", async || http.get("/health/ready").0 == 200).await;
+    world.until_written(102).await;
+    consumer.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ mod rounds;
 mod schema;
 mod sources;
 mod statements;
+mod tls;
 mod waiting;
 mod writes;
 

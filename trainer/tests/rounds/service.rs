@@ -46,6 +46,30 @@ async fn a_person_and_a_schedule_start_rounds_too() {
     assert_eq!(answered, Some(2));
 }
 
+/// A migration of the next version, or an analyst's column, makes the plans of running sessions old.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_come_and_change_under_a_running_trainer_do_not_end_it() {
+    let site = Site::new().await;
+    let mut trainer = site.trainer("trainer", &[&LINEAR[..], &["--min-new-labels", "300"]].concat());
+    trainer.until_ready().await;
+    site.label(0..299).await;
+    for turn in 0..10 {
+        let kind = if turn % 2 == 0 { "varchar(90)" } else { "text" };
+        let change = format!(
+            "alter table labels add column note_{turn} text; alter table rounds add column note_{turn} text;
+            alter table round_requests add column note_{turn} text; alter table models add column note_{turn} text;
+            alter table classes alter column name type {kind}"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(change)).execute(&site.pool).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    site.label(299..300).await;
+    until("a champion", async || !site.registry().await.champions.is_empty()).await;
+    trainer.until_ready().await;
+    trainer.signal(Signal::SIGTERM);
+    assert_eq!(trainer.exit_code().await, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn labels_come_in_over_http_with_the_token_and_as_known_classes_only() {
     let site = Site::new().await;
