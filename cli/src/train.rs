@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use trainer::report::Report;
 use trainer::tensorboard::EventFile;
-use trainer::{Base, ClassNames, Dataset, Replica, Settings, Trained, TrainingFlags, class_names, warnings};
+use trainer::{
+    Base, ClassNames, Dataset, Pretrained, Replica, Settings, Trained, TrainingFlags, class_names, warnings,
+};
 
 use crate::dataset_flags::ColumnFlags;
 use crate::print;
@@ -29,6 +31,17 @@ pub struct Arguments {
     /// `new-bert` name one of the two. Most flags below are for BERTs.
     #[arg(long, default_value = "new")]
     base: Base,
+
+    /// Directory of a pretrained encoder in the HuggingFace layout, such as bge-small-zh, for `--base
+    /// new`: with few labels a linear model learns from it and from --unlabeled; from 2000 training
+    /// texts on it is fine-tuned too; the better one is taken
+    #[arg(long, value_name = "DIR")]
+    encoder: Option<PathBuf>,
+
+    /// File of texts without labels, as many as there are (20000 are read at most); of a column of
+    /// labels in it nothing is read
+    #[arg(long, value_name = "FILE", requires = "encoder")]
+    unlabeled: Option<PathBuf>,
 
     /// Directory for the best checkpoint; must not exist; the last few are kept in
     /// DIR.checkpoints/step-N
@@ -85,6 +98,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let classes = arguments.classes.as_deref().map(<[_]>::concat);
     let dataset = Dataset::open(&arguments.data, &arguments.columns.columns(), classes.as_deref())?;
     let (replica, copies) = arguments.replicas.start()?;
+    let pretrained = pretrained(&arguments)?;
     let is_network = matches!(arguments.base, Base::NewBert | Base::Checkpoint(_));
     ensure!(is_network || replica.is_none(), "base {} is not trained by several processes", arguments.base);
     settings.options.replica = replica;
@@ -93,7 +107,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
     let mut warnings = warnings::of_dataset(&dataset);
     print::warnings(&warnings);
-    let trained = train(&arguments, &settings, &dataset)?;
+    let trained = train(&arguments, &settings, &dataset, pretrained.as_ref())?;
     copies.finish()?;
     print::warnings(&trained.warnings());
     warnings.extend(trained.warnings());
@@ -105,11 +119,27 @@ pub fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-fn train(arguments: &Arguments, settings: &Settings, dataset: &Dataset) -> Result<Trained> {
-    let mut display = Display::new(settings, &arguments.base);
+/// What helps where labels are few, if there is any of it.
+fn pretrained(arguments: &Arguments) -> Result<Option<Pretrained>> {
+    let Some(encoder) = arguments.encoder.clone() else { return Ok(None) };
+    ensure!(arguments.base == Base::New, "--encoder goes with --base new; to fine-tune it alone, give it as --base");
+    let columns = arguments.columns.columns();
+    let read = |file: &PathBuf| trainer::labeled_rows::read_texts(file, &columns);
+    let unlabeled = arguments.unlabeled.as_ref().map(read).transpose()?.unwrap_or_default();
+    Ok(Some(Pretrained { encoder, unlabeled, cache: Some(service::directories::embeddings()?) }))
+}
+
+fn train(
+    arguments: &Arguments,
+    settings: &Settings,
+    dataset: &Dataset,
+    pretrained: Option<&Pretrained>,
+) -> Result<Trained> {
+    let base = &arguments.base;
+    let mut display = Display::new(settings, base);
     let mut events = arguments.tensorboard.as_deref().map(EventFile::create).transpose()?;
     let mut report = Report::default();
-    let trained = trainer::train(settings, dataset, &arguments.base, &arguments.out, &mut |progress| {
+    let trained = trainer::train(settings, dataset, base, pretrained, &arguments.out, &mut |progress| {
         display.show(progress);
         report.record(progress);
         events.as_mut().map_or(Ok(()), |events| events.record(progress))
@@ -121,7 +151,9 @@ fn train(arguments: &Arguments, settings: &Settings, dataset: &Dataset) -> Resul
 }
 
 fn settings(arguments: &Arguments) -> Settings {
-    let mut settings = arguments.training.settings(&arguments.base);
+    // A network, if there is one, starts from the encoder.
+    let start = arguments.encoder.clone().map_or_else(|| arguments.base.clone(), Base::Checkpoint);
+    let mut settings = arguments.training.settings(&start);
     let options = &mut settings.options;
     options.threads = (options.threads / arguments.replicas.processes()).max(1);
     options.state = arguments.state.clone();

@@ -63,6 +63,14 @@ pub fn work(named: Option<&Path>) -> Result<PathBuf> {
     named_or_usual(named, "trainer", "--work")
 }
 
+/// The directory for what pretrained encoders make of texts.
+///
+/// # Errors
+/// As [`CacheArguments::path`].
+pub fn embeddings() -> Result<PathBuf> {
+    named_or_usual(None, "embeddings", "XDG_CACHE_HOME")
+}
+
 /// The free and all bytes of the disk that a directory is on, or will be.
 ///
 /// # Errors

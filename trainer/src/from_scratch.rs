@@ -1,6 +1,8 @@
-//! A start without pretrained weights: a linear model, and a network where there is enough to learn
-//! from. The network is taken where it is clearly better on the validation texts.
+//! A training of nothing but labels, or of labels, a pretrained encoder and texts without labels: a
+//! linear model, with the encoder's help a student too, and a network where there is enough to learn
+//! from. Which of them goes on, texts decide that none was fitted on.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use crate::fit::{Watch, fit};
 use crate::linear::{self, LinearSettings};
 use crate::metrics::Evaluation;
 use crate::network_or_linear::{Choice, Proof, choose};
+use crate::pretrained::{ENOUGH_TO_TUNE, Pretrained, Quick};
 use crate::settings::Settings;
 
 /// How many texts there must be before a network is tried.
@@ -48,17 +51,22 @@ pub struct FromScratchSummary {
     pub evaluation: Option<Evaluation>,
     /// How well the linear model does on them.
     pub linear: Option<Evaluation>,
+    /// How well the student of a pretrained encoder does on them; absent where there was no encoder.
+    pub student: Option<Evaluation>,
     /// How well the network does on them; absent where none was trained.
     pub network: Option<Evaluation>,
+    /// Microseconds that each of them takes for one of these texts, on this machine now.
+    pub microseconds_per_text: BTreeMap<&'static str, f64>,
     /// How long all of it took.
     pub seconds: f64,
 }
 
-/// Fits a linear model, trains a network if it is worth trying, and writes the one that goes on to
-/// `out`.
+/// Fits a linear model and perhaps a student, trains a network if it is worth trying, and writes the
+/// one that goes on to `out`.
 pub(crate) fn train_from_scratch(
     settings: &Settings,
     dataset: &Dataset,
+    pretrained: Option<&Pretrained>,
     enough: &Enough,
     out: &Path,
     progress: &mut Watch,
@@ -67,35 +75,79 @@ pub(crate) fn train_from_scratch(
     ensure!(!out.exists(), "{}: exists already; give another --out, or remove it", out.display());
     let started = Instant::now();
     let linear_settings = LinearSettings { threads: settings.options.threads };
-    let model = linear::learn(&linear_settings, dataset)?;
-    let linear = measure(&Classifier::linear(model.clone()), &dataset.valid)?;
-    let (network, choice) = match too_few_texts(dataset, enough) {
-        Some(reason) => (None, Choice { is_network: false, reason }),
+    let quick = Quick::learn(&linear_settings, dataset, pretrained)?;
+    let linear = measure(&quick.linear.classifier(), &dataset.valid)?;
+    let student =
+        quick.student.as_ref().map(|(student, _)| measure(&student.classifier(), &dataset.valid)).transpose()?;
+    let is_student = quick.student.as_ref().is_some_and(|(_, choice)| choice.takes_over);
+    let (name, best) = match &student {
+        Some(student) if is_student => ("student", student),
+        _ => ("linear model", &linear),
+    };
+    let quick_reason = quick.student.as_ref().map(|(_, choice)| format!("{}; ", choice.reason)).unwrap_or_default();
+    let (network, mut choice) = match not_worth_trying(dataset, pretrained, enough) {
+        Some(reason) => (None, Choice { takes_over: false, reason }),
         None => {
-            let network = Network::train(settings, dataset, out, progress)?;
-            let choice = network.against(&linear);
+            let (base, proof) = network_base(pretrained);
+            let network = Network::train(settings, dataset, &base, out, progress)?;
+            let choice = network.against((name, best), proof);
             (Some(network), choice)
         }
     };
+    choice.reason.insert_str(0, &quick_reason);
     match &network {
-        Some(network) if choice.is_network => network.become_checkpoint(out)?,
-        _ => linear::save(&model, linear.evaluation.as_ref(), out)?,
+        Some(network) if choice.takes_over => network.become_checkpoint(out)?,
+        _ => linear::save(&quick.best().model, best.evaluation.as_ref(), out)?,
     }
-    let network = network.and_then(|network| network.measured.evaluation);
+    let measured = [
+        ("linear", Some(&linear)),
+        ("student", student.as_ref()),
+        ("network", network.as_ref().map(|network| &network.measured)),
+    ];
+    let microseconds =
+        |(name, measured): (&'static str, Option<&Measured>)| Some((name, measured?.microseconds_per_text?));
+    let network = network.as_ref().and_then(|network| network.measured.evaluation.clone());
     Ok(FromScratchSummary {
         checkpoint: out.to_owned(),
         manifest_sha256: Manifest::sha256(out)?,
-        kind: if choice.is_network { ModelKind::Bert } else { ModelKind::Linear }.to_string(),
+        kind: if choice.takes_over { ModelKind::Bert } else { ModelKind::Linear }.to_string(),
         reason: choice.reason,
-        evaluation: if choice.is_network { network.clone() } else { linear.evaluation.clone() },
+        evaluation: if choice.takes_over { network.clone() } else { best.evaluation.clone() },
+        microseconds_per_text: measured.into_iter().filter_map(microseconds).collect(),
         linear: linear.evaluation,
+        student: student.and_then(|student| student.evaluation),
         network,
         seconds: started.elapsed().as_secs_f64(),
     })
 }
 
+/// What a network starts from, and what it has to show.
+pub(crate) fn network_base(pretrained: Option<&Pretrained>) -> (Base, Proof) {
+    match pretrained {
+        Some(pretrained) => (Base::Checkpoint(pretrained.encoder.clone()), Proof::NotWorse),
+        None => (Base::NewBert, Proof::Better),
+    }
+}
+
+/// Why no network is worth trying, if so.
+pub(crate) fn not_worth_trying(dataset: &Dataset, pretrained: Option<&Pretrained>, enough: &Enough) -> Option<String> {
+    let (train, valid) = (dataset.train.len(), dataset.valid.len());
+    if pretrained.is_none() {
+        too_few_texts(dataset, enough)
+    } else if train < ENOUGH_TO_TUNE {
+        Some(format!("the encoder was not fine-tuned: {train} training texts are too few, {ENOUGH_TO_TUNE} are enough"))
+    } else if valid < enough.to_compare {
+        let enough = enough.to_compare;
+        Some(format!(
+            "the encoder was not fine-tuned: {valid} validation texts are too few to compare by, {enough} are enough"
+        ))
+    } else {
+        None
+    }
+}
+
 /// Why a network from random weights is not worth trying, if it is not.
-pub(crate) fn too_few_texts(dataset: &Dataset, enough: &Enough) -> Option<String> {
+fn too_few_texts(dataset: &Dataset, enough: &Enough) -> Option<String> {
     let Enough { to_learn, to_compare } = enough;
     let (train, valid) = (dataset.train.len(), dataset.valid.len());
     if train < *to_learn {
@@ -121,21 +173,21 @@ struct Network {
 
 impl Network {
     /// Trains it. One that an earlier run with the same state has finished there is taken as it is.
-    fn train(settings: &Settings, dataset: &Dataset, out: &Path, progress: &mut Watch) -> Result<Self> {
+    fn train(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut Watch) -> Result<Self> {
         let mut directory = OsString::from(out);
         directory.push(".bert");
         let directory = PathBuf::from(directory);
         let is_finished = settings.options.state.is_some() && Manifest::verify(&directory).is_ok();
         if !is_finished {
-            fit(settings, dataset, &Base::NewBert, &directory, progress)?;
+            fit(settings, dataset, base, &directory, progress)?;
         }
         let classifier = Classifier::open(&directory, &settings.options.device.open()?)?;
         Ok(Self { directory, measured: measure(&classifier, &dataset.valid)? })
     }
 
-    fn against(&self, linear: &Measured) -> Choice {
-        let mut choice = choose(&self.measured.right, &linear.right, Proof::Better);
-        if !choice.is_network {
+    fn against(&self, (name, other): (&str, &Measured), proof: Proof) -> Choice {
+        let mut choice = choose(("network", name), &self.measured.right, &other.right, proof);
+        if !choice.takes_over {
             choice.reason = format!("{}; it stays in {}", choice.reason, self.directory.display());
         }
         choice
@@ -185,7 +237,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let out = directory.path().join("out");
         let watch: &mut Watch = &mut |_| panic!("a network was trained");
-        let trained = train(&settings(), &dataset(), &Base::New, &out, watch).unwrap();
+        let trained = train(&settings(), &dataset(), &Base::New, None, &out, watch).unwrap();
         let Trained::FromScratch(summary) = &trained else { panic!("{trained:?}") };
         assert_eq!((summary.kind.as_str(), summary.network.is_none()), ("labelstream-linear", true));
         assert!(summary.reason.contains("256 training texts") && summary.reason.contains("5000"), "{}", summary.reason);
@@ -195,7 +247,7 @@ mod tests {
         let unproven = Dataset { valid: examples(0..10), ..dataset() };
         let enough = Enough { to_learn: 100, to_compare: 20 };
         let summary =
-            train_from_scratch(&settings(), &unproven, &enough, &directory.path().join("other"), watch).unwrap();
+            train_from_scratch(&settings(), &unproven, None, &enough, &directory.path().join("other"), watch).unwrap();
         assert!(summary.reason.contains("10 validation texts"), "{}", summary.reason);
     }
 
@@ -204,7 +256,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let out = directory.path().join("out");
         let enough = Enough { to_learn: 100, to_compare: 20 };
-        let summary = train_from_scratch(&settings(), &dataset(), &enough, &out, &mut |_| Ok(())).unwrap();
+        let summary = train_from_scratch(&settings(), &dataset(), None, &enough, &out, &mut |_| Ok(())).unwrap();
         assert_eq!(summary.network.as_ref().unwrap().accuracy, 1.0, "{}", summary.reason);
         assert_eq!(summary.kind, "labelstream-linear");
         assert!(
@@ -218,12 +270,13 @@ mod tests {
         // Against a linear model that has everything wrong, the same network is clearly better.
         let mut wrong = dataset();
         wrong.train.iter_mut().for_each(|example| example.label = 1 - example.label);
-        let wrong = Classifier::linear(linear::learn(&LinearSettings::default(), &wrong).unwrap());
+        let wrong = linear::learn(&LinearSettings::default(), &wrong).unwrap().classifier();
         let directory = directory.path().join("out.bert");
         let measured = measure(&Classifier::open(&directory, &Device::Cpu).unwrap(), &dataset().valid).unwrap();
         let network = Network { directory, measured };
-        let choice = network.against(&measure(&wrong, &dataset().valid).unwrap());
-        assert!(choice.is_network && choice.reason.starts_with("the network is clearly better"), "{}", choice.reason);
+        let wrong = measure(&wrong, &dataset().valid).unwrap();
+        let choice = network.against(("linear model", &wrong), Proof::Better);
+        assert!(choice.takes_over && choice.reason.starts_with("the network is clearly better"), "{}", choice.reason);
     }
 
     #[test]
@@ -236,7 +289,8 @@ mod tests {
         settings.options.state = Some(directory.path().join("state"));
         let enough = Enough { to_learn: 100, to_compare: 20 };
         let watch: &mut Watch = &mut |_| panic!("it was trained again");
-        let summary = train_from_scratch(&settings, &dataset(), &enough, &directory.path().join("out"), watch).unwrap();
+        let summary =
+            train_from_scratch(&settings, &dataset(), None, &enough, &directory.path().join("out"), watch).unwrap();
         assert!(summary.network.is_some());
     }
 }

@@ -49,6 +49,19 @@ pub fn read_rows(rows: Rows, columns: &Columns) -> Result<Vec<Row>> {
     .collect()
 }
 
+/// Reads the texts of a file whose labels, if it has any, do not matter. Rows without a text are left
+/// out.
+///
+/// # Errors
+/// What [`rows`] refuses, a missing column: each with the file and the line.
+pub fn read_texts(path: &Path, columns: &Columns) -> Result<Vec<String>> {
+    let rows = Input::open(path, columns.options, Some(Format::Csv))?.rows()?;
+    let text = Column::text(columns.text.as_deref());
+    rows.require(&text)?;
+    let texts = rows.map(|row| row?.take(&text)).filter_map(Result::transpose);
+    texts.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

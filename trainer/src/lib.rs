@@ -15,8 +15,10 @@
 //! train             any base -> one of:
 //!   linear            texts -> a linear classifier, in seconds
 //!   fit               the training loop of a network
-//!   from_scratch      a linear model, and a network where there are texts enough
-//! network_or_linear which of the two goes on
+//!   from_scratch      a linear model, a student of a pretrained encoder, a network: the best
+//! pretrained        an encoder and texts without labels -> a student, if it is no worse
+//! embeddings        an encoder and texts -> vectors, kept
+//! network_or_linear which of two goes on
 //!
 //! fit               is made of:
 //!   start             base and data -> a model and tokenized samples
@@ -55,9 +57,11 @@ mod settings;
 
 mod train;
 
+mod embeddings;
 mod from_scratch;
 pub mod linear;
 mod network_or_linear;
+mod pretrained;
 
 pub mod fit;
 
@@ -106,6 +110,7 @@ pub use hyperparameters::{ClassWeights, Hyperparameters};
 pub use labeled_rows::{Columns, Row};
 pub use metrics::{BestBy, Evaluation};
 pub use precision::ProductPrecision;
+pub use pretrained::Pretrained;
 pub use replica::Replica;
 pub use run_options::RunOptions;
 pub use settings::Settings;

@@ -3,22 +3,28 @@
 //!
 //! ```text
 //! vocabulary  texts -> features with their idf, and each text as a row of them
-//! solver      rows -> weights (a support vector machine, by dual coordinate descent)
-//! calibration answers of models that were not fitted on these texts -> probabilities that hold
+//! planes      rows and their classes -> a plane for each class, and a model
+//! solver      rows and their sides -> one plane (a support vector machine)
+//! folds       texts -> answers of models that were not fitted on them
+//! calibration such answers -> probabilities that hold
+//! student     few labels, many texts without, a pretrained encoder -> a better model of the kind
 //! ```
 //!
 //! The constants are those of `bench/results/2026-11-22-budgets.md`, where what each is worth is
 //! recorded.
 
 mod calibration;
+mod folds;
+mod planes;
 mod solver;
+pub(crate) mod student;
 mod vocabulary;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use classifier::linear::{LinearModel, LinearWeights, MAX_UNITS, MODEL_TYPE, NgramRange};
+use classifier::linear::{LinearModel, MODEL_TYPE, NgramRange};
 use classifier::{Classes, Classifier, Prediction};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -27,7 +33,7 @@ use crate::dataset::{Dataset, Example};
 use crate::evaluate::evaluate;
 use crate::gate::Paired;
 use crate::metrics::Evaluation;
-use crate::parallel;
+use planes::{Said, costs};
 use vocabulary::{Text, Vocabulary};
 
 /// The features: a word or character, and runs of two and three.
@@ -43,15 +49,8 @@ const DEAR: f64 = 1.0;
 /// How probable a lead like that of [`DEAR`] may be by chance alone.
 const CHANCE: f64 = 0.05;
 
-/// Parts of the training texts, each answered by a model that was fitted on the others.
-const FOLDS: usize = 5;
-
 /// Training texts below which folds would say nothing of the probabilities.
-const FEW: usize = 4 * FOLDS;
-
-/// Training texts at which half of the classes' imbalance is evened out. With few, a class that is
-/// rare would hardly ever be answered; with many, that it is rare is evidence.
-const EVEN_AT: f64 = 10_000.0;
+const FEW: usize = 4 * folds::FOLDS;
 
 /// How a linear classifier is fitted. The result does not depend on the number of threads.
 #[derive(Debug, Clone)]
@@ -92,7 +91,7 @@ pub struct LinearSummary {
 pub fn fit_linear(settings: &LinearSettings, dataset: &Dataset, out: &Path) -> Result<LinearSummary> {
     ensure!(!out.exists(), "{}: exists already; give another --out, or remove it", out.display());
     let started = Instant::now();
-    let model = learn(settings, dataset)?;
+    let Learned { model, .. } = learn(settings, dataset)?;
     let features = model.weights().features.len();
     let classifier = Classifier::linear(model.clone());
     let evaluation = (!dataset.valid.is_empty()).then(|| evaluate(&classifier, &dataset.valid)).transpose()?;
@@ -117,108 +116,73 @@ pub(crate) fn save(model: &LinearModel, evaluation: Option<&Evaluation>, out: &P
     Ok(())
 }
 
-/// The classifier itself, in memory.
-pub(crate) fn learn(settings: &LinearSettings, dataset: &Dataset) -> Result<LinearModel> {
-    ensure!(!dataset.train.is_empty(), "there is no text to learn from");
-    let task = Task { classes: Classes::new(&dataset.classes), examples: &dataset.train };
-    let texts = vocabulary::read(&dataset.train);
-    if texts.len() < FEW {
-        return calibrated(&task.separate(&texts, &|_| true, COST)?, calibration::USUAL);
-    }
+/// A classifier in memory.
+pub(crate) struct Learned {
+    pub model: LinearModel,
+    /// What models that were fitted as it was, on the other folds, say of the training texts, fold by
+    /// fold; empty where there are too few texts for that.
+    pub answers: Vec<Answer>,
+}
 
-    let folds = folds(&dataset.train, dataset.classes.len());
-    let answers = |cost| task.answers_of_folds(&texts, &folds, cost, settings.threads);
+impl Learned {
+    /// Ready to label.
+    pub fn classifier(&self) -> Classifier {
+        Classifier::linear(self.model.clone())
+    }
+}
+
+/// The classifier itself, in memory.
+pub(crate) fn learn(settings: &LinearSettings, dataset: &Dataset) -> Result<Learned> {
+    ensure!(!dataset.train.is_empty(), "there is no text to learn from");
+    let task = Task {
+        classes: Classes::new(&dataset.classes),
+        examples: &dataset.train,
+        texts: vocabulary::read(dataset.train.iter().map(|example| example.text.as_str())),
+    };
+    if dataset.train.len() < FEW {
+        let model = calibrated(&task.separate(&|_| true, COST)?, calibration::USUAL)?;
+        return Ok(Learned { model, answers: Vec::new() });
+    }
+    let answers =
+        |cost| folds::answers(&dataset.train, &task.classes, settings.threads, |is_in| task.separate(is_in, cost));
     let (usual, dear) = (answers(COST)?, answers(DEAR)?);
     let is_better = Paired::new(&right(&dear), &right(&usual), None).p_better < CHANCE;
     let (cost, answers) = if is_better { (DEAR, dear) } else { (COST, usual) };
-    calibrated(&task.separate(&texts, &|_| true, cost)?, calibration::factor(&answers))
+    let model = calibrated(&task.separate(&|_| true, cost)?, calibration::factor(&answers))?;
+    Ok(Learned { model, answers })
 }
 
-fn right(answers: &[Answer]) -> Vec<bool> {
+/// Which answers are right.
+pub(crate) fn right(answers: &[Answer]) -> Vec<bool> {
     answers.iter().map(|answer| answer.prediction.best().0 == answer.truth).collect()
-}
-
-/// A fold for each example, so that each has its share of every class.
-fn folds(examples: &[Example], classes: usize) -> Vec<usize> {
-    let mut seen = vec![0; classes];
-    let fold = |example: &Example| {
-        seen[example.label] += 1;
-        seen[example.label] % FOLDS
-    };
-    examples.iter().map(fold).collect()
 }
 
 /// What is fitted on.
 struct Task<'a> {
     classes: Classes,
     examples: &'a [Example],
+    texts: Vec<Text>,
 }
 
 impl Task<'_> {
-    /// Each fold's texts as a model answers them that was fitted on the other folds.
-    fn answers_of_folds(&self, texts: &[Text], folds: &[usize], cost: f64, threads: usize) -> Result<Vec<Answer>> {
-        let of_fold = |fold: usize| {
-            let model = self.separate(texts, &|text| folds[text] != fold, cost)?;
-            let left_out = self.examples.iter().zip(folds).filter(|(_, of)| **of == fold).map(|(example, _)| example);
-            let (texts, truth): (Vec<&str>, Vec<usize>) =
-                left_out.map(|example| (example.text.as_str(), example.label)).unzip();
-            let predictions = model.classify(&texts, MAX_UNITS)?;
-            Ok(predictions.into_iter().zip(truth).map(|(prediction, truth)| Answer { prediction, truth }))
-        };
-        Ok(parallel::map(threads, (0..FOLDS).collect(), |_| 1, of_fold)?.into_iter().flatten().collect())
-    }
-
     /// The model that is fitted on the examples that `is_in` takes by index.
-    fn separate(&self, texts: &[Text], is_in: &dyn Fn(usize) -> bool, cost: f64) -> Result<LinearModel> {
-        let (texts, truth): (Vec<&Text>, Vec<usize>) = texts
-            .iter()
-            .zip(self.examples)
-            .enumerate()
+    fn separate(&self, is_in: &dyn Fn(usize) -> bool, cost: f64) -> Result<LinearModel> {
+        let (texts, truth): (Vec<&Text>, Vec<usize>) = (self.texts.iter().zip(self.examples).enumerate())
             .filter(|(index, _)| is_in(*index))
             .map(|(_, (text, example))| (text, example.label))
             .unzip();
         let vocabulary = Vocabulary::of(&texts);
-        let rows = vocabulary.rows(&texts);
-        let classes = self.classes.len();
-        let costs = costs(&truth, classes, cost);
-        let one_against_rest = |class: usize| {
-            let signs: Vec<f64> = truth.iter().map(|truth| if *truth == class { 1.0 } else { -1.0 }).collect();
-            solver::separate(&rows, &signs, &costs)
-        };
-        let (bias, columns): (Vec<f64>, Vec<Vec<f64>>) = if classes == 2 {
-            // One against the other is the same twice: half of it each way.
-            let second = one_against_rest(1);
-            let half =
-                |factor: f64| (second.bias * factor, second.weights.iter().map(|weight| weight * factor).collect());
-            [half(-0.5), half(0.5)].into_iter().unzip()
-        } else {
-            (0..classes).map(one_against_rest).map(|plane| (plane.bias, plane.weights)).unzip()
-        };
-        let features = vocabulary.features.len();
-        let weight = (0..features).flat_map(|feature| columns.iter().map(move |column| column[feature] as f32));
-        let weights = LinearWeights {
-            weight: weight.collect(),
-            features: vocabulary.features,
-            idf: vocabulary.idf,
-            bias: bias.into_iter().map(|bias| bias as f32).collect(),
-        };
-        Ok(LinearModel::new(self.classes.clone(), RANGE, weights)?)
+        let costs = costs(&truth, self.classes.len(), cost);
+        let said = truth.iter().zip(costs).enumerate().map(|(row, (&class, cost))| Said { row, class, cost });
+        let planes = planes::planes(&vocabulary.rows(&texts), &said.collect::<Vec<_>>(), self.classes.len());
+        planes::model(&self.classes, vocabulary, &planes)
     }
 }
 
 /// What a model says of a text that it was not fitted on, and what is so.
-struct Answer {
-    prediction: Prediction,
-    truth: usize,
-}
-
-/// What an error on each example costs: more in rare classes.
-fn costs(truth: &[usize], classes: usize, cost: f64) -> Vec<f64> {
-    let mut counts = vec![0.0; classes];
-    truth.iter().for_each(|class| counts[*class] += 1.0);
-    let total = truth.len() as f64;
-    let evenness = 1.0 / (1.0 + total / EVEN_AT);
-    truth.iter().map(|class| cost * (total / (classes as f64 * counts[*class])).powf(evenness)).collect()
+pub(crate) struct Answer {
+    pub prediction: Prediction,
+    pub truth: usize,
 }
 
 /// The same model with its sums multiplied, so that it answers the same with other probabilities.
@@ -278,17 +242,6 @@ mod tests {
             std::fs::read(summary.checkpoint.join("model.safetensors")).unwrap()
         };
         assert!(weights(1) == weights(4));
-    }
-
-    #[test]
-    fn errors_in_a_rare_class_cost_more_and_less_so_the_more_texts_there_are() {
-        let ratio = |texts: usize| {
-            let truth: Vec<usize> = (0..texts).map(|index| usize::from(index % 10 == 0)).collect();
-            let costs = costs(&truth, 2, COST);
-            costs[0] / costs[1]
-        };
-        assert!((ratio(100) - 9_f64.powf(1.0 / 1.01)).abs() < 1e-9, "{}", ratio(100));
-        assert!((ratio(10_000) - 3.0).abs() < 1e-9, "{}", ratio(10_000));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use crate::base::Base;
@@ -11,6 +11,7 @@ use crate::fit::{Summary, Watch, fit};
 use crate::from_scratch::{ENOUGH, FromScratchSummary, train_from_scratch};
 use crate::linear::{LinearSettings, LinearSummary, fit_linear};
 use crate::metrics::Evaluation;
+use crate::pretrained::Pretrained;
 use crate::settings::Settings;
 use crate::warnings;
 
@@ -60,14 +61,23 @@ impl Trained {
     }
 }
 
-/// Trains from any base and writes the checkpoint to `out`.
+/// Trains from any base and writes the checkpoint to `out`; from [`Base::New`] with the help of a
+/// pretrained encoder where there is one.
 ///
 /// # Errors
 /// As [`fit`] and [`fit_linear`].
-pub fn train(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut Watch) -> Result<Trained> {
+pub fn train(
+    settings: &Settings,
+    dataset: &Dataset,
+    base: &Base,
+    pretrained: Option<&Pretrained>,
+    out: &Path,
+    progress: &mut Watch,
+) -> Result<Trained> {
+    ensure!(pretrained.is_none() || *base == Base::New, "a pretrained encoder helps base new alone, not {base}");
     match base {
         Base::New => {
-            let summary = train_from_scratch(settings, dataset, &ENOUGH, out, progress)?;
+            let summary = train_from_scratch(settings, dataset, pretrained, &ENOUGH, out, progress)?;
             Ok(Trained::FromScratch(Box::new(summary)))
         }
         Base::NewLinear => {

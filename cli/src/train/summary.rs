@@ -15,9 +15,17 @@ pub fn print(trained: &Trained) {
             head(trained);
             println!("kind            {}: {}", summary.kind, summary.reason);
             println!("time            {:.0} s", summary.seconds);
-            if let (Some(linear), Some(network)) = (&summary.linear, &summary.network) {
-                println!("linear model    {}", figures(linear));
-                println!("network         {}", figures(network));
+            let models = [
+                ("linear", "linear model", &summary.linear),
+                ("student", "student", &summary.student),
+                ("network", "network", &summary.network),
+            ];
+            let measured = models.iter().filter_map(|(key, name, evaluation)| Some((key, name, evaluation.as_ref()?)));
+            if measured.clone().count() > 1 {
+                for (key, name, evaluation) in measured {
+                    let cost = summary.microseconds_per_text.get(key).copied().unwrap_or_default();
+                    println!("{name:<16}{}  {cost:.0} µs a text", figures(evaluation));
+                }
             }
         }
     }

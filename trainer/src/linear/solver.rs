@@ -45,7 +45,14 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    fn distance(&self, row: &[(u32, f32)]) -> f64 {
+    /// The same plane, at another scale.
+    pub fn scaled(&self, factor: f64) -> Self {
+        let weights = self.weights.iter().map(|weight| weight * factor).collect();
+        Self { weights, bias: self.bias * factor }
+    }
+
+    /// How far a row is from it, on the positive side or on the other.
+    pub fn distance(&self, row: &[(u32, f32)]) -> f64 {
         let terms = row.iter().map(|(feature, value)| self.weights[*feature as usize] * f64::from(*value));
         terms.sum::<f64>() + self.bias
     }
@@ -58,20 +65,30 @@ impl Plane {
     }
 }
 
+/// What is learned from a row: on which side of the plane it is (1 or -1), and what an error costs.
+/// Several may be of one row.
+pub(super) struct Lesson {
+    pub row: usize,
+    pub sign: f64,
+    pub cost: f64,
+}
+
 /// The plane with the least `½(|weights|² + bias²) + Σ cost · max(0, 1 - sign · distance)²`.
-pub(super) fn separate(rows: &Rows, signs: &[f64], costs: &[f64]) -> Plane {
+pub(super) fn separate(rows: &Rows, lessons: &[Lesson]) -> Plane {
     let mut plane = Plane { weights: vec![0.0; rows.width], bias: 0.0 };
-    let mut duals = vec![0.0; signs.len()];
-    let diagonal: Vec<f64> = costs.iter().map(|cost| 0.5 / cost).collect();
+    let mut duals = vec![0.0; lessons.len()];
+    let diagonal: Vec<f64> = lessons.iter().map(|lesson| 0.5 / lesson.cost).collect();
     let square = |row: &[(u32, f32)]| row.iter().map(|(_, value)| f64::from(value * value)).sum::<f64>();
-    let curvature: Vec<f64> = (0..signs.len()).map(|index| 1.0 + square(rows.get(index)) + diagonal[index]).collect();
-    let mut order: Vec<usize> = (0..signs.len()).collect();
+    let curvature: Vec<f64> =
+        lessons.iter().zip(&diagonal).map(|(lesson, diagonal)| 1.0 + square(rows.get(lesson.row)) + diagonal).collect();
+    let mut order: Vec<usize> = (0..lessons.len()).collect();
     for pass in 0..MAX_PASSES {
         Random::of(0, Purpose::Order, pass).shuffle(&mut order);
         let (mut lowest, mut highest) = (f64::INFINITY, f64::NEG_INFINITY);
         for &index in &order {
-            let row = rows.get(index);
-            let gradient = signs[index] * plane.distance(row) - 1.0 + diagonal[index] * duals[index];
+            let Lesson { row, sign, .. } = lessons[index];
+            let row = rows.get(row);
+            let gradient = sign * plane.distance(row) - 1.0 + diagonal[index] * duals[index];
             // At its bound, a dual can only grow.
             let projected = if duals[index] == 0.0 { gradient.min(0.0) } else { gradient };
             lowest = lowest.min(projected);
@@ -79,7 +96,7 @@ pub(super) fn separate(rows: &Rows, signs: &[f64], costs: &[f64]) -> Plane {
             if projected.abs() > 1e-12 {
                 let before = duals[index];
                 duals[index] = (before - gradient / curvature[index]).max(0.0);
-                plane.move_by(row, (duals[index] - before) * signs[index]);
+                plane.move_by(row, (duals[index] - before) * sign);
             }
         }
         if highest - lowest <= TOLERANCE {
@@ -109,9 +126,11 @@ mod tests {
             let value = |j: u32| ((7 * i + 3 * j) % 11) as f32 / 10.0 - if j == i % 4 { 1.0 } else { 0.0 };
             rows.push((0..5).map(|j| (j, value(j))));
         }
-        let signs: Vec<f64> = (0..40).map(|i| if (i * i) % 7 < 3 { 1.0 } else { -1.0 }).collect();
-        let costs: Vec<f64> = signs.iter().map(|sign| if *sign > 0.0 { 0.3 } else { 0.9 }).collect();
-        let plane = separate(&rows, &signs, &costs);
+        let lesson = |row| {
+            let (sign, cost) = if (row * row) % 7 < 3 { (1.0, 0.3) } else { (-1.0, 0.9) };
+            Lesson { row, sign, cost }
+        };
+        let plane = separate(&rows, &(0..40).map(lesson).collect::<Vec<_>>());
         for (weight, expected) in plane.weights.iter().chain([&plane.bias]).zip(EXPECTED) {
             assert!((weight - expected).abs() < 1e-4, "{plane:?}");
         }
@@ -127,8 +146,9 @@ mod tests {
             .cycle()
             .take(20)
             .for_each(|row| rows.push(row.into_iter()));
-        let signs: Vec<f64> = (0..20).map(|index| if index % 2 == 0 { 1.0 } else { -1.0 }).collect();
-        let plane = separate(&rows, &signs, &[1.0; 20]);
-        assert!((0..20).all(|index| plane.distance(rows.get(index)) * signs[index] > 0.5), "{plane:?}");
+        let sign = |row: usize| if row.is_multiple_of(2) { 1.0 } else { -1.0 };
+        let lessons: Vec<Lesson> = (0..20).map(|row| Lesson { row, sign: sign(row), cost: 1.0 }).collect();
+        let plane = separate(&rows, &lessons);
+        assert!((0..20).all(|row| plane.distance(rows.get(row)) * sign(row) > 0.5), "{plane:?}");
     }
 }

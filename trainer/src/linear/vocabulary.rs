@@ -6,7 +6,6 @@ use classifier::linear::{MAX_UNITS, Ngrams, term_frequency};
 
 use super::RANGE;
 use super::solver::Rows;
-use crate::dataset::Example;
 
 /// What n-grams of one, two and three units weigh against each other: a long one says much where it
 /// occurs again, but most occur in one text alone.
@@ -21,15 +20,15 @@ pub(super) struct Ngram {
     count: u32,
 }
 
-/// Reads every example's n-grams.
-pub(super) fn read(examples: &[Example]) -> Vec<Text> {
+/// Reads every text's n-grams.
+pub(super) fn read<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Text> {
     let mut ngrams = Ngrams::new(RANGE, MAX_UNITS);
-    let mut text = |example: &Example| {
+    let read = |text: &str| {
         let mut counts: BTreeMap<u64, (u8, u32)> = BTreeMap::new();
-        ngrams.each(&example.text, |length, hash| counts.entry(hash).or_insert((length as u8, 0)).1 += 1);
+        ngrams.each(text, |length, hash| counts.entry(hash).or_insert((length as u8, 0)).1 += 1);
         counts.into_iter().map(|(hash, (length, count))| Ngram { hash, length, count }).collect()
     };
-    examples.iter().map(&mut text).collect()
+    texts.into_iter().map(read).collect()
 }
 
 /// The features of a model.
@@ -58,24 +57,25 @@ impl Vocabulary {
         Self { features, idf }
     }
 
-    /// The texts as vectors of length 1 over the features; the vocabulary knows all of their
-    /// n-grams.
+    /// The texts as vectors of length 1 over the features.
     pub fn rows(&self, texts: &[&Text]) -> Rows {
         let mut rows = Rows::new(self.features.len());
-        let mut values = Vec::new();
         for text in texts {
-            values.clear();
-            values.extend(text.iter().map(|ngram| {
-                let feature = self
-                    .features
-                    .binary_search(&ngram.hash)
-                    .expect("an n-gram of the texts is a feature: anything else is a bug");
-                (feature as u32, term_frequency(ngram.count as usize) * self.idf[feature])
-            }));
-            let length = values.iter().map(|(_, value)| value * value).sum::<f32>().sqrt();
-            rows.push(values.iter().map(|(feature, value)| (*feature, value / length)));
+            rows.push(self.row(text).into_iter());
         }
         rows
+    }
+
+    /// A text as a vector of length 1 over the features; n-grams that are none count for nothing.
+    pub fn row(&self, text: &Text) -> Vec<(u32, f32)> {
+        let value = |ngram: &Ngram| {
+            let feature = self.features.binary_search(&ngram.hash).ok()?;
+            Some((feature as u32, term_frequency(ngram.count as usize) * self.idf[feature]))
+        };
+        let mut row: Vec<(u32, f32)> = text.iter().filter_map(value).collect();
+        let length = row.iter().map(|(_, value)| value * value).sum::<f32>().sqrt();
+        row.iter_mut().for_each(|(_, value)| *value /= length);
+        row
     }
 }
 
@@ -98,8 +98,7 @@ mod tests {
     /// ```
     #[test]
     fn rows_are_those_of_scikit_learn() {
-        let example = |text: &str| Example { text: text.to_owned(), label: 0 };
-        let texts = read(&["好吃好吃", "好慢", "very good"].map(example));
+        let texts = read(["好吃好吃", "好慢", "very good"]);
         let texts: Vec<&Text> = texts.iter().collect();
         let rows = Vocabulary::of(&texts).rows(&texts);
         for (index, expected) in EXPECTED.iter().enumerate() {

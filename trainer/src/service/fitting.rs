@@ -15,7 +15,7 @@ use super::metrics::Metrics;
 use crate::base::Base;
 use crate::dataset::Dataset;
 use crate::fit::{Progress, fit};
-use crate::from_scratch::{ENOUGH, too_few_texts};
+use crate::from_scratch::{ENOUGH, not_worth_trying};
 use crate::linear::{LinearSettings, fit_linear};
 use crate::network_or_linear::{Proof, choose};
 use crate::settings::Settings;
@@ -53,9 +53,10 @@ impl Fitting {
             return Ok(Fitted { candidate: linear, baseline: None, reason: None });
         };
         let network = self.network(&base)?;
-        let choice = choose(&self.right(&network)?, &self.right(&linear)?, proof);
-        tracing::info!(network = choice.is_network, reason = choice.reason, "the candidate is chosen");
-        Ok(if choice.is_network {
+        let names = ("network", "linear model");
+        let choice = choose(names, &self.right(&network)?, &self.right(&linear)?, proof);
+        tracing::info!(network = choice.takes_over, reason = choice.reason, "the candidate is chosen");
+        Ok(if choice.takes_over {
             Fitted { candidate: network, baseline: Some(linear), reason: None }
         } else {
             Fitted { candidate: linear, baseline: None, reason: Some(choice.reason) }
@@ -75,7 +76,9 @@ impl Fitting {
     fn network_base(&self) -> Option<(Base, Proof)> {
         match &self.base {
             Base::NewLinear => None,
-            Base::New => too_few_texts(&self.dataset, &ENOUGH).is_none().then_some((Base::NewBert, Proof::Better)),
+            Base::New => {
+                not_worth_trying(&self.dataset, None, &ENOUGH).is_none().then_some((Base::NewBert, Proof::Better))
+            }
             base => Some((base.clone(), Proof::NotWorse)),
         }
     }

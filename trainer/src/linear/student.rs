@@ -1,0 +1,131 @@
+//! Few labels, many texts without: a teacher of n-grams and a pretrained encoder's vectors says what
+//! the texts without labels are, and a student of n-grams alone, which serves at the speed of any
+//! linear model, learns from all of them.
+//!
+//! Teacher and student are support vector machines, as the linear model is. A text without a label
+//! teaches each class as much as the teacher finds it probable. The constants are those of
+//! `bench/results/2026-11-26-few-labels.md`.
+
+use anyhow::Result;
+use classifier::linear::LinearModel;
+use classifier::{Classes, Prediction};
+
+use super::planes::{self, Said, costs};
+use super::solver::{Plane, Rows};
+use super::vocabulary::{self, Text, Vocabulary};
+use super::{Answer, COST, FEW, Learned, LinearSettings, calibrated, calibration, folds};
+use crate::dataset::Dataset;
+use crate::embeddings::Embedder;
+
+/// What an error on a labeled text costs the student, and on one of which the teacher is sure.
+const OF_PEOPLE: f64 = 3.0;
+const OF_TEACHER: f64 = 1.0;
+
+/// What the teacher finds less probable is not taught.
+const IMPROBABLE: f32 = 0.01;
+
+/// Fits a student on the training examples and these texts without labels.
+///
+/// # Errors
+/// Failures of the encoder.
+pub(crate) fn learn(
+    settings: &LinearSettings,
+    dataset: &Dataset,
+    unlabeled: &[String],
+    encoder: &Embedder,
+) -> Result<Learned> {
+    let labeled = dataset.train.iter().map(|example| example.text.as_str());
+    let all: Vec<&str> = labeled.chain(unlabeled.iter().map(String::as_str)).collect();
+    let mut school = School {
+        classes: Classes::new(&dataset.classes),
+        truth: dataset.train.iter().map(|example| example.label).collect(),
+        vectors: encoder.embed(&all)?,
+        texts: vocabulary::read(all),
+        factor: calibration::USUAL,
+    };
+    let (examples, classes) = (&dataset.train, school.classes.clone());
+    if examples.len() < FEW {
+        let model = calibrated(&school.student(&|_| true)?, calibration::USUAL)?;
+        return Ok(Learned { model, answers: Vec::new() });
+    }
+    let of_teachers = folds::each(examples, &classes, settings.threads, |is_in, left_out| {
+        let teacher = school.teacher(is_in);
+        let answer = |&index: &usize| Answer { prediction: teacher.says(&school, index), truth: school.truth[index] };
+        Ok(left_out.iter().map(answer).collect())
+    })?;
+    school.factor *= calibration::factor(&of_teachers);
+    let answers = folds::answers(examples, &classes, settings.threads, |is_in| school.student(is_in))?;
+    let model = calibrated(&school.student(&|_| true)?, calibration::factor(&answers))?;
+    Ok(Learned { model, answers })
+}
+
+/// The labeled texts, then those without labels.
+struct School {
+    classes: Classes,
+    /// Of the labeled ones.
+    truth: Vec<usize>,
+    texts: Vec<Text>,
+    vectors: Vec<Vec<f32>>,
+    /// What the teacher's sums are multiplied by, so that they are as sure as they are right.
+    factor: f32,
+}
+
+/// Planes over n-grams and the numbers of the encoder's vector.
+struct Teacher {
+    vocabulary: Vocabulary,
+    planes: Vec<Plane>,
+}
+
+impl School {
+    fn teacher(&self, is_in: folds::IsIn<'_>) -> Teacher {
+        let labeled: Vec<usize> = (0..self.truth.len()).filter(|index| is_in(*index)).collect();
+        let texts: Vec<&Text> = labeled.iter().map(|index| &self.texts[*index]).collect();
+        let vocabulary = Vocabulary::of(&texts);
+        let mut rows = Rows::new(vocabulary.features.len() + self.vectors.first().map_or(0, Vec::len));
+        labeled.iter().for_each(|index| rows.push(self.row(&vocabulary, *index)));
+        let said = self.said(&labeled, COST);
+        Teacher { planes: planes::planes(&rows, &said, self.classes.len()), vocabulary }
+    }
+
+    /// A text's n-grams, then its vector.
+    fn row(&self, vocabulary: &Vocabulary, index: usize) -> impl Iterator<Item = (u32, f32)> {
+        let first = vocabulary.features.len() as u32;
+        let vector = (first..).zip(self.vectors[index].iter().copied());
+        vocabulary.row(&self.texts[index]).into_iter().chain(vector)
+    }
+
+    /// What people say of these texts, which are rows in this order.
+    fn said(&self, labeled: &[usize], cost: f64) -> Vec<Said> {
+        let truth: Vec<usize> = labeled.iter().map(|index| self.truth[*index]).collect();
+        let costs = costs(&truth, self.classes.len(), cost);
+        truth.into_iter().zip(costs).enumerate().map(|(row, (class, cost))| Said { row, class, cost }).collect()
+    }
+
+    fn student(&self, is_in: folds::IsIn<'_>) -> Result<LinearModel> {
+        let teacher = self.teacher(is_in);
+        let mut taught: Vec<usize> = (0..self.truth.len()).filter(|index| is_in(*index)).collect();
+        let mut said = Vec::new();
+        for (row, index) in taught.iter().enumerate() {
+            said.push(Said { row, class: self.truth[*index], cost: OF_PEOPLE });
+        }
+        let labeled = taught.len();
+        taught.extend(self.truth.len()..self.texts.len());
+        for (row, index) in taught.iter().enumerate().skip(labeled) {
+            let probabilities = teacher.says(self, *index).scores.into_iter().enumerate();
+            let probable = probabilities.filter(|(_, probability)| *probability >= IMPROBABLE);
+            said.extend(probable.map(|(class, share)| Said { row, class, cost: OF_TEACHER * f64::from(share) }));
+        }
+        let texts: Vec<&Text> = taught.iter().map(|index| &self.texts[*index]).collect();
+        let vocabulary = Vocabulary::of(&texts);
+        let planes = planes::planes(&vocabulary.rows(&texts), &said, self.classes.len());
+        planes::model(&self.classes, vocabulary, &planes)
+    }
+}
+
+impl Teacher {
+    fn says(&self, school: &School, index: usize) -> Prediction {
+        let row: Vec<(u32, f32)> = school.row(&self.vocabulary, index).collect();
+        let sums: Vec<f32> = self.planes.iter().map(|plane| plane.distance(&row) as f32 * school.factor).collect();
+        Prediction::from_logits(&sums)
+    }
+}

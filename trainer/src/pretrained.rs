@@ -1,0 +1,79 @@
+//! What helps where labels are few: a pretrained encoder, and texts that nobody has labeled.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::dataset::Dataset;
+use crate::embeddings::Embedder;
+use crate::evaluate::measure;
+use crate::linear::{self, Learned, LinearSettings, right};
+use crate::network_or_linear::{Choice, Proof, choose};
+use crate::random::{Purpose, Random};
+
+/// Texts without labels that are read at most: more cost a minute, and teach nothing new.
+const MOST_TEXTS: usize = 20_000;
+
+/// Training texts from which on the encoder is fine-tuned too: with fewer, a student of a hundredth
+/// of its cost is as good (`bench/results/2026-11-26-few-labels.md`).
+pub(crate) const ENOUGH_TO_TUNE: usize = 2_000;
+
+/// A pretrained encoder, and texts without labels.
+#[derive(Debug, Clone)]
+pub struct Pretrained {
+    /// A BERT directory in the HuggingFace layout; it needs no head.
+    pub encoder: PathBuf,
+    /// The texts.
+    pub unlabeled: Vec<String>,
+    /// A directory where the encoder's vectors are kept for the next training.
+    pub cache: Option<PathBuf>,
+}
+
+/// The linear model, and the student if there is one.
+pub(crate) struct Quick {
+    pub linear: Learned,
+    pub student: Option<(Learned, Choice)>,
+}
+
+impl Quick {
+    /// Fits what takes seconds.
+    pub fn learn(settings: &LinearSettings, dataset: &Dataset, pretrained: Option<&Pretrained>) -> Result<Self> {
+        let linear = linear::learn(settings, dataset)?;
+        let Some(pretrained) = pretrained else { return Ok(Self { linear, student: None }) };
+        let encoder = Embedder::open(&pretrained.encoder, pretrained.cache.as_deref())?;
+        let student = linear::student::learn(settings, dataset, &pretrained.texts(dataset), &encoder)?;
+        let answers = |learned: &Learned| {
+            let held_out = measure(&learned.classifier(), &dataset.valid)?.right;
+            Ok::<_, anyhow::Error>([right(&learned.answers), held_out].concat())
+        };
+        let choice = choose(("student", "linear model"), &answers(&student)?, &answers(&linear)?, Proof::NotWorse);
+        Ok(Self { linear, student: Some((student, choice)) })
+    }
+
+    /// The one that goes on: it is the student only where it is no worse, on texts that neither was
+    /// fitted on.
+    pub fn best(&self) -> &Learned {
+        self.student.as_ref().filter(|(_, choice)| choice.takes_over).map_or(&self.linear, |(student, _)| student)
+    }
+}
+
+impl Pretrained {
+    /// The texts that are read: each once, and none that has a label here or measures a model.
+    fn texts(&self, dataset: &Dataset) -> Vec<String> {
+        let mut known: HashSet<&str> =
+            dataset.train.iter().chain(&dataset.valid).map(|example| example.text.trim()).collect();
+        known.insert("");
+        let mut texts = Vec::new();
+        for text in &self.unlabeled {
+            if known.insert(text.trim()) {
+                texts.push(text.clone());
+            }
+        }
+        if texts.len() > MOST_TEXTS {
+            Random::of(0, Purpose::Order, 0).shuffle(&mut texts);
+            texts.truncate(MOST_TEXTS);
+        }
+        texts
+    }
+}
