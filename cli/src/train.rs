@@ -151,9 +151,7 @@ fn train(
 }
 
 fn settings(arguments: &Arguments) -> Settings {
-    // A network, if there is one, starts from the encoder.
-    let start = arguments.encoder.clone().map_or_else(|| arguments.base.clone(), Base::Checkpoint);
-    let mut settings = arguments.training.settings(&start);
+    let mut settings = arguments.training.settings_with(&arguments.base, arguments.encoder.as_deref());
     let options = &mut settings.options;
     options.threads = (options.threads / arguments.replicas.processes()).max(1);
     options.state = arguments.state.clone();

@@ -81,6 +81,24 @@ impl Store {
         .await
     }
 
+    /// Texts of stored reviews, at most so many: all of them where there are no more, else by chance.
+    pub async fn some_texts(&self, limit: u32) -> Result<Vec<String>, StoreError> {
+        self.run(async |connection| {
+            // Blocks by chance, of which each holds ten rows or more, then rows by chance: the cost
+            // hangs on the limit, not on the table.
+            Ok(sqlx::query_scalar(
+                "select text from prediction_rows tablesample system (
+                    least(100, $1 / 0.1 / greatest(1, pg_relation_size('prediction_rows') / 8192))
+                )
+                order by random() limit $1",
+            )
+            .bind(i64::from(limit))
+            .fetch_all(connection)
+            .await?)
+        })
+        .await
+    }
+
     /// How many labels there are.
     pub async fn count_labels(&self) -> Result<i64, StoreError> {
         self.run(async |connection| Ok(sqlx::query_scalar("select count(*) from labels").fetch_one(connection).await?))

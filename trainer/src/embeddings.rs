@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use bert::checkpoint::Base;
 use bert::{Classes, ModelConfig, Parameters, Pooling};
 use candle_core::{Device, Tensor};
@@ -65,7 +65,7 @@ impl Embedder {
         let texts: Vec<_> = texts.into_iter().map(|text| (text, classifier::Truncation::Right)).collect();
         let vectors = self.classifier.logits(&texts)?.into_iter().flatten().map(of_length_one);
         let new: Vec<(Hash, Vec<f32>)> = new.into_iter().zip(vectors).collect();
-        if let Some(Err(error)) = self.cache.as_deref().map(|file| append(file, &new)) {
+        if let Some(Err(error)) = self.cache.as_deref().map(|file| self.append(file, &new)) {
             tracing::warn!("embeddings are not kept: {error:#}");
         }
         known.extend(new);
@@ -80,24 +80,32 @@ impl Embedder {
             let number = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four bytes, or it is a bug"));
             (hash.try_into().expect("a hash, or it is a bug"), vector.chunks_exact(4).map(number).collect())
         };
-        bytes.chunks_exact(size_of::<Hash>() + 4 * self.width).map(entry).collect()
+        bytes.chunks_exact(self.entry()).map(entry).collect()
     }
-}
 
-/// Adds vectors to a file in one write, so that two processes do not mix theirs.
-fn append(file: &Path, vectors: &[(Hash, Vec<f32>)]) -> Result<()> {
-    if vectors.is_empty() {
-        return Ok(());
+    /// Adds vectors to a file. What a killed process has left half written goes before.
+    fn append(&self, file: &Path, vectors: &[(Hash, Vec<f32>)]) -> Result<()> {
+        if vectors.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        for (hash, vector) in vectors {
+            bytes.extend(hash);
+            vector.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+        }
+        if let Some(directory) = file.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let mut kept = fs::OpenOptions::new().create(true).append(true).open(file)?;
+        let length = kept.metadata()?.len();
+        kept.set_len(length - length % self.entry() as u64)?;
+        Ok(kept.write_all(&bytes)?)
     }
-    let mut bytes = Vec::new();
-    for (hash, vector) in vectors {
-        bytes.extend(hash);
-        vector.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+
+    /// Bytes of a text in the file: its hash and its vector.
+    fn entry(&self) -> usize {
+        size_of::<Hash>() + 4 * self.width
     }
-    if let Some(directory) = file.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    Ok(fs::OpenOptions::new().create(true).append(true).open(file)?.write_all(&bytes)?)
 }
 
 fn of_length_one(mut vector: Vec<f32>) -> Vec<f32> {
@@ -112,9 +120,18 @@ fn means(directory: &Path) -> Result<bool> {
     if !file.exists() {
         return Ok(false);
     }
-    let pooling: Value =
+    let pooling: BTreeMap<String, Value> =
         serde_json::from_slice(&bert::checkpoint::read_file(&file)?).with_context(|| file.display().to_string())?;
-    Ok(pooling["pooling_mode_mean_tokens"] == true)
+    let modes: Vec<&str> = pooling
+        .iter()
+        .filter(|(name, value)| name.starts_with("pooling_mode_") && **value == true)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    match modes[..] {
+        ["pooling_mode_mean_tokens"] => Ok(true),
+        [] | ["pooling_mode_cls_token"] => Ok(false),
+        _ => bail!("{}: {}: only the [CLS] token's vector or the mean is supported", file.display(), modes.join(", ")),
+    }
 }
 
 /// The same encoder with a pooler and a head that change nothing: the logits are what was pooled.
@@ -142,8 +159,86 @@ fn fingerprint(directory: &Path, config: &ModelConfig, parameters: &Parameters) 
         let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
         hash.update(numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>());
     }
-    for file in ["tokenizer.json", "vocab.txt", "tokenizer_config.json"] {
+    for file in ["tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"]
+    {
         hash.update(fs::read(directory.join(file)).unwrap_or_default());
     }
     Ok(hex::encode(&hash.finalize()[..16]))
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::save_tiny_model;
+
+    use super::*;
+
+    const TEXTS: [&str; 4] = ["很快，好吃。", "太慢了", "很快，好吃。", "不来 review"];
+
+    fn encoder() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        save_tiny_model(&directory.path().join("encoder"), &["bad", "good"], 1);
+        directory
+    }
+
+    /// What the reference makes of `[CLS]`: a pooler and a head of ones and zeros pick one number
+    /// after the other, through tanh.
+    fn by_reference(directory: &Path, text: &str) -> Vec<f32> {
+        let base = Base::open(directory, &Classes::unnamed(32), Some(Pooling::Cls), 0).unwrap().checkpoint;
+        let mut tensors: BTreeMap<String, Tensor> =
+            base.parameters.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+        let eye = Tensor::eye(32, candle_core::DType::F32, &Device::Cpu).unwrap();
+        let zeros = Tensor::zeros(32, candle_core::DType::F32, &Device::Cpu).unwrap();
+        tensors.insert("bert.pooler.dense.weight".to_owned(), (eye.clone() * 0.1).unwrap());
+        tensors.insert("bert.pooler.dense.bias".to_owned(), zeros.clone());
+        tensors.insert("classifier.weight".to_owned(), eye);
+        tensors.insert("classifier.bias".to_owned(), zeros);
+        let model = bert::Reference::new(&base.config, &Parameters::new(tensors)).unwrap();
+        let ids = base.tokenizer.encode_batch(&[text], 128).unwrap();
+        let pooled = model.forward(&bert::TokenBatch::new(&[&ids[0][..]]), None).unwrap().to_vec2::<f32>().unwrap();
+        of_length_one(pooled[0].iter().map(|number| number.atanh() / 0.1).collect())
+    }
+
+    #[test]
+    fn a_vector_is_what_the_encoder_makes_of_cls_at_length_one() {
+        let directory = encoder();
+        let encoder = directory.path().join("encoder");
+        let vectors = Embedder::open(&encoder, None).unwrap().embed(&TEXTS).unwrap();
+        for (vector, text) in vectors.iter().zip(TEXTS) {
+            for (number, expected) in vector.iter().zip(by_reference(&encoder, text)) {
+                assert!((number - expected).abs() < 1e-3, "{text}: {number} {expected}");
+            }
+        }
+        assert_eq!(vectors[0], vectors[2]);
+    }
+
+    #[test]
+    fn vectors_are_kept_and_what_is_half_written_is_made_again() {
+        let directory = encoder();
+        let (encoder, cache) = (directory.path().join("encoder"), directory.path().join("cache"));
+        let embedder = Embedder::open(&encoder, Some(&cache)).unwrap();
+        let vectors = embedder.embed(&TEXTS).unwrap();
+        let file = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
+        let bytes = fs::read(&file).unwrap();
+        assert_eq!(bytes.len(), 3 * embedder.entry(), "each text once");
+        fs::write(&file, &bytes[..bytes.len() - 5]).unwrap();
+        for _ in 0..2 {
+            assert_eq!(embedder.embed(&TEXTS).unwrap(), vectors);
+            assert_eq!(fs::read(&file).unwrap().len(), bytes.len());
+        }
+        assert_eq!(Embedder::open(&encoder, Some(&cache)).unwrap().embed(&TEXTS[..1]).unwrap(), vectors[..1]);
+    }
+
+    #[test]
+    fn a_directory_of_sentence_transformers_pools_as_it_says_or_is_refused() {
+        let directory = encoder();
+        let encoder = directory.path().join("encoder");
+        fs::create_dir(encoder.join("1_Pooling")).unwrap();
+        let open = |mode: &str| {
+            fs::write(encoder.join("1_Pooling/config.json"), format!("{{\"{mode}\": true}}")).unwrap();
+            Embedder::open(&encoder, None).and_then(|embedder| embedder.embed(&TEXTS[..1]))
+        };
+        assert_ne!(open("pooling_mode_cls_token").unwrap(), open("pooling_mode_mean_tokens").unwrap());
+        let refused = open("pooling_mode_max_tokens").unwrap_err().to_string();
+        assert!(refused.contains("1_Pooling/config.json") && refused.contains("pooling_mode_max_tokens"), "{refused}");
+    }
 }

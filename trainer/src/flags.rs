@@ -1,5 +1,7 @@
 //! The flags of a training, for every program that trains.
 
+use std::path::Path;
+
 use classifier::DeviceChoice;
 use classifier::Pooling;
 
@@ -7,6 +9,7 @@ use crate::base::Base;
 use crate::hyperparameters::{ClassWeights, Hyperparameters};
 use crate::metrics::BestBy;
 use crate::precision::ProductPrecision;
+use crate::pretrained;
 use crate::run_options::RunOptions;
 use crate::settings::Settings;
 
@@ -25,7 +28,7 @@ pub struct TrainingFlags {
     #[arg(long, env = "LABELSTREAM_TRAIN_ACCUMULATION_STEPS")]
     pub accumulation_steps: Option<usize>,
 
-    /// Highest learning rate [default: 3e-4 for a new model, else 5e-5]
+    /// Highest learning rate [default: 3e-4 for a new model, 1.5e-4 for a small encoder, else 5e-5]
     #[arg(long, env = "LABELSTREAM_TRAIN_LEARNING_RATE")]
     pub learning_rate: Option<f64>,
 
@@ -122,6 +125,17 @@ pub struct TrainingFlags {
 }
 
 impl TrainingFlags {
+    /// The settings of a training from this base, with the help of an encoder where there is one: a
+    /// network then starts from it.
+    pub fn settings_with(&self, base: &Base, encoder: Option<&Path>) -> Settings {
+        let Some(encoder) = encoder else { return self.settings(base) };
+        let mut settings = self.settings(&Base::Checkpoint(encoder.to_owned()));
+        if self.learning_rate.is_none() {
+            settings.hyperparameters.learning_rate = pretrained::learning_rate(encoder);
+        }
+        settings
+    }
+
     /// The settings of a training from this base.
     pub fn settings(&self, base: &Base) -> Settings {
         let usual = Settings::for_base(base);

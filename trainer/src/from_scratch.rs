@@ -175,7 +175,7 @@ impl Network {
     /// Trains it. One that an earlier run with the same state has finished there is taken as it is.
     fn train(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut Watch) -> Result<Self> {
         let mut directory = OsString::from(out);
-        directory.push(".bert");
+        directory.push(if *base == Base::NewBert { ".bert" } else { ".tuned" });
         let directory = PathBuf::from(directory);
         let is_finished = settings.options.state.is_some() && Manifest::verify(&directory).is_ok();
         if !is_finished {

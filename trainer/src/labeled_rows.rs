@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rows::{Column, Format, Input, Options, Rows};
 
 /// A row of a file, as it stands there.
@@ -58,8 +58,9 @@ pub fn read_texts(path: &Path, columns: &Columns) -> Result<Vec<String>> {
     let rows = Input::open(path, columns.options, Some(Format::Csv))?.rows()?;
     let text = Column::text(columns.text.as_deref());
     rows.require(&text)?;
-    let texts = rows.map(|row| row?.take(&text)).filter_map(Result::transpose);
-    texts.collect()
+    let texts: Vec<String> = rows.map(|row| row?.take(&text)).filter_map(Result::transpose).collect::<Result<_>>()?;
+    ensure!(!texts.is_empty(), "{}: there is no text in it; --text-column names the column", path.display());
+    Ok(texts)
 }
 
 #[cfg(test)]

@@ -47,9 +47,9 @@ pub(crate) fn choose(names: (&str, &str), one: &[bool], other: &[bool], proof: P
     };
     let (name, other_name) = names;
     let reason = match one.len() {
-        0 => format!("there is no validation text to compare the {name} and the {other_name} by"),
+        0 => format!("there is no text to compare the {name} and the {other_name} by"),
         texts => format!(
-            "the {name} {found}: of {texts} validation texts, it alone has {} right and the {other_name} alone {} (p = {:.3})",
+            "the {name} {found}: of {texts} texts that neither learned from, it alone has {} right and the {other_name} alone {} (p = {:.3})",
             paired.better, paired.worse, paired.p_better
         ),
     };
@@ -74,7 +74,7 @@ mod tests {
         assert!(chosen(5, 0, Proof::Better).takes_over, "p = 1/32");
         let choice = chosen(4, 0, Proof::Better);
         assert!(!choice.takes_over, "p = 1/16");
-        let lead = "the network is not clearly better: of 20 validation texts, it alone has 4 right and the linear \
+        let lead = "the network is not clearly better: of 20 texts that neither learned from, it alone has 4 right and the linear \
                     model alone 0 (p = 0.06";
         assert!(choice.reason.starts_with(lead), "{}", choice.reason);
     }
@@ -90,6 +90,6 @@ mod tests {
     fn without_a_text_to_compare_by_what_was_expected_goes_on() {
         assert!(!choose(NAMES, &[], &[], Proof::Better).takes_over);
         let choice = choose(NAMES, &[], &[], Proof::NotWorse);
-        assert!(choice.takes_over && choice.reason.starts_with("there is no validation text"), "{}", choice.reason);
+        assert!(choice.takes_over && choice.reason.starts_with("there is no text"), "{}", choice.reason);
     }
 }

@@ -1,23 +1,35 @@
 //! What helps where labels are few: a pretrained encoder, and texts that nobody has labeled.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use serde_json::Value;
 
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Example};
 use crate::embeddings::Embedder;
 use crate::evaluate::measure;
 use crate::linear::{self, Learned, LinearSettings, right};
+use crate::near_copies::near_copies;
 use crate::network_or_linear::{Choice, Proof, choose};
 use crate::random::{Purpose, Random};
 
 /// Texts without labels that are read at most: more cost a minute, and teach nothing new.
-const MOST_TEXTS: usize = 20_000;
+pub(crate) const MOST_TEXTS: usize = 20_000;
 
 /// Training texts from which on the encoder is fine-tuned too: with fewer, a student of a hundredth
 /// of its cost is as good (`bench/results/2026-11-26-few-labels.md`).
 pub(crate) const ENOUGH_TO_TUNE: usize = 2_000;
+
+/// The highest learning rate at which an encoder is fine-tuned, unless a person says it: a small one
+/// takes, and needs, more than bert-base. Of one that cannot be read it does not matter.
+pub(crate) fn learning_rate(encoder: &Path) -> f64 {
+    let config = std::fs::read(encoder.join("config.json")).unwrap_or_default();
+    let config: Value = serde_json::from_slice(&config).unwrap_or_default();
+    let size = |name: &str| config[name].as_u64().unwrap_or(u64::MAX);
+    let is_small = size("hidden_size") <= 512 && size("num_hidden_layers") <= 6;
+    if is_small { 1.5e-4 } else { 5e-5 }
+}
 
 /// A pretrained encoder, and texts without labels.
 #[derive(Debug, Clone)]
@@ -42,7 +54,8 @@ impl Quick {
         let linear = linear::learn(settings, dataset)?;
         let Some(pretrained) = pretrained else { return Ok(Self { linear, student: None }) };
         let encoder = Embedder::open(&pretrained.encoder, pretrained.cache.as_deref())?;
-        let student = linear::student::learn(settings, dataset, &pretrained.texts(dataset), &encoder)?;
+        let student =
+            linear::student::learn(settings, dataset, &pretrained.texts(dataset), |texts| encoder.embed(texts))?;
         let answers = |learned: &Learned| {
             let held_out = measure(&learned.classifier(), &dataset.valid)?.right;
             Ok::<_, anyhow::Error>([right(&learned.answers), held_out].concat())
@@ -59,6 +72,17 @@ impl Quick {
 }
 
 impl Pretrained {
+    /// The same without the texts that nearly copy one of these, on which models are measured.
+    pub(crate) fn without_copies_of<'a>(mut self, measured: impl IntoIterator<Item = &'a Example>) -> Self {
+        let mut all: Vec<&str> = measured.into_iter().map(|example| example.text.as_str()).collect();
+        let count = all.len();
+        all.extend(self.unlabeled.iter().map(String::as_str));
+        let copies = near_copies(&all);
+        let mut copies_none = copies[count..].iter().map(|earlier| earlier.first().is_none_or(|first| *first >= count));
+        self.unlabeled.retain(|_| copies_none.next().unwrap_or_default());
+        self
+    }
+
     /// The texts that are read: each once, and none that has a label here or measures a model.
     fn texts(&self, dataset: &Dataset) -> Vec<String> {
         let mut known: HashSet<&str> =

@@ -133,3 +133,13 @@ async fn plan(connection: &mut PgConnection, question: &str) -> String {
         sqlx::query_scalar(sqlx::AssertSqlSafe(format!("explain {question}"))).fetch_all(connection).await.unwrap();
     lines.join("\n")
 }
+
+#[tokio::test]
+async fn some_texts_are_all_where_there_are_few_and_as_many_as_wanted_where_there_are_more() {
+    let (store, _) = migrated().await;
+    let claim = claim(&store, "a").await;
+    assert!(store.some_texts(10).await.unwrap().is_empty());
+    assert_eq!(store.write(reviews(), &predictions(&claim, 500)).await.unwrap(), Outcome::Written);
+    assert_eq!(store.some_texts(1_000).await.unwrap().len(), 500);
+    assert_eq!(store.some_texts(100).await.unwrap().len(), 100);
+}

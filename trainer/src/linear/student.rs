@@ -15,31 +15,32 @@ use super::solver::{Plane, Rows};
 use super::vocabulary::{self, Text, Vocabulary};
 use super::{Answer, COST, FEW, Learned, LinearSettings, calibrated, calibration, folds};
 use crate::dataset::Dataset;
-use crate::embeddings::Embedder;
 
-/// What an error on a labeled text costs the student, and on one of which the teacher is sure.
+/// What an error on a labeled text costs the student, and on one of which the teacher is sure: the
+/// labels speak through the teacher too.
 const OF_PEOPLE: f64 = 3.0;
-const OF_TEACHER: f64 = 1.0;
+const OF_TEACHER: f64 = 10.0;
 
 /// What the teacher finds less probable is not taught.
 const IMPROBABLE: f32 = 0.01;
 
-/// Fits a student on the training examples and these texts without labels.
+/// Fits a student on the training examples and these texts without labels. `embed` makes a vector
+/// of each text.
 ///
 /// # Errors
-/// Failures of the encoder.
+/// What `embed` says.
 pub(crate) fn learn(
     settings: &LinearSettings,
     dataset: &Dataset,
     unlabeled: &[String],
-    encoder: &Embedder,
+    embed: impl FnOnce(&[&str]) -> Result<Vec<Vec<f32>>>,
 ) -> Result<Learned> {
     let labeled = dataset.train.iter().map(|example| example.text.as_str());
     let all: Vec<&str> = labeled.chain(unlabeled.iter().map(String::as_str)).collect();
     let mut school = School {
         classes: Classes::new(&dataset.classes),
         truth: dataset.train.iter().map(|example| example.label).collect(),
-        vectors: encoder.embed(&all)?,
+        vectors: embed(&all)?,
         texts: vocabulary::read(all),
         factor: calibration::USUAL,
     };
@@ -127,5 +128,49 @@ impl Teacher {
         let row: Vec<(u32, f32)> = school.row(&self.vocabulary, index).collect();
         let sums: Vec<f32> = self.planes.iter().map(|plane| plane.distance(&row) as f32 * school.factor).collect();
         Prediction::from_logits(&sums)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use classifier::linear::MAX_UNITS;
+
+    use super::*;
+    use crate::dataset::Example;
+    use crate::linear;
+
+    /// Texts of three classes: people have labeled some with one word, and all others use another.
+    #[test]
+    fn a_student_learns_from_texts_without_labels_what_the_labels_never_say() {
+        let (labeled, other) = (["好", "差", "中"], ["赞", "烂", "平"]);
+        let filler =
+            |index: usize| "送餐很快味道一般".chars().cycle().skip(index % 8).take(3 + index % 5).collect::<String>();
+        let text = |words: [&str; 3], index: usize| format!("{}{}", words[index % 3], filler(index));
+        let example = |index| Example { text: text(labeled, index), label: index % 3 };
+        let dataset = Dataset {
+            classes: ["good", "bad", "mixed"].map(str::to_owned).to_vec(),
+            train: (0..60).map(example).collect(),
+            valid: Vec::new(),
+        };
+        let unlabeled: Vec<String> = (0..300).map(|index| text(other, index)).collect();
+        // The encoder knows which words mean the same.
+        let embed = |texts: &[&str]| {
+            let vector = |text: &&str| {
+                let class = (0..3).find(|class| text.contains(labeled[*class]) || text.contains(other[*class]));
+                (0..3).map(|number| f32::from(Some(number) == class)).collect()
+            };
+            Ok(texts.iter().map(vector).collect())
+        };
+        let settings = LinearSettings { threads: 2 };
+        let student = learn(&settings, &dataset, &unlabeled, embed).unwrap();
+        assert_eq!(student.answers.len(), 60);
+        let unseen: Vec<String> = (300..360).map(|index| text(other, index)).collect();
+        let share_right = |model: &LinearModel| {
+            let answers = model.classify(&unseen, MAX_UNITS).unwrap();
+            answers.iter().zip(300..).filter(|(answer, index)| answer.best().0 == index % 3).count() as f64 / 60.0
+        };
+        assert!(share_right(&student.model) > 0.95, "{}", share_right(&student.model));
+        let alone = linear::learn(&settings, &dataset).unwrap();
+        assert!(share_right(&alone.model) < 0.7, "{}", share_right(&alone.model));
     }
 }

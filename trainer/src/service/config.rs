@@ -40,6 +40,12 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_BASE", default_value = "new", value_name = "DIR")]
     pub base: Base,
 
+    /// Directory of a pretrained encoder in the HuggingFace layout, such as bge-small-zh, for the base
+    /// `new`: with few labels a linear model learns from it and from the stored reviews; from 2000
+    /// training texts on it is fine-tuned too
+    #[arg(long, env = "LABELSTREAM_ENCODER", value_name = "DIR")]
+    pub encoder: Option<PathBuf>,
+
     /// What a round starts from: the champion (the base if there is none or it is linear), or
     /// always the base
     #[arg(long, env = "LABELSTREAM_FROM", value_enum, default_value_t = From::Champion)]
@@ -262,7 +268,8 @@ impl Config {
 
     /// The settings of a training from this base.
     pub(crate) fn settings(&self, base: &Base) -> Settings {
-        let mut settings = self.training.settings(base);
+        let encoder = self.encoder.as_deref().filter(|_| *base == Base::New);
+        let mut settings = self.training.settings_with(base, encoder);
         // Nobody looks at the checkpoints on the way.
         settings.options.save_limit = 0;
         settings.options.save_steps = Some(self.save_steps);
@@ -274,6 +281,11 @@ impl Config {
         // What cannot be read is refused before anything is kept.
         let database = store::servers_of(self.database.url.expose()).unwrap_or_default();
         self.work().join(format!("rounds-{}", short_digest(&database)))
+    }
+
+    /// Where the encoder's vectors are kept from round to round.
+    pub(crate) fn embeddings(&self) -> PathBuf {
+        self.work().join("embeddings")
     }
 
     /// Where fetched checkpoints are kept.

@@ -1,5 +1,5 @@
-//! What a round trains: a linear model, and a network where one is worth trying. The better one is
-//! the candidate.
+//! What a round trains: a linear model, with a pretrained encoder a student too, and a network where
+//! one is worth trying. The best of them is the candidate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,16 +14,20 @@ use super::lease::Reporter;
 use super::metrics::Metrics;
 use crate::base::Base;
 use crate::dataset::Dataset;
+use crate::evaluate::measure;
 use crate::fit::{Progress, fit};
-use crate::from_scratch::{ENOUGH, not_worth_trying};
-use crate::linear::{LinearSettings, fit_linear};
+use crate::from_scratch::{ENOUGH, network_base, not_worth_trying};
+use crate::linear::{self, LinearSettings, fit_linear};
 use crate::network_or_linear::{Proof, choose};
+use crate::pretrained::{Pretrained, Quick};
 use crate::settings::Settings;
 
 /// Everything that a training needs.
 pub(super) struct Fitting {
     pub settings: Settings,
     pub base: Base,
+    /// What helps [`Base::New`] where labels are few.
+    pub pretrained: Option<Pretrained>,
     pub dataset: Dataset,
     /// Where finished models and the state of the training stand: what is there already is not
     /// trained again.
@@ -37,29 +41,31 @@ pub(super) struct Fitting {
 #[derive(Debug, Clone)]
 pub(super) struct Fitted {
     pub candidate: PathBuf,
-    /// The linear model, where the candidate is a network.
+    /// The linear model, where another one is the candidate.
     pub baseline: Option<PathBuf>,
-    /// Why the linear model is the candidate, where a network was trained.
+    /// Why it is that one, where there was another.
     pub reason: Option<String>,
 }
 
 impl Fitting {
-    /// Fits a linear model and trains a network, if one is worth trying; the better one is the
-    /// candidate.
+    /// Fits a linear model and perhaps a student, and trains a network, if one is worth trying; the
+    /// best of them is the candidate.
     pub fn run(self) -> Result<Fitted> {
         fs::create_dir_all(&self.directory).with_context(|| format!("{}: cannot be made", self.directory.display()))?;
         let linear = self.linear()?;
-        let Some((base, proof)) = self.network_base() else {
-            return Ok(Fitted { candidate: linear, baseline: None, reason: None });
+        let quick = match &self.pretrained {
+            Some(pretrained) => self.student(&linear, pretrained)?,
+            None => Fitted { candidate: linear.clone(), baseline: None, reason: None },
         };
+        let Some((base, proof)) = self.network_base() else { return Ok(quick) };
         let network = self.network(&base)?;
-        let names = ("network", "linear model");
-        let choice = choose(names, &self.right(&network)?, &self.right(&linear)?, proof);
+        let name = if quick.candidate == linear { "linear model" } else { "student" };
+        let choice = choose(("network", name), &self.right(&network)?, &self.right(&quick.candidate)?, proof);
         tracing::info!(network = choice.takes_over, reason = choice.reason, "the candidate is chosen");
         Ok(if choice.takes_over {
             Fitted { candidate: network, baseline: Some(linear), reason: None }
         } else {
-            Fitted { candidate: linear, baseline: None, reason: Some(choice.reason) }
+            Fitted { reason: Some(choice.reason), ..quick }
         })
     }
 
@@ -67,9 +73,32 @@ impl Fitting {
         let directory = self.directory.join("linear");
         if !is_finished(&directory)? {
             self.reporter.phase("fitting the linear model");
-            fit_linear(&LinearSettings { threads: self.settings.options.threads }, &self.dataset, &directory)?;
+            fit_linear(&self.linear_settings(), &self.dataset, &directory)?;
         }
         Ok(directory)
+    }
+
+    /// The student, if it is no worse than the linear model.
+    fn student(&self, linear: &Path, pretrained: &Pretrained) -> Result<Fitted> {
+        let directory = self.directory.join("student");
+        is_finished(&directory)?;
+        self.reporter.phase("learning from texts without labels");
+        let quick = Quick::learn(&self.linear_settings(), &self.dataset, Some(pretrained))?;
+        let (student, choice) = quick.student.as_ref().context("an encoder without a student is a bug")?;
+        tracing::info!(student = choice.takes_over, reason = choice.reason, "the student is compared");
+        let reason = Some(choice.reason.clone());
+        if !choice.takes_over {
+            return Ok(Fitted { candidate: linear.to_owned(), baseline: None, reason });
+        }
+        if !directory.exists() {
+            let valid = measure(&student.classifier(), &self.dataset.valid)?;
+            linear::save(&student.model, valid.evaluation.as_ref(), &directory)?;
+        }
+        Ok(Fitted { candidate: directory, baseline: Some(linear.to_owned()), reason })
+    }
+
+    fn linear_settings(&self) -> LinearSettings {
+        LinearSettings { threads: self.settings.options.threads }
     }
 
     /// What a network starts from, and what it has to show.
@@ -77,7 +106,9 @@ impl Fitting {
         match &self.base {
             Base::NewLinear => None,
             Base::New => {
-                not_worth_trying(&self.dataset, None, &ENOUGH).is_none().then_some((Base::NewBert, Proof::Better))
+                let pretrained = self.pretrained.as_ref();
+                let is_worth_trying = not_worth_trying(&self.dataset, pretrained, &ENOUGH).is_none();
+                is_worth_trying.then(|| network_base(pretrained))
             }
             base => Some((base.clone(), Proof::NotWorse)),
         }

@@ -23,7 +23,9 @@ use super::lease::Keeper;
 use super::metrics::Metrics;
 use super::publish::assemble;
 use crate::base::Base;
+use crate::dataset::Example;
 use crate::labeled_rows::{Columns, Row, read};
+use crate::pretrained::{MOST_TEXTS, Pretrained};
 use crate::round_dataset::{Labeled, RoundClasses, RoundDataset, round_dataset};
 use crate::warnings;
 
@@ -120,6 +122,7 @@ impl Rounds {
         Ok(json!({
             "from": from,
             "base": config.base.to_string(),
+            "encoder": config.encoder,
             "classes": config.classes,
             "split": config.split(),
             "policy": config.policy(),
@@ -226,16 +229,31 @@ impl Work<'_> {
         let rounds = self.rounds.config.rounds_directory();
         let settings = serde_json::to_string(&self.rounds.config.settings(base).hyperparameters)?;
         let champion = champion.map(|champion| champion.version);
-        let what = format!("{}\n{base}\n{champion:?}\n{settings}", dataset.fingerprint);
+        let encoder = &self.rounds.config.encoder;
+        let what = format!("{}\n{base}\n{encoder:?}\n{champion:?}\n{settings}", dataset.fingerprint);
         let name = format!("{}-{}", self.lease.round, short_digest(&what));
         forget(&rounds, Some(&name));
         Ok(rounds.join(name))
+    }
+
+    /// The encoder, and stored reviews that nobody is measured on.
+    async fn pretrained(&self, base: &Base, dataset: &RoundDataset) -> Result<Option<Pretrained>> {
+        let Rounds { config, store, .. } = self.rounds;
+        let Some(encoder) = config.encoder.clone().filter(|_| *base == Base::New) else { return Ok(None) };
+        self.keeper.reporter.phase("reading reviews without labels");
+        let read = async || store.some_texts(MOST_TEXTS as u32).await;
+        let unlabeled = retry("Postgres gives the reviews", &self.keeper.stop, read).await?;
+        let pretrained = Pretrained { encoder, unlabeled, cache: Some(config.embeddings()) };
+        let measured: Vec<Example> = dataset.held_out.iter().chain(&dataset.dataset.valid).cloned().collect();
+        let remove = move || Ok(pretrained.without_copies_of(&measured));
+        Ok(Some(thread("training", Some(config.niceness), remove)?.await?))
     }
 
     async fn fit(&self, base: Base, dataset: &RoundDataset, directory: &Path) -> Result<Fitted> {
         let Rounds { config, metrics, .. } = self.rounds;
         let fitting = Fitting {
             settings: config.settings(&base),
+            pretrained: self.pretrained(&base, dataset).await?,
             base,
             dataset: dataset.dataset.clone(),
             directory: directory.to_owned(),

@@ -178,3 +178,18 @@ async fn a_broken_file_of_golden_texts_is_found_before_anything_is_trained() {
     assert!(trainer.log().contains("golden.csv: line 3: a quote opens here"), "{}", trainer.log());
     assert_eq!(site.registry().await.verdicts.len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_with_an_encoder_learns_from_stored_reviews_too_and_keeps_its_vectors() {
+    let site = Site::new().await;
+    let encoder = site.path("encoder");
+    harness::save_tiny_model(&encoder, &["a", "b", "c"], 1);
+    let encoder = encoder.display().to_string();
+    site.label(0..300).await;
+    let mut trainer = site.trainer("trainer", &["--base", "new", "--encoder", &encoder, "--once"]);
+    assert_eq!(trainer.exit_code().await, Some(0), "{}", trainer.log());
+    let log = trainer.log();
+    assert!(log.contains("the student is compared"), "{log}");
+    let round = site.last_round().await;
+    assert_eq!((&round["verdict"], &round["parameters"]["encoder"]), (&"accepted".into(), &encoder.into()), "{round}");
+}
