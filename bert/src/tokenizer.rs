@@ -77,12 +77,18 @@ impl Tokenizer {
     /// these two) of them: a longer text is cut on the tokenizer's own [`Side`]; all cores used.
     ///
     /// # Errors
-    /// A tokenizer that cannot represent a text at all (a vocabulary without its unknown token).
+    /// A text of which it makes no token at all: it lacks the unknown token, or `[CLS]` and `[SEP]`.
     pub fn encode_batch<T: AsRef<str> + Sync>(&self, texts: &[T], max_length: usize) -> Result<Vec<Vec<u32>>> {
         let chunks: Vec<&[T]> = texts.chunks(TEXTS_AT_ONCE).collect();
         let encode_chunk =
             |chunk: &&[T]| chunk.iter().map(|text| self.encode(text.as_ref(), max_length)).collect::<Result<Vec<_>>>();
         Ok(parallel::map(&chunks, encode_chunk)?.into_iter().flatten().collect())
+    }
+
+    /// The same, but that a text that is too long is cut on this side.
+    #[must_use]
+    pub fn cut_on(&self, side: Side) -> Self {
+        Self { side, ..self.clone() }
     }
 
     /// The number of rows that a word embedding needs for this vocabulary.
@@ -112,6 +118,15 @@ impl Tokenizer {
     }
 
     fn encode(&self, text: &str, max_length: usize) -> Result<Vec<u32>> {
+        let ids = self.ids(text, max_length)?;
+        // Of BERT's own there are two at least.
+        if ids.is_empty() {
+            return Err(Error::Msg("tokenizer: a text of no tokens, and it puts none around a text".to_owned()));
+        }
+        Ok(ids)
+    }
+
+    fn ids(&self, text: &str, max_length: usize) -> Result<Vec<u32>> {
         let [before, after] = &self.ends;
         let wanted = max_length.saturating_sub(before.len() + after.len());
         let tokens =

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bert::Tokenizer;
+use bert::tokenizer::Side;
 
 /// What becomes of a text with more tokens than the model reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,20 +75,59 @@ impl TextEncoder {
         text: &str,
         truncation: Truncation,
     ) -> candle_core::Result<Result<Vec<u32>, TooLong>> {
-        let encode = |most| Ok::<_, candle_core::Error>(self.tokenizer.encode_batch(&[text], most)?.remove(0));
+        let encode =
+            |tokenizer: &Tokenizer, most| Ok::<_, candle_core::Error>(tokenizer.encode_batch(&[text], most)?.remove(0));
         match truncation {
-            Truncation::Right => encode(self.max_length).map(Ok),
-            Truncation::Left => {
-                // Far more than a text has, and little enough to be counted with.
-                let mut ids = encode(u32::MAX as usize)?;
-                // What stands after `[CLS]`.
-                ids.drain(1..1 + ids.len().saturating_sub(self.max_length));
-                Ok(Ok(ids))
-            }
+            Truncation::Right => encode(&self.tokenizer.cut_on(Side::Right), self.max_length).map(Ok),
+            Truncation::Left => encode(&self.tokenizer.cut_on(Side::Left), self.max_length).map(Ok),
             Truncation::Refused => {
-                let ids = encode(self.max_length.saturating_mul(COUNTED))?;
+                let ids = encode(&self.tokenizer.cut_on(Side::Right), self.max_length.saturating_mul(COUNTED))?;
                 Ok(TooLong::check(self.max_length, |_| ids.len()).map(|()| ids))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A tokenizer that puts nothing around a text, and cuts on this side by itself.
+    fn bare(side: &str) -> Tokenizer {
+        let directory = tempfile::tempdir().unwrap();
+        Tokenizer::from_characters(&["甲乙丙丁"], 100).save(directory.path()).unwrap();
+        let change = |name: &str, change: &dyn Fn(&mut serde_json::Value)| {
+            let file = directory.path().join(name);
+            let mut json = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+            change(&mut json);
+            fs::write(&file, json.to_string()).unwrap();
+        };
+        change("tokenizer.json", &|json| json["post_processor"] = serde_json::Value::Null);
+        change("tokenizer_config.json", &|json| {
+            json["tokenizer_class"] = "PreTrainedTokenizerFast".into();
+            json["truncation_side"] = side.into();
+        });
+        Tokenizer::open(directory.path()).unwrap()
+    }
+
+    #[test]
+    fn a_text_is_cut_on_the_side_that_is_said_whatever_the_tokenizer_does_by_itself() {
+        for side in ["left", "right"] {
+            let tokenizer = bare(side);
+            let ids = |text: &str| text.chars().map(|one| tokenizer.id(&one.to_string()).unwrap()).collect::<Vec<_>>();
+            let encoder = TextEncoder::new(tokenizer.clone(), 2);
+            let cut = |truncation| encoder.encode_one("甲乙丙丁", truncation).unwrap();
+            assert_eq!(cut(Truncation::Left), Ok(ids("丙丁")), "{side}");
+            assert_eq!(cut(Truncation::Right), Ok(ids("甲乙")), "{side}");
+            assert_eq!(cut(Truncation::Refused), Err(TooLong { tokens: 4, and_more: false }), "{side}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_no_tokens_is_an_error() {
+        let error = TextEncoder::new(bare("right"), 2).encode(&["\u{200b}"]).unwrap_err().to_string();
+        assert!(error.contains("a text of no tokens"), "{error}");
     }
 }

@@ -100,8 +100,8 @@ impl Text {
     }
 }
 
-/// The texts of a table, or of each line. Where nobody said what the lines are, the first one
-/// tells.
+/// The texts of a table, or of each line. Where nobody said what the lines are, the first one that
+/// is not blank tells.
 fn texts(input: Input, column: Column, is_told: bool) -> Result<Box<dyn Iterator<Item = Result<Text>>>> {
     let format = input.format();
     if format == Format::Csv {
@@ -112,9 +112,11 @@ fn texts(input: Input, column: Column, is_told: bool) -> Result<Box<dyn Iterator
     let mut is_json = (is_told || format == Format::JsonLines).then_some(format == Format::JsonLines);
     Ok(Box::new(input.lines()?.map(move |line| {
         let line = line?;
-        let of_json = || Text::of_row(Row::of_json(&line)?, &column);
-        let is_json = *is_json.get_or_insert_with(|| of_json().is_ok());
-        if is_json && !line.is_blank() { of_json() } else { Ok(Text::plain(line.text()?.to_owned())) }
+        if line.is_blank() {
+            return Ok(Text::plain(line.text()?.to_owned()));
+        }
+        let is_json = *is_json.get_or_insert_with(|| Row::of_json(&line).is_ok());
+        if is_json { Text::of_row(Row::of_json(&line)?, &column) } else { Ok(Text::plain(line.text()?.to_owned())) }
     })))
 }
 
@@ -153,6 +155,8 @@ impl Answers {
                 fields.insert("text".to_owned(), text.into());
                 self.insert(&prediction, &mut fields);
             } else {
+                // Where predictions stand, nothing else may.
+                fields.retain(|name, _| !["label", "score", "scores"].contains(&name.as_str()));
                 fields.insert("text".to_owned(), "".into());
                 fields.insert("error".to_owned(), "no text".into());
             }
@@ -204,6 +208,9 @@ mod tests {
         assert_eq!(read("{\"text\":\"a\"}\n", Format::Lines, true).unwrap()[0].text, "{\"text\":\"a\"}");
         let blank = read("{\"text\":\"a\"}\n\n", Format::Lines, false).unwrap();
         assert_eq!(blank.iter().map(|text| text.text.as_str()).collect::<Vec<_>>(), ["a", ""]);
+        let blank_first = read("\n{\"text\":\"a\"}\n", Format::Lines, false).unwrap();
+        assert_eq!(blank_first.iter().map(|text| text.text.as_str()).collect::<Vec<_>>(), ["", "a"]);
+        assert!(read("{\"content\":\"a\"}\n", Format::Lines, false).is_err(), "a message without a text");
         let error = read("{\"text\":\"a\"}\n{\n", Format::Lines, false).unwrap_err().to_string();
         assert!(error.starts_with("x: line 2: not JSON"), "{error}");
     }

@@ -72,7 +72,10 @@ fn refuse_shortened(id: &str, location: &Location) -> Result<()> {
 /// `{`, else a text.
 fn of_line(line: Line, format: Format, generated_id: impl FnOnce() -> String) -> Result<Record> {
     if format == Format::JsonLines || line.bytes.trim_ascii_start().starts_with(b"{") {
-        let id = id_in(&Row::of_json(&line)?.fields).unwrap_or_else(generated_id);
+        let fields = Row::of_json(&line)?.fields;
+        let is_rounded = fields.get("review_id").is_some_and(Value::is_f64);
+        ensure!(!is_rounded, "{}: a review id that is no whole number of 64 bits stands in quotes", line.location);
+        let id = id_in(&fields).unwrap_or_else(generated_id);
         refuse_shortened(&id, &line.location)?;
         return Ok(Record { key: Some(id.into_bytes()), payload: Some(line.bytes), headers: Vec::new() });
     }

@@ -36,7 +36,7 @@ impl Location {
 
     /// A byte that no text holds.
     pub(crate) fn nul(&self) -> anyhow::Error {
-        self.error("a NUL character, which is no text; is the file UTF-16? then give --encoding utf-16le")
+        self.error("a NUL character, which is no text; is the file UTF-16? then give --encoding utf-16le, or utf-16be")
     }
 
     /// A text that is not UTF-8; `before` is what stands before the first bad byte, from the

@@ -61,29 +61,30 @@ impl Cluster {
     }
 
     /// The addresses of its brokers, as they give them themselves.
-    pub async fn advertised(&self) -> Vec<String> {
+    pub async fn advertised(&self) -> anyhow::Result<Vec<String>> {
         let address = |broker: &MetadataBroker| format!("{}:{}", broker.host(), broker.port());
         self.ask(move |client| {
-            let metadata = client.fetch_metadata(None, ANSWER);
-            metadata.map_or_else(|_| Vec::new(), |metadata| metadata.brokers().iter().map(address).collect())
+            let metadata = client.fetch_metadata(None, ANSWER)?;
+            Ok(metadata.brokers().iter().map(address).collect())
         })
         .await
     }
 
     /// The topics that the members of a group read, besides `topic`.
-    pub async fn others_of_group(&self, group: &str, topic: &str) -> Vec<String> {
+    pub async fn others_of_group(&self, group: &str, topic: &str) -> anyhow::Result<Vec<String>> {
         let group = group.to_owned();
-        let mut topics: Vec<String> = self
+        let topics: anyhow::Result<Vec<String>> = self
             .ask(move |client| {
-                let Ok(listed) = client.fetch_group_list(Some(&group), ANSWER) else { return Vec::new() };
+                let listed = client.fetch_group_list(Some(&group), ANSWER)?;
                 let members = listed.groups().iter().flat_map(|group| group.members());
-                members.filter_map(|member| member.metadata()).flat_map(subscribed).collect()
+                Ok(members.filter_map(|member| member.metadata()).flat_map(subscribed).collect())
             })
             .await;
+        let mut topics = topics?;
         topics.retain(|other| other != topic);
         topics.sort();
         topics.dedup();
-        topics
+        Ok(topics)
     }
 
     /// The time of the newest record of each partition that has one, in milliseconds.

@@ -75,7 +75,8 @@ async fn database(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<
             format!("topic {} is also read under the name {}, not only {pipeline}", arguments.topic, others.join(", ")),
             "a consumer under a new name begins anew: give --group or --pipeline the name that it had, if that is not meant",
         )),
-        _ => findings.push(Finding::ok("pipeline", format!("positions are kept under {pipeline}"))),
+        Ok(_) => findings.push(Finding::ok("pipeline", format!("positions are kept under {pipeline}"))),
+        Err(error) => findings.push(Finding::warn("pipeline", error.to_string(), "which other names read the topic is not known")),
     }
     Some(store)
 }

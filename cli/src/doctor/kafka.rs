@@ -31,17 +31,27 @@ pub async fn all(arguments: &Arguments) -> Vec<Finding> {
     };
     let id = cluster.id().await.unwrap_or_else(|| "without an id".to_owned());
     let brokers = Finding::ok("brokers", format!("{} answers (cluster {id})", kafka.brokers));
-    let mut findings = vec![brokers, advertised(cluster.advertised().await).await];
+    let mut findings = vec![brokers];
+    findings.push(match cluster.advertised().await {
+        Ok(addresses) => advertised(addresses).await,
+        Err(error) => {
+            Finding::warn("advertised", format!("{error:#}"), "where the brokers want to be reached is not known")
+        }
+    });
     findings.push(topic(&cluster, &arguments.topic).await);
     findings.extend(future(&cluster, &arguments.topic).await);
-    let others = cluster.others_of_group(&arguments.group, &arguments.topic).await;
-    findings.push(match others.is_empty() {
-        true => Finding::ok("group", format!("nobody in {} reads another topic", arguments.group)),
-        false => Finding::warn(
+    findings.push(match cluster.others_of_group(&arguments.group, &arguments.topic).await {
+        Ok(others) if others.is_empty() => {
+            Finding::ok("group", format!("nobody in {} reads another topic", arguments.group))
+        }
+        Ok(others) => Finding::warn(
             "group",
             format!("others in group {} read {}", arguments.group, others.join(", ")),
             "each of them makes all of the group pause and share anew: give this stream a --group of its own",
         ),
+        Err(error) => {
+            Finding::warn("group", format!("{error:#}"), "who else is in the group is not known: may it be described?")
+        }
     });
     findings
 }

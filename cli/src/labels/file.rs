@@ -112,9 +112,13 @@ impl Labels {
     }
 }
 
-/// Whether it is a table that `labels next` wrote, in which cells are protected from spreadsheets.
+/// Whether it may be a table that `labels next` wrote, in which cells are protected from
+/// spreadsheets. A person may have added columns since, or removed some.
 fn is_from_labels_next(rows: &Rows) -> bool {
-    rows.columns().is_some() && super::next::COLUMNS.iter().all(|name| rows.may_have(&Column::named(name)))
+    let ours = super::next::COLUMNS;
+    let is_ours = |name: &&str| ours.iter().any(|own| name.trim().eq_ignore_ascii_case(own));
+    let has_all = ours.iter().all(|name| rows.may_have(&Column::named(name)));
+    rows.columns().is_some_and(|columns| has_all || columns.iter().all(is_ours))
 }
 
 fn check_columns(rows: &Rows) -> Result<()> {
@@ -205,6 +209,21 @@ mod tests {
         assert_eq!(label.text.as_deref(), Some("很快,\n好吃"));
         assert_eq!((label.label.as_str(), label.labeled_by.as_deref()), ("好评", Some("ada")));
         assert_eq!((label.labeled_at, label.source.as_str()), (None, "march.csv"));
+    }
+
+    #[test]
+    fn what_protects_a_cell_goes_where_columns_were_removed_or_added_too() {
+        for (header, row) in [
+            ("review_id,text,label", "'1234567890123456789,'-好吃,好评"),
+            ("review_id,text,prediction,score,label,note", "'1234567890123456789,'-好吃,好评,0.5,好评,x"),
+        ] {
+            let labels = read(&format!("{header}\n{row}\n"), Format::Csv).unwrap();
+            let label = &labels.labels(None, "x")[0];
+            assert_eq!(
+                (label.review_id.as_deref(), label.text.as_deref()),
+                (Some("1234567890123456789"), Some("-好吃"))
+            );
+        }
     }
 
     #[test]
