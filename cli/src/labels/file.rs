@@ -118,7 +118,8 @@ fn is_from_labels_next(rows: &Rows) -> bool {
     let ours = super::next::COLUMNS;
     let is_ours = |name: &&str| ours.iter().any(|own| name.trim().eq_ignore_ascii_case(own));
     let has_all = ours.iter().all(|name| rows.may_have(&Column::named(name)));
-    rows.columns().is_some_and(|columns| has_all || columns.iter().all(is_ours))
+    let has_id = rows.may_have(&Column::named("review_id"));
+    rows.columns().is_some_and(|columns| has_all || has_id && columns.iter().all(is_ours))
 }
 
 fn check_columns(rows: &Rows) -> Result<()> {
