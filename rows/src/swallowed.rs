@@ -131,11 +131,13 @@ impl Suspect {
     }
 }
 
-/// Whether the cells of a column count 1, 2, 3, as the points of a review do.
+/// Whether the cells of a column count 1, 2, 3, as the points of a review do. 1, 2 alone are labels
+/// too.
 fn is_list(cells: &[(usize, String)]) -> bool {
     (0..=cells.iter().map(|(column, _)| *column).max().unwrap_or(0)).any(|column| {
-        let mut of_column = cells.iter().filter(|(other, _)| *other == column).map(|(_, cell)| cell).peekable();
-        of_column.peek().is_some() && of_column.zip(1..).all(|(cell, number): (_, usize)| *cell == number.to_string())
+        let of_column = cells.iter().filter(|(other, _)| *other == column).map(|(_, cell)| cell);
+        of_column.clone().count() >= 3
+            && of_column.zip(1..).all(|(cell, number): (_, usize)| *cell == number.to_string())
     })
 }
 
@@ -204,5 +206,10 @@ mod tests {
             assert_eq!(refused(&rows), None, "{text}");
             assert_eq!(refused(&rows.map(|row| &row[1..])), None, "{text}");
         }
+    }
+
+    #[test]
+    fn labels_1_and_2_are_no_list() {
+        assert!(refused(&[&["2", "great\n1,bad\n2,good"], &["1", "poor"]]).is_some());
     }
 }
