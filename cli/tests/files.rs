@@ -133,3 +133,14 @@ fn a_collapse_a_class_of_one_text_and_contradictions_are_said() {
     assert!(error.contains("is measured on one text"), "{error}");
     assert!(serde_json::from_str::<Value>(&summary).unwrap()["warnings"].as_array().unwrap().len() >= 3, "{summary}");
 }
+
+#[test]
+fn an_open_quote_prepares_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    fs::write(path("open-quote.csv"), "label,text\n0,a\n1,\"b\n0,c\n1,d\n").unwrap();
+    let (code, _, error) = run(&["prepare", &path("open-quote.csv"), "--out", &path("out")]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("open-quote.csv: line 3: a quote opens here"), "{error}");
+    assert!(!Path::new(&path("out")).exists(), "something was written");
+}

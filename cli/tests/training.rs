@@ -388,15 +388,6 @@ fn a_table_from_excel_trains_the_model_that_its_utf8_copy_does() {
 }
 
 #[test]
-fn an_open_quote_prepares_nothing() {
-    let (file, out) = (TRAINED.path("open-quote.csv"), TRAINED.path("from-open-quote"));
-    fs::write(&file, "label,text\n0,a\n1,\"b\n0,c\n1,d\n").unwrap();
-    let error = fail(labelstream(&["prepare", &file, "--out", &out]));
-    assert!(error.contains("open-quote.csv: line 3: a quote opens here"), "{error}");
-    assert!(!Path::new(&out).exists(), "something was written");
-}
-
-#[test]
 fn classify_answers_the_rows_of_a_table_and_keeps_their_columns() {
     let file = TRAINED.path("rows.csv");
     fs::write(&file, "id,review\n7,\"好,\n送餐\"\n8,差送餐\n").unwrap();

@@ -98,3 +98,6 @@ fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         Err(anyhow!("the model panicked: {}", text.unwrap_or("without a word")))
     })
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
