@@ -16,7 +16,7 @@ use store::{Epoch, NextOffset};
 use super::claim::{Begin, Claimed, Claims};
 use super::context::{Context, unassign};
 use super::offsets::Asker;
-use super::reader::{Halt, Reader};
+use super::reader::{Halt, Reader, Silence};
 use crate::metrics::Partition;
 
 /// A halted partition is claimed again at least this often: a broker comes back, a disk is mended.
@@ -208,7 +208,8 @@ impl<'a> Partitions<'a> {
             let thread = self.thread.clone();
             queue.set_nonempty_callback(move || thread.unpark());
             if let Some(assigned) = self.assigned.get_mut(&partition) {
-                assigned.reader = Some(Reader { queue, epoch, next, last, suspicion, flows: false, dry_since: None });
+                assigned.reader =
+                    Some(Reader { queue, epoch, next, last, suspicion, flows: false, silence: Silence::default() });
                 assigned.asked = false;
                 assigned.still = (next, Instant::now());
                 assigned.unwritten = None;
@@ -305,7 +306,7 @@ impl<'a> Partitions<'a> {
                 stuck = Some(format!(
                     "partition {partition}: nothing was written for {seconds} s while {lag} records wait"
                 ));
-            } else if reads && reader.dry_since.is_some_and(|since| since.elapsed() >= STILL) {
+            } else if reads && reader.silence.lasts(STILL, Instant::now()) {
                 assigned.still.1 = Instant::now();
                 silent.push((partition, format!("nothing has come of it for {seconds} s while {lag} records wait")));
             }

@@ -1,6 +1,6 @@
 //! A partition that is read, and why one is read no longer.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -22,8 +22,7 @@ pub(super) struct Reader {
     pub suspicion: Option<Suspicion>,
     /// Whether a record has come: a fetcher that has not started yet must not be paused.
     pub flows: bool,
-    /// Since when nothing has come although it was asked for.
-    pub dry_since: Option<Instant>,
+    pub silence: Silence,
 }
 
 impl Reader {
@@ -47,6 +46,28 @@ impl Reader {
     }
 }
 
+/// Since when nothing has come of a partition although it was asked for. One whose turn has not come
+/// is not silent.
+#[derive(Default)]
+pub(super) struct Silence(Option<Instant>);
+
+impl Silence {
+    /// It was asked, and had nothing.
+    pub fn goes_on(&mut self) {
+        self.0.get_or_insert_with(Instant::now);
+    }
+
+    /// Something has come, or nothing could.
+    pub fn ends(&mut self) {
+        self.0 = None;
+    }
+
+    /// Whether it has gone on for so long by now.
+    pub fn lasts(&self, long: Duration, now: Instant) -> bool {
+        self.0.is_some_and(|since| now.saturating_duration_since(since) >= long)
+    }
+}
+
 /// Why a partition that was read is read no longer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Halt {
@@ -65,5 +86,21 @@ impl Halt {
             Some(AutoOffsetReset | LogTruncation | OffsetOutOfRange) => Self::Moved,
             _ => Self::Unread,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_its_turn_is_not_silent_and_who_was_asked_in_vain_is() {
+        let (long, mut silence) = (Duration::from_secs(60), Silence::default());
+        let later = Instant::now() + long * 2;
+        assert!(!silence.lasts(long, later), "never asked");
+        silence.goes_on();
+        assert!(silence.lasts(long, later) && !silence.lasts(long, Instant::now()));
+        silence.ends();
+        assert!(!silence.lasts(long, later));
     }
 }

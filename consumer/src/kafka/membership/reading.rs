@@ -41,12 +41,12 @@ impl Taker<'_> {
         for _ in 0..RUN {
             match reader.queue.poll(Duration::ZERO) {
                 None => {
-                    reader.dry_since.get_or_insert_with(Instant::now);
+                    reader.silence.goes_on();
                     break;
                 }
                 Some(Ok(message)) => {
                     taken.anything = true;
-                    reader.dry_since = None;
+                    reader.silence.ends();
                     if self.draining {
                         continue;
                     }
@@ -160,7 +160,7 @@ impl Membership<'_> {
         }
         tracing::info!("reading goes on");
         for (_, reader) in self.partitions.in_turns(0) {
-            reader.dry_since = None;
+            reader.silence.ends();
         }
         let partitions: Vec<i32> = std::mem::take(&mut self.paused).into_iter().collect();
         let resumed = self.consumer.resume(&self.list(&partitions));
