@@ -14,12 +14,12 @@ use classifier::{Classifier, ModelKind};
 use serde::Serialize;
 
 use crate::base::Base;
+use crate::choice::{Choice, Proof, choose};
 use crate::dataset::Dataset;
 use crate::evaluate::{Measured, measure};
 use crate::fit::{Watch, fit};
 use crate::linear::{self, LinearSettings};
 use crate::metrics::Evaluation;
-use crate::network_or_linear::{Choice, Proof, choose};
 use crate::pretrained::{ENOUGH_TO_TUNE, Pretrained, Quick};
 use crate::settings::Settings;
 

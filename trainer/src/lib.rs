@@ -18,7 +18,7 @@
 //!   from_scratch      a linear model, a student of a pretrained encoder, a network: the best
 //! pretrained        an encoder and texts without labels -> a student, if it is no worse
 //! embeddings        an encoder and texts -> vectors, kept
-//! network_or_linear which of two goes on
+//! choice            which of two models goes on
 //!
 //! fit               is made of:
 //!   start             base and data -> a model and tokenized samples
@@ -57,10 +57,10 @@ mod settings;
 
 mod train;
 
+mod choice;
 mod embeddings;
 mod from_scratch;
 pub mod linear;
-mod network_or_linear;
 mod pretrained;
 
 pub mod fit;

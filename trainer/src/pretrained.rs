@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde_json::Value;
 
+use crate::choice::{Choice, Proof, choose};
 use crate::dataset::{Dataset, Example};
 use crate::embeddings::Embedder;
 use crate::evaluate::measure;
 use crate::linear::{self, Learned, LinearSettings, right};
 use crate::near_copies::near_copies;
-use crate::network_or_linear::{Choice, Proof, choose};
 use crate::random::{Purpose, Random};
 
 /// Texts without labels that are read at most: more cost a minute, and teach nothing new.

@@ -234,6 +234,10 @@ impl Config {
         if let Base::Checkpoint(directory) = &self.base {
             ensure!(directory.is_dir(), "the base {} is no directory", directory.display());
         }
+        if let Some(encoder) = &self.encoder {
+            ensure!(self.base == Base::New, "--encoder goes with --base new, not {}", self.base);
+            ensure!(encoder.is_dir(), "the encoder {} is no directory", encoder.display());
+        }
         self.settings(&self.base).check()
     }
 

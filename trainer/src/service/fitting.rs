@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::lease::Reporter;
 use super::metrics::Metrics;
 use crate::base::Base;
+use crate::choice::{Proof, choose};
 use crate::dataset::Dataset;
 use crate::evaluate::measure;
 use crate::fit::{Progress, fit};
 use crate::from_scratch::{ENOUGH, network_base, not_worth_trying};
 use crate::linear::{self, LinearSettings, fit_linear};
-use crate::network_or_linear::{Proof, choose};
 use crate::pretrained::{Pretrained, Quick};
 use crate::settings::Settings;
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use bert::checkpoint::Manifest;
 use harness::{Process, Storage, until};
 use stack::Postgres;
+use store::{NextOffset, Outcome, PredictionRow, Stream, Version, Write};
 use trainer::{Base, Dataset, Hyperparameters, Row, RunOptions, Settings};
 
 pub struct Site(Storage);
@@ -17,6 +18,28 @@ pub struct Registry {
     pub champions: Vec<i64>,
     pub models: i64,
     pub verdicts: Vec<Option<String>>,
+}
+
+/// The reviews of the demo.
+fn demo() -> Vec<Row> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/demo/reviews.csv");
+    trainer::labeled_rows::read(&file, &trainer::Columns::default()).unwrap()
+}
+
+fn prediction((kafka_offset, row): (i64, &Row)) -> PredictionRow {
+    PredictionRow {
+        kafka_offset,
+        record_time: None,
+        review_id: format!("r-{kafka_offset}"),
+        text: row.text.clone(),
+        created_at: None,
+        attributes: None,
+        label: row.label.as_str().into(),
+        score: 0.9,
+        scores: vec![0.9, 0.1],
+        version: Version(1),
+        precision: "f32",
+    }
 }
 
 impl Site {
@@ -31,9 +54,7 @@ impl Site {
 
     /// Inserts labels of the demo's reviews, as a person would.
     pub async fn label(&self, reviews: Range<usize>) {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/demo/reviews.csv");
-        let rows = trainer::labeled_rows::read(&file, &trainer::Columns::default()).unwrap();
-        let rows = &rows[reviews];
+        let rows = &demo()[reviews];
         let (labels, texts): (Vec<_>, Vec<_>) = rows.iter().map(|row| (row.label.clone(), row.text.clone())).unzip();
         sqlx::query("insert into labels (label, text) select * from unnest($1::text[], $2::text[])")
             .bind(labels)
@@ -41,6 +62,24 @@ impl Site {
             .execute(&self.pool)
             .await
             .unwrap();
+    }
+
+    /// Puts the demo's reviews where a consumer would put them.
+    pub async fn store_reviews(&self, reviews: Range<usize>) {
+        let predictions: Vec<PredictionRow> = (0..).zip(&demo()[reviews]).map(prediction).collect();
+        let [pipeline, cluster_id, topic] = ["labelstream", "a cluster", "reviews"].map(str::to_owned);
+        let stream = Stream { pipeline, cluster_id, topic };
+        let claim = self.store.claim(&stream, 0, "a test", NextOffset(0)).await.unwrap();
+        let write = Write {
+            partition: 0,
+            epoch: claim.epoch,
+            from: claim.next_offset,
+            to: NextOffset(predictions.len() as i64),
+            predictions,
+            dead_letters: Vec::new(),
+            tombstones: 0,
+        };
+        assert_eq!(self.store.write(&stream, &write).await.unwrap(), Outcome::Written);
     }
 
     /// A trainer that has begun; `name` is that of its work directory.

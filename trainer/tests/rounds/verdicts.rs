@@ -186,10 +186,17 @@ async fn a_round_with_an_encoder_learns_from_stored_reviews_too_and_keeps_its_ve
     harness::save_tiny_model(&encoder, &["a", "b", "c"], 1);
     let encoder = encoder.display().to_string();
     site.label(0..300).await;
+    site.store_reviews(300..800).await;
     let mut trainer = site.trainer("trainer", &["--base", "new", "--encoder", &encoder, "--once"]);
     assert_eq!(trainer.exit_code().await, Some(0), "{}", trainer.log());
-    let log = trainer.log();
-    assert!(log.contains("the student is compared"), "{log}");
+    assert!(trainer.log().contains("the student is compared"), "{}", trainer.log());
     let round = site.last_round().await;
-    assert_eq!((&round["verdict"], &round["parameters"]["encoder"]), (&"accepted".into(), &encoder.into()), "{round}");
+    let expected = (&"accepted".into(), &encoder.clone().into());
+    assert_eq!((&round["verdict"], &round["parameters"]["encoder"]), expected, "{round}");
+    // A hash and 32 numbers for each text: many more than people have labeled.
+    let file = std::fs::read_dir(site.path("trainer").join("embeddings")).unwrap().next().unwrap().unwrap();
+    let texts = file.metadata().unwrap().len() / (32 + 4 * 32);
+    assert!(texts > 400, "{texts} texts were read");
+    let refused = site.trainer("other", &["--base", "new-linear", "--encoder", &encoder]).exit_code().await;
+    assert_ne!(refused, Some(0), "an encoder that would help nothing");
 }
