@@ -141,4 +141,8 @@ async fn the_last_record_before_a_position_is_found_among_both_kinds_of_rows_if_
     // What has no time cannot be compared.
     assert_eq!(last(12, vec![], vec![dead_letter(11)]).await, Some((0, 8, time.unwrap())));
     assert_eq!(last(100, vec![prediction(12)], vec![]).await, None);
+    // Behind a gap it was another log, as far as anybody knows.
+    assert_eq!(last(110, vec![prediction(109)], vec![]).await, Some((0, 109, time.unwrap())));
+    assert!(store.skip(reviews(), 0, (NextOffset(110), NextOffset(112)), "a test").await.unwrap());
+    assert!(store.last_records(reviews(), &[0]).await.unwrap().is_empty());
 }
