@@ -172,3 +172,84 @@ impl Section {
         self.dead_letters.extend(records.map(|(record, _)| record.into_dead_letter(Reason::ProcessDied, detail)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use harness::Storage;
+
+    use super::*;
+    use crate::in_flight::Held;
+    use crate::message::{Record, Review};
+
+    const FROM: NextOffset = NextOffset(7);
+
+    struct Place {
+        storage: Storage,
+        stream: Stream,
+        epoch: Epoch,
+    }
+
+    impl Place {
+        /// A partition that is claimed and read.
+        async fn new() -> Self {
+            let storage = Storage::new().await;
+            let [pipeline, cluster_id, topic] = ["labelstream", "a cluster", "reviews"].map(str::to_owned);
+            let stream = Stream { pipeline, cluster_id, topic };
+            let epoch = storage.store.claim(&stream, 0, "a test", FROM).await.unwrap().epoch;
+            storage.store.note_reader(&stream, &[0], "a test").await.unwrap();
+            Self { storage, stream, epoch }
+        }
+
+        /// A process that reads the partition.
+        fn process(&self) -> (Careful, mpsc::Receiver<Fenced>) {
+            let positions = Arc::new(Positions::default());
+            positions.claimed(0, self.epoch, FROM);
+            let (fenced, heard) = mpsc::channel();
+            let store = self.storage.store.clone();
+            (Careful::new(store, self.stream.clone(), positions, fenced, CancellationToken::new()), heard)
+        }
+
+        fn suspect(&self) -> Section {
+            let review = Review { review_id: "r".to_owned(), text: "a".to_owned(), created_at: None, attributes: None };
+            Section {
+                partition: 0,
+                epoch: self.epoch,
+                from: FROM,
+                to: NextOffset(FROM.0 + 1),
+                at_a_time: Some(1),
+                reviews: vec![(Record { offset: FROM.0, ..Record::default() }, review)],
+                dead_letters: Vec::new(),
+                tombstones: 0,
+                held: Held::default(),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_is_found_lost_is_said_and_its_position_forgotten() {
+        let place = Place::new().await;
+        let (careful, heard) = place.process();
+        place.storage.store.claim(&place.stream, 0, "another", FROM).await.unwrap();
+        assert!(!careful.attempt(&mut place.suspect()).await);
+        let fenced = heard.try_recv().unwrap();
+        assert_eq!((fenced.partition, fenced.epoch, fenced.failed), (0, place.epoch, None));
+        assert_eq!(careful.positions.get(0), None, "what comes next of the partition would wait for it for ever");
+    }
+
+    #[tokio::test]
+    async fn a_record_is_buried_by_the_fourth_process_and_never_by_the_first_however_often_it_tries() {
+        let place = Place::new().await;
+        let (first, _heard) = place.process();
+        for _ in 0..10 {
+            let mut suspect = place.suspect();
+            assert!(first.attempt(&mut suspect).await && suspect.dead_letters.is_empty());
+            // As after a halt: what was read is read again.
+            first.tried().last = None;
+        }
+        for process in 2..=4 {
+            let mut suspect = place.suspect();
+            assert!(place.process().0.attempt(&mut suspect).await);
+            assert_eq!(suspect.dead_letters.len(), usize::from(process == 4), "process {process}");
+        }
+    }
+}
