@@ -1,14 +1,18 @@
 //! `labelstream labels`: what people say of reviews, and which reviews to ask them about.
 
+mod agreement;
+mod all;
 mod file;
 mod import;
+mod mix;
 mod next;
 mod pick;
+mod suspects;
+mod topic;
 
 use service::DatabaseArguments;
 
-pub use next::most_worth_labeling;
-use pick::pick;
+pub use mix::{Mix, most_worth_labeling};
 
 /// What to do with labels.
 #[derive(clap::Subcommand)]
@@ -16,7 +20,12 @@ pub enum Command {
     /// Import labels from a file: all of its rows, or none.
     Import(import::Arguments),
     /// Print the reviews most worth labeling, ready to be filled in and imported.
-    Next(next::Arguments),
+    Next(Box<next::Arguments>),
+    /// Print the labels that are probably wrong, the likeliest first, with the texts that resemble
+    /// them: filled in, the table can be imported.
+    Suspects(suspects::Arguments),
+    /// Show how often people agree where two have labeled one text.
+    Agreement(agreement::Arguments),
     /// Add a class, so that labels may name it.
     AddClass {
         /// Name of the class
@@ -30,7 +39,9 @@ pub enum Command {
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Import(arguments) => import::run(arguments).await,
-        Command::Next(arguments) => next::run(arguments).await,
+        Command::Next(arguments) => next::run(*arguments).await,
+        Command::Suspects(arguments) => suspects::run(arguments).await,
+        Command::Agreement(arguments) => agreement::run(arguments).await,
         Command::AddClass { name, database } => {
             let name = name.trim();
             anyhow::ensure!(!name.is_empty(), "a class needs a name");

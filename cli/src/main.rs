@@ -15,6 +15,7 @@ mod labels;
 mod retrain;
 mod rounds;
 
+mod accuracy;
 mod deployments;
 mod models;
 mod rescore;
@@ -74,6 +75,8 @@ enum Command {
     /// Look into the registry of checkpoints and choose the champion.
     #[command(subcommand)]
     Models(models::Command),
+    /// Show what each version is worth on the stream, from labels of reviews drawn at random.
+    Accuracy(accuracy::Arguments),
     /// Show which version was live, from when until when, and why.
     Deployments(deployments::Arguments),
     /// Classify stored reviews again with the champion.
@@ -124,6 +127,7 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Resu
         Command::Retrain(arguments) => retrain::run(arguments).await?,
         Command::Rounds(command) => rounds::run(command).await?,
         Command::Models(command) => models::run(command).await?,
+        Command::Accuracy(arguments) => accuracy::run(arguments).await?,
         Command::Deployments(arguments) => deployments::run(arguments).await?,
         Command::Rescore(arguments) => rescore::run(arguments).await?,
         Command::DeadLetters(command) => return dead_letters::run(command, shutdown).await,

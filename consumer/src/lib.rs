@@ -37,6 +37,6 @@ mod metrics;
 mod run;
 
 pub use config::{Config, OnGap, Start};
-pub use message::Reason;
+pub use message::{Reason, review};
 pub use model::{Constant, Encoder, Model, ModelSource, Scores};
 pub use run::run;

@@ -18,6 +18,7 @@ use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::config::Config;
 use jsonb::inspect;
 use time::time;
 pub(crate) use time::time_of_milliseconds;
@@ -153,7 +154,33 @@ const MAX_DETAIL_CHARACTERS: usize = 300;
 
 type Refusal = (Reason, String);
 
+/// The id and the text of a record, if a consumer with this configuration would take it for a
+/// review.
+pub fn review(
+    config: &Config,
+    partition: i32,
+    offset: i64,
+    key: Option<Vec<u8>>,
+    payload: Option<Vec<u8>>,
+) -> Option<(String, String)> {
+    let record = Record { offset, key, payload, ..Record::default() };
+    match Format::of(config).decode(&config.topic, partition, &record) {
+        Decoded::Review(review) => Some((review.review_id, review.text)),
+        Decoded::DeadLetter { .. } | Decoded::Tombstone => None,
+    }
+}
+
 impl Format {
+    /// As a consumer is told.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            text_field: config.text_field.clone(),
+            id_field: config.id_field.clone(),
+            time_field: config.time_field.clone(),
+            max_record_bytes: config.max_record_bytes,
+        }
+    }
+
     /// Decodes a record of `topic` and `partition`.
     pub fn decode(&self, topic: &str, partition: i32, record: &Record) -> Decoded {
         let Some(payload) = &record.payload else {

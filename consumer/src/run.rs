@@ -200,7 +200,7 @@ impl Consumer {
             health: health.clone(),
         };
         let reading = Reading {
-            format: format(&config),
+            format: Format::of(&config),
             limits: limits(&config),
             batch_size: batch_size.clone(),
             in_flight: in_flight.clone(),
@@ -325,15 +325,6 @@ async fn ping(store: Store, health: Arc<Health>, metrics: Arc<Metrics>, abort: C
             }
         }
         metrics.alarm();
-    }
-}
-
-fn format(config: &Config) -> Format {
-    Format {
-        text_field: config.text_field.clone(),
-        id_field: config.id_field.clone(),
-        time_field: config.time_field.clone(),
-        max_record_bytes: config.max_record_bytes,
     }
 }
 

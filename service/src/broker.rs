@@ -1,5 +1,7 @@
 //! The broker, as the command line and the benchmarks talk to it.
 
+mod newest;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,6 +18,8 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::metadata::MetadataBroker;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
+
+pub use newest::Stored;
 
 /// One question to a broker; long enough for a broker on the other side of the world.
 const ANSWER: Duration = Duration::from_secs(10);

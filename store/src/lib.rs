@@ -30,6 +30,7 @@ mod promote;
 
 mod conclude;
 mod labels;
+mod picks;
 mod rescore;
 mod round_lease;
 mod rounds;
@@ -50,6 +51,7 @@ pub use labels::{Label, NewLabel};
 pub use listen::Listener;
 pub use load_status::{LoadReport, LoadStatus};
 pub use models::{Model, ModelStatus, NewModel, Version};
+pub use picks::{Audited, Draw, Drawn, Pick, Way};
 pub use positions::{LastRecord, Taken, Wanted};
 pub use predictions::Predicted;
 pub use promote::{Deployed, Deployment};

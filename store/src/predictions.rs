@@ -78,6 +78,14 @@ impl Store {
         .await
     }
 
+    /// Whether any review was ever labeled by a model.
+    pub async fn has_predictions(&self) -> Result<bool, StoreError> {
+        self.run(async |connection| {
+            Ok(sqlx::query_scalar("select exists (select from prediction_rows)").fetch_one(connection).await?)
+        })
+        .await
+    }
+
     /// How many predictions of a pipeline there are, counted row by row.
     pub async fn count_predictions(&self, pipeline: &str) -> Result<i64, StoreError> {
         self.run(async |connection| {

@@ -137,6 +137,22 @@ impl Store {
         self.run(async |connection| numbered(connection, round).await).await
     }
 
+    /// The highest id of a label that the round of a version had seen: the version knows none of a
+    /// higher one. Of a version that no round has made, every label may be known.
+    pub async fn labels_known_to(&self, version: Version) -> Result<i64, StoreError> {
+        self.run(async |connection| {
+            let known: Option<i64> = sqlx::query_scalar(
+                "select last_label from models join rounds on rounds.round = models.round where version = $1",
+            )
+            .bind(version)
+            .fetch_optional(connection)
+            .await?
+            .flatten();
+            Ok(known.unwrap_or(i64::MAX))
+        })
+        .await
+    }
+
     /// The newest round, if there ever was one.
     pub async fn last_round(&self) -> Result<Option<Round>, StoreError> {
         Ok(self.rounds(1).await?.pop())

@@ -4,12 +4,18 @@
 //! Everything here is pure. All checks are made and all that fail are named, so that a rejected
 //! candidate is understood at once; [`Evidence`] keeps the numbers of every check, passed or not.
 
+mod chance;
+mod origin;
 mod paired;
 mod policy;
+
+use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use crate::metrics::Evaluation;
+use chance::by_chance;
+pub use origin::{OnStream, Origin};
 pub use paired::Paired;
 pub use policy::Policy;
 
@@ -32,6 +38,11 @@ pub struct Case {
     pub candidate_classes: Vec<String>,
     /// What people said of the held-out texts, as indices into `classes`.
     pub truth: Vec<usize>,
+    /// Where each of them comes from.
+    pub origins: Vec<Origin>,
+    /// How many of them the candidate has learned from: the last ones, which models answer for it
+    /// that were fitted as it was, without them.
+    pub cross_validated: usize,
     /// The candidate's answers.
     pub candidate: Answers,
     /// The champion's answers, where there is one.
@@ -72,8 +83,16 @@ pub struct Verdict {
 pub struct Evidence {
     /// What was asked for.
     pub policy: Policy,
-    /// Held-out texts.
+    /// Held-out texts, those of the cross-validation among them.
     pub held_out: usize,
+    /// Of those, the texts that were answered by cross-validation.
+    pub cross_validated: usize,
+    /// Of those, the texts that do not judge, since the champion's doubt has chosen them.
+    pub doubted: usize,
+    /// How right the models are on the stream, by the texts that were drawn from it at random.
+    pub on_stream: Option<OnStream>,
+    /// Probability of as many right answers, had the candidate learned nothing.
+    pub p_by_chance: f64,
     /// The candidate on them.
     #[serde(skip)]
     pub candidate: Evaluation,
@@ -103,8 +122,9 @@ pub fn judge(case: &Case, policy: &Policy) -> Verdict {
     let evidence = Evidence::new(case, policy);
     let mut problems = Vec::new();
     problems.extend(label_set(case));
-    problems.extend(enough_labels(&evidence));
+    problems.extend(enough_labels(case, policy));
     problems.extend(recall_floors(&evidence));
+    problems.extend(knows_something(&evidence));
     problems.extend(golden(case, &evidence));
     problems.extend(latency(&evidence));
     let comparison = champion(&evidence);
@@ -120,11 +140,23 @@ impl Evidence {
             assert_eq!(answers.classes.len(), case.truth.len(), "an answer for each held-out text");
             answers.classes.iter().zip(&case.truth).map(|(answer, truth)| *answer == Some(*truth)).collect()
         };
-        let against = |other: &Answers| Paired::new(&right(&case.candidate), &right(other), policy.margin);
+        assert_eq!(case.origins.len(), case.truth.len(), "an origin for each held-out text");
+        let judging = |right: Vec<bool>| -> Vec<bool> {
+            right.into_iter().zip(&case.origins).filter(|(_, origin)| judges(origin)).map(|(right, _)| right).collect()
+        };
+        let of_candidate = right(&case.candidate);
+        let of_champion = case.champion.as_ref().map(right);
+        let against =
+            |other: &Answers| Paired::new(&judging(of_candidate.clone()), &judging(right(other)), policy.margin);
+        let candidate = evaluation(case, &case.candidate);
         Self {
             policy: policy.clone(),
             held_out: case.truth.len(),
-            candidate: evaluation(case, &case.candidate),
+            cross_validated: case.cross_validated,
+            doubted: case.origins.iter().filter(|origin| !judges(origin)).count(),
+            on_stream: OnStream::of(&case.origins, &of_candidate, of_champion.as_deref()),
+            p_by_chance: by_chance(&candidate.confusion),
+            candidate,
             champion: case.champion.as_ref().map(|champion| evaluation(case, champion)),
             baseline: case.baseline.as_ref().map(|baseline| evaluation(case, baseline)),
             against_champion: case.champion.as_ref().map(against),
@@ -165,17 +197,29 @@ fn label_set(case: &Case) -> Option<String> {
     Some(format!("its classes are {known}, the champion's {}: only a person may promote it", champion.join(", ")))
 }
 
-fn enough_labels(evidence: &Evidence) -> Option<String> {
-    let policy = &evidence.policy;
-    if evidence.held_out < policy.min_held_out {
+/// Whether a text tells the models apart without favour.
+fn judges(origin: &Origin) -> bool {
+    *origin != Origin::Doubted
+}
+
+fn enough_labels(case: &Case, policy: &Policy) -> Option<String> {
+    let judging = case.truth.iter().zip(&case.origins).filter(|(_, origin)| judges(origin));
+    let mut counts = vec![0; case.classes.len()];
+    judging.for_each(|(class, _)| counts[*class] += 1);
+    let held_out: usize = counts.iter().sum();
+    if held_out < policy.min_held_out {
+        let doubted = match case.truth.len() - held_out {
+            0 => String::new(),
+            doubted => format!(" ({doubted} more were picked for the champion's doubt)"),
+        };
         return Some(format!(
-            "only {} held-out labels, {} are needed to tell models apart",
-            evidence.held_out, policy.min_held_out
+            "only {held_out} held-out labels{doubted}, {} are needed to tell models apart",
+            policy.min_held_out
         ));
     }
-    let few: Vec<String> = classes(evidence)
-        .filter(|class| class.support < policy.min_held_out_per_class)
-        .map(|class| format!("{:?} has {}", class.label, class.support))
+    let few: Vec<String> = (case.classes.iter().zip(counts))
+        .filter(|(_, count)| *count < policy.min_held_out_per_class)
+        .map(|(class, count)| format!("{class:?} has {count}"))
         .collect();
     (!few.is_empty()).then(|| {
         format!(
@@ -184,6 +228,11 @@ fn enough_labels(evidence: &Evidence) -> Option<String> {
             policy.min_held_out_per_class
         )
     })
+}
+
+fn knows_something(evidence: &Evidence) -> Option<String> {
+    let p = evidence.p_by_chance;
+    (p > evidence.policy.significance).then(|| format!("not shown to know more than chance: p = {p:.4}"))
 }
 
 fn recall_floors(evidence: &Evidence) -> Option<String> {
@@ -221,14 +270,19 @@ fn latency(evidence: &Evidence) -> Option<String> {
 
 /// The comparison with the champion in words: `Ok` where the candidate may take its place.
 fn champion(evidence: &Evidence) -> Result<String, String> {
-    let (accuracy, policy) = (evidence.candidate.accuracy, &evidence.policy);
+    let (accuracy, policy, on) = (evidence.candidate.accuracy, &evidence.policy, held_out(evidence));
+    let on_stream = on_stream(evidence);
     let (Some(paired), Some(champion)) = (&evidence.against_champion, &evidence.champion) else {
-        return Ok(format!("the first champion: accuracy {accuracy:.4} on {} held-out texts", evidence.held_out));
+        return Ok(format!("the first champion: accuracy {accuracy:.4} on {on}{on_stream}"));
     };
     let numbers = format!(
-        "accuracy {accuracy:.4} against {:.4} on {} held-out texts, {} only it has right and {} only the champion",
-        champion.accuracy, evidence.held_out, paired.better, paired.worse
+        "accuracy {accuracy:.4} against {:.4} on {on}, {} only it has right and {} only the champion{on_stream}",
+        champion.accuracy, paired.better, paired.worse
     );
+    let p_worse = evidence.on_stream.and_then(|on_stream| on_stream.p_worse);
+    if let Some(p) = p_worse.filter(|p| *p <= policy.significance) {
+        return Err(format!("worse than the champion on the stream: {numbers}, p = {p:.4}"));
+    }
     if paired.p_better <= policy.significance {
         return Ok(format!("better than the champion: {numbers}, p = {:.4}", paired.p_better));
     }
@@ -240,5 +294,29 @@ fn champion(evidence: &Evidence) -> Result<String, String> {
     }
 }
 
+/// On how many texts, and which of them say less.
+fn held_out(evidence: &Evidence) -> String {
+    let mut on = format!("{} held-out texts", evidence.held_out);
+    if evidence.cross_validated > 0 {
+        let _ = write!(on, " ({} by cross-validation)", evidence.cross_validated);
+    }
+    if evidence.doubted > 0 {
+        let _ = write!(on, " ({} picked for the champion's doubt do not judge)", evidence.doubted);
+    }
+    on
+}
+
+/// What the texts say that were drawn at random, where there are any.
+fn on_stream(evidence: &Evidence) -> String {
+    let Some(OnStream { candidate, champion, .. }) = &evidence.on_stream else { return String::new() };
+    let against = champion.map_or(String::new(), |champion| format!(" against {:.4}", champion.value));
+    format!(
+        "; on the stream {:.4}{against} by {} texts drawn at random ({:.4} to {:.4})",
+        candidate.value, candidate.texts, candidate.low, candidate.high
+    )
+}
+
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -37,6 +37,10 @@
 //!
 //! round_dataset     people's labels -> the dataset of a round
 //! near_copies       which texts nearly copy which
+//! cover             many texts -> few that stand for them, to be labeled first
+//! second_opinion    labels -> what a linear model says of other texts
+//! suspects          labels -> those that are probably wrong; agreement: of two who labeled one text
+//! audit             reviews drawn at random -> what a version is worth on the stream
 //! gate              models' answers on the same held-out texts -> a verdict with its numbers
 //! service           what is due -> a round: round_dataset, linear and fit, gate, publishing
 //! ```
@@ -93,6 +97,12 @@ pub mod tensorboard;
 pub mod near_copies;
 pub mod round_dataset;
 
+pub mod agreement;
+pub mod audit;
+mod cover;
+mod second_opinion;
+pub mod suspects;
+
 pub mod gate;
 
 pub mod service;
@@ -102,6 +112,7 @@ mod random;
 
 pub use base::Base;
 pub use class_names::{ClassNames, class_names, refuse_alike_labels};
+pub use cover::cover;
 pub use dataset::{Dataset, Example, LabelMap};
 pub use evaluate::evaluate;
 pub use fit::{Head, Progress, Summary, Watch, fit, follow};
@@ -113,5 +124,6 @@ pub use precision::ProductPrecision;
 pub use pretrained::Pretrained;
 pub use replica::Replica;
 pub use run_options::RunOptions;
+pub use second_opinion::second_opinion;
 pub use settings::Settings;
 pub use train::{Trained, train};

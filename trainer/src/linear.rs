@@ -152,6 +152,33 @@ pub(crate) fn learn(settings: &LinearSettings, dataset: &Dataset) -> Result<Lear
     Ok(Learned { model, answers })
 }
 
+/// What models say of each training text that were fitted on the other folds, with probabilities that
+/// hold; `vectors` of the texts are features too. Nothing where there are too few texts for folds.
+pub(crate) fn out_of_fold(
+    settings: &LinearSettings,
+    dataset: &Dataset,
+    vectors: Option<Vec<Vec<f32>>>,
+) -> Result<Vec<(usize, Prediction)>> {
+    let answers = match vectors {
+        Some(vectors) => student::of_teachers(settings, dataset, vectors)?,
+        None => learn(settings, dataset)?.answers,
+    };
+    let factor = calibration::factor(&answers);
+    let calibrated = |answer: Answer| {
+        let scores = answer.prediction.scores.iter();
+        let logits: Vec<f32> = scores.map(|score| score.max(f32::MIN_POSITIVE).ln() * factor).collect();
+        (answer.index, Prediction::from_logits(&logits))
+    };
+    Ok(answers.into_iter().map(calibrated).collect())
+}
+
+/// Texts as vectors of length 1 over their n-grams: features, numbered from 0, with their values.
+pub(crate) fn rows(texts: &[&str]) -> Vec<Vec<(u32, f32)>> {
+    let texts = vocabulary::read(texts.iter().copied());
+    let vocabulary = Vocabulary::of(&texts.iter().collect::<Vec<_>>());
+    texts.iter().map(|text| vocabulary.row(text)).collect()
+}
+
 /// Which answers are right.
 pub(crate) fn right(answers: &[Answer]) -> Vec<bool> {
     answers.iter().map(|answer| answer.prediction.best().0 == answer.truth).collect()
@@ -181,6 +208,8 @@ impl Task<'_> {
 
 /// What a model says of a text that it was not fitted on, and what is so.
 pub(crate) struct Answer {
+    /// The number of the text among the training texts.
+    pub index: usize,
     pub prediction: Prediction,
     pub truth: usize,
 }

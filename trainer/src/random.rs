@@ -43,7 +43,12 @@ impl Random {
 
     /// True with the given probability.
     pub(crate) fn chance(&mut self, probability: f64) -> bool {
-        ((self.next() >> 11) as f64) < probability * (1u64 << 53) as f64
+        self.uniform() < probability
+    }
+
+    /// A number from 0 up to 1.
+    pub(crate) fn uniform(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Fisher and Yates.

@@ -47,7 +47,7 @@ pub struct Split {
 
 impl Default for Split {
     fn default() -> Self {
-        Self { held_out: 0.2, valid: 0.1, min_per_class: 20 }
+        Self { held_out: 0.2, valid: 0.1, min_per_class: 10 }
     }
 }
 
@@ -56,6 +56,8 @@ impl Default for Split {
 pub struct RoundDataset {
     /// What is learned from, and what chooses the best step.
     pub dataset: Dataset,
+    /// Of each training text the id of its first label: a model of earlier labels has not seen it.
+    pub first_labels: Vec<i64>,
     /// What models are compared on; no model has ever learned from these texts.
     pub held_out: Vec<Example>,
     /// SHA-256 of classes, parts, labels and texts, in hex.
@@ -119,6 +121,7 @@ pub fn round_dataset(labels: &[Labeled], classes: RoundClasses, split: &Split) -
     let classes = known_classes(&texts, classes, split.min_per_class)?;
 
     let (mut train, mut valid, mut held_out) = (Vec::new(), Vec::new(), Vec::new());
+    let mut first_labels = Vec::new();
     for (key, label) in &texts {
         let Some(class) = classes.iter().position(|class| *class == label.label) else {
             *counts.waiting.entry(label.label.clone()).or_default() += 1;
@@ -127,7 +130,10 @@ pub fn round_dataset(labels: &[Labeled], classes: RoundClasses, split: &Split) -
         let example = Example { text: normalize(&label.text), label: class };
         match parts.of(key) {
             None => counts.between_parts += 1,
-            Some(Part::Train) => train.push(example),
+            Some(Part::Train) => {
+                train.push(example);
+                first_labels.push(parts.first_label(key));
+            }
             Some(Part::Valid) => valid.push(example),
             Some(Part::HeldOut) => held_out.push(example),
         }
@@ -141,11 +147,19 @@ pub fn round_dataset(labels: &[Labeled], classes: RoundClasses, split: &Split) -
     let alike = refuse_alike_labels(labels.iter().map(|label| (label.id as u64, label.label.as_str())), named);
     let alike = alike.err().map(|error| error.to_string().replace("on line", "of label"));
     let warnings = warnings::of_dataset(&dataset).into_iter().chain(contradictions).chain(alike).collect();
-    Ok(RoundDataset { fingerprint: fingerprint(&dataset, &held_out), dataset, held_out, counts, warnings })
+    Ok(RoundDataset {
+        fingerprint: fingerprint(&dataset, &held_out),
+        dataset,
+        first_labels,
+        held_out,
+        counts,
+        warnings,
+    })
 }
 
-/// The parts of all texts by key, whatever their labels are and will be.
-struct Parts(HashMap<String, Option<Part>>);
+/// The parts of all texts by key, whatever their labels are and will be, and the ids of their first
+/// labels.
+struct Parts(HashMap<String, (Option<Part>, i64)>);
 
 impl Parts {
     /// Deals out the texts in the order in which they were first labeled.
@@ -154,7 +168,8 @@ impl Parts {
         let mut keys: Vec<String> = Vec::new();
         for label in labels {
             let key = key(&label.text);
-            if !key.is_empty() && parts.insert(key.clone(), None).is_none() {
+            if !key.is_empty() && !parts.contains_key(&key) {
+                parts.insert(key.clone(), (None, label.id));
                 keys.push(key);
             }
         }
@@ -166,14 +181,18 @@ impl Parts {
                 None => Some(part_of_key(key, split)),
                 Some(part) => others.all(|other| other == part).then_some(part),
             };
-            parts.insert(key.clone(), part);
+            parts.entry(key.clone()).and_modify(|held| held.0 = part);
             dealt.push(part);
         }
         Self(parts)
     }
 
     fn of(&self, key: &str) -> Option<Part> {
-        self.0.get(key).copied().flatten()
+        self.0.get(key).and_then(|(part, _)| *part)
+    }
+
+    fn first_label(&self, key: &str) -> i64 {
+        self.0.get(key).map_or(0, |(_, id)| *id)
     }
 }
 

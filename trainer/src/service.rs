@@ -3,7 +3,7 @@
 //! `run` starts and stops things and looks for what is due; `triggers` says when that is, as a pure
 //! function; `round` is one round from top to bottom, over `lease` (the right to work on it),
 //! `champion` (what serves), `fitting` (a candidate and a linear baseline), `comparison`
-//! (everyone's answers on the held-out texts, for the gate) and `publish`. `collect` deletes
+//! (everyone's answers on the texts of `judging`, for the gate) and `publish`. `collect` deletes
 //! checkpoints that nobody will want. `http` takes labels and answers for health and `metrics`.
 
 mod config;
@@ -14,6 +14,7 @@ mod triggers;
 mod champion;
 mod comparison;
 mod fitting;
+mod judging;
 mod lease;
 mod publish;
 mod round;

@@ -8,7 +8,10 @@ use store::{NewLabel, Store};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::reviews::Reviews;
-use crate::labels::most_worth_labeling;
+use crate::labels::{Mix, most_worth_labeling};
+
+/// Share of their labels that the accuracy of the champion is told by.
+const AUDIT_SHARE: f64 = 0.2;
 
 /// How often they look for something to label.
 const EVERY: Duration = Duration::from_secs(1);
@@ -31,13 +34,14 @@ pub async fn labeled_before(store: &Store, reviews: &Reviews) -> anyhow::Result<
 pub async fn label(store: &Store, truth: &HashMap<String, String>, a_second: u32) -> anyhow::Result<()> {
     let mut clock = interval(EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mix = Mix { audit_share: AUDIT_SHARE, has_second_opinion: false, encoder: None, topic: None };
     loop {
         clock.tick().await;
-        let asked = most_worth_labeling(store, a_second).await?;
+        let asked = most_worth_labeling(store, a_second, &mix).await?;
         let labels = asked.into_iter().filter_map(|review| {
-            let label = truth.get(&review.review_id)?.clone();
+            let label = truth.get(review.review_id.as_ref()?)?.clone();
             Some(NewLabel {
-                review_id: Some(review.review_id),
+                review_id: review.review_id,
                 text: Some(review.text),
                 label,
                 labeled_by: Some("a simulated reviewer".to_owned()),

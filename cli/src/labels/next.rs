@@ -4,13 +4,15 @@
 //! is taken for a formula or a number. `labels import` takes both away again.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 
 use rows::spreadsheet::protected;
 use serde_json::json;
-use service::DatabaseArguments;
-use store::{Predicted, Store};
+use service::{DatabaseArguments, KafkaArguments, KafkaSettings};
+use store::Pick;
 
-use super::pick;
+use super::mix::{Mix, most_worth_labeling};
+use super::topic::Topic;
 use crate::print;
 
 /// Flags of `labelstream labels next`.
@@ -23,7 +25,37 @@ pub struct Arguments {
     #[arg(long, default_value_t = 20)]
     limit: u32,
 
-    /// Print a JSON object a line in place of CSV; for programs, with every text as it is
+    /// Share of them that is drawn from the stream at random, between 0 and 1: `labelstream
+    /// accuracy` rests on their labels. The others are those of which the champion is least certain,
+    /// those that are unlike the rest, and those on which two models disagree
+    #[arg(long, default_value_t = 0.2, value_parser = share)]
+    audit_share: f64,
+
+    /// Kafka brokers to read reviews from while no model has labeled any, separated by commas
+    #[arg(long, env = "LABELSTREAM_BROKERS", value_name = "HOST:PORT,...")]
+    brokers: Option<String>,
+
+    #[command(flatten)]
+    kafka: KafkaSettings,
+
+    /// Topic to read them from; nothing is committed
+    #[arg(long, env = "LABELSTREAM_TOPIC", default_value = "reviews")]
+    topic: String,
+
+    /// JSON field that holds the text
+    #[arg(long, env = "LABELSTREAM_TEXT_FIELD", default_value = "text")]
+    text_field: String,
+
+    /// JSON field that holds the review's id
+    #[arg(long, env = "LABELSTREAM_ID_FIELD", default_value = "review_id")]
+    id_field: String,
+
+    /// Directory of a pretrained encoder, which tells better which reviews are unlike the others
+    #[arg(long, env = "LABELSTREAM_ENCODER", value_name = "DIR")]
+    encoder: Option<PathBuf>,
+
+    /// Print a JSON object a line in place of CSV, with why each was picked; for programs, with
+    /// every text as it is
     #[arg(long)]
     json: bool,
 }
@@ -31,24 +63,42 @@ pub struct Arguments {
 /// The columns of the table.
 pub const COLUMNS: [&str; 5] = ["review_id", "text", "prediction", "score", "label"];
 
-/// Candidates for every review that is printed: near-copies and the largest class use some up.
-const CANDIDATES: u32 = 20;
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "must be a number, such as 0.2".to_owned())?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("must be between 0 and 1".to_owned()) }
+}
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let reviews = most_worth_labeling(&arguments.database.connect().await?, arguments.limit).await?;
-    if reviews.is_empty() {
+    let store = arguments.database.connect().await?;
+    let topic = arguments.brokers.map(|brokers| Topic {
+        kafka: KafkaArguments { brokers, settings: arguments.kafka },
+        name: arguments.topic,
+        text_field: arguments.text_field,
+        id_field: arguments.id_field,
+    });
+    let mix = Mix {
+        audit_share: arguments.audit_share,
+        has_second_opinion: true,
+        encoder: arguments.encoder,
+        topic: topic.as_ref(),
+    };
+    let asked = most_worth_labeling(&store, arguments.limit, &mix).await?;
+    if asked.is_empty() {
         eprintln!("no review waits for a label");
+        if topic.is_none() && !store.has_predictions().await? {
+            eprintln!("no review is stored yet: with --brokers they are read from the topic");
+        }
     }
     if arguments.json {
-        return reviews.iter().try_for_each(|review| {
+        return asked.iter().try_for_each(|pick| {
             print::json(&json!({
-                "review_id": review.review_id, "text": review.text,
-                "prediction": review.label, "score": review.score, "label": "",
+                "review_id": pick.review_id, "text": pick.text, "prediction": pick.prediction,
+                "score": pick.score, "label": "", "picked": pick.way.word(), "probability": pick.probability,
             }))
         });
     }
-    let table = table(&reviews)?;
+    let table = table(&asked)?;
     if std::io::stdout().is_terminal() {
         print!("{}", String::from_utf8(table)?);
         return Ok(());
@@ -59,17 +109,19 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-fn table(reviews: &[Predicted]) -> anyhow::Result<Vec<u8>> {
+fn table(asked: &[Pick]) -> anyhow::Result<Vec<u8>> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     csv.write_record(COLUMNS)?;
-    for Predicted { review_id, text, label, score, .. } in reviews {
-        csv.write_record([&protected(review_id), &protected(text), &protected(label), &format!("{score:.3}"), ""])?;
+    for Pick { review_id, text, prediction, score, .. } in asked {
+        let cell = |text: Option<&str>| protected(text.unwrap_or_default());
+        let score = score.map_or(String::new(), |score| format!("{score:.3}"));
+        csv.write_record([
+            &cell(review_id.as_deref()),
+            &cell(Some(text)),
+            &cell(prediction.as_deref()),
+            &score,
+            &String::new(),
+        ])?;
     }
     Ok(csv.into_inner()?)
-}
-
-/// Reviews without a label, of which a person's word would teach the next model most.
-pub async fn most_worth_labeling(store: &Store, limit: u32) -> anyhow::Result<Vec<Predicted>> {
-    let candidates = store.least_certain(limit.saturating_mul(CANDIDATES)).await?;
-    Ok(pick(candidates, limit as usize))
 }

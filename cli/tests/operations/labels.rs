@@ -70,7 +70,7 @@ fn what_labels_next_prints_can_be_filled_in_and_imported_and_is_not_asked_again(
         PredictionRow { text: text.into(), score, label: label.into(), ..prediction(offset) }
     });
     let store = block_on(written(&url, "next", predictions.collect(), vec![]));
-    let next = ["labels", "next", "--database-url", &url, "--limit", "3"];
+    let next = ["labels", "next", "--database-url", &url, "--limit", "3", "--audit-share", "0"];
     let asked = succeed(&next);
     assert_eq!(
         asked.lines().collect::<Vec<_>>(),
@@ -123,7 +123,7 @@ fn what_labels_next_prints_starts_nothing_in_a_spreadsheet_and_comes_back_unchan
         ..prediction(offset)
     });
     let store = block_on(written(&url, "protected", predictions.collect(), vec![]));
-    let asked = succeed(&["labels", "next", "--database-url", &url]);
+    let asked = succeed(&["labels", "next", "--database-url", &url, "--audit-share", "0"]);
     for cell in asked.trim_start_matches('\u{feff}').split([',', '\n']).map(|cell| cell.trim_matches('"')) {
         assert!(!cell.starts_with(['+', '-', '@', '\t']), "{cell:?} in {asked}");
     }

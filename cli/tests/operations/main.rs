@@ -4,6 +4,7 @@
 
 mod bench;
 mod doctor;
+mod labeling;
 mod labels;
 mod models;
 mod positions;

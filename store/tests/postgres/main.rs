@@ -11,6 +11,7 @@ mod dead_letters;
 mod dumps;
 mod free_claims;
 mod labels;
+mod picks;
 mod poolers;
 mod queries;
 mod registry;

@@ -28,6 +28,8 @@ impl Texts {
             candidate_classes: names(&["bad", "good"]),
             champion_classes: Some(names(&["bad", "good"])),
             truth: self.truth(),
+            origins: vec![Origin::Chosen; self.count],
+            cross_validated: 0,
             candidate: self.answers(candidate),
             champion: Some(self.answers(champion)),
             baseline: None,

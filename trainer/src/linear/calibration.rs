@@ -59,7 +59,9 @@ mod tests {
     fn answers(sure: usize) -> Vec<Answer> {
         let odds = (sure as f64 / (100 - sure) as f64).powf(0.25);
         let prediction = Prediction { scores: vec![(1.0 / (1.0 + odds)) as f32, (odds / (1.0 + odds)) as f32] };
-        (0..100).map(|index| Answer { prediction: prediction.clone(), truth: usize::from(index < sure) }).collect()
+        (0..100)
+            .map(|index| Answer { index, prediction: prediction.clone(), truth: usize::from(index < sure) })
+            .collect()
     }
 
     #[test]

@@ -25,8 +25,8 @@ pub(super) fn answers(
         let model = fit(is_in)?;
         let texts: Vec<&str> = left_out.iter().map(|index| examples[*index].text.as_str()).collect();
         let predictions = model.classify(&texts, MAX_UNITS)?;
-        let truth = left_out.iter().map(|index| examples[*index].label);
-        Ok(predictions.into_iter().zip(truth).map(|(prediction, truth)| Answer { prediction, truth }).collect())
+        let answer = |(prediction, &index): (_, &usize)| Answer { index, prediction, truth: examples[index].label };
+        Ok(predictions.into_iter().zip(left_out).map(answer).collect())
     })
 }
 

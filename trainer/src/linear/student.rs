@@ -49,15 +49,26 @@ pub(crate) fn learn(
         let model = calibrated(&school.student(&|_| true)?, calibration::USUAL)?;
         return Ok(Learned { model, answers: Vec::new() });
     }
-    let of_teachers = folds::each(examples, &classes, settings.threads, |is_in, left_out| {
-        let teacher = school.teacher(is_in);
-        let answer = |&index: &usize| Answer { prediction: teacher.says(&school, index), truth: school.truth[index] };
-        Ok(left_out.iter().map(answer).collect())
-    })?;
-    school.factor *= calibration::factor(&of_teachers);
+    school.factor *= calibration::factor(&school.answers(settings, dataset)?);
     let answers = folds::answers(examples, &classes, settings.threads, |is_in| school.student(is_in))?;
     let model = calibrated(&school.student(&|_| true)?, calibration::factor(&answers))?;
     Ok(Learned { model, answers })
+}
+
+/// What teachers say of each training text that were fitted on the other folds; nothing where there
+/// are too few texts for folds.
+pub(super) fn of_teachers(settings: &LinearSettings, dataset: &Dataset, vectors: Vec<Vec<f32>>) -> Result<Vec<Answer>> {
+    if dataset.train.len() < FEW {
+        return Ok(Vec::new());
+    }
+    let school = School {
+        classes: Classes::new(&dataset.classes),
+        truth: dataset.train.iter().map(|example| example.label).collect(),
+        vectors,
+        texts: vocabulary::read(dataset.train.iter().map(|example| example.text.as_str())),
+        factor: calibration::USUAL,
+    };
+    school.answers(settings, dataset)
 }
 
 /// The labeled texts, then those without labels.
@@ -78,6 +89,16 @@ struct Teacher {
 }
 
 impl School {
+    /// What teachers say of the labeled texts that were fitted on the other folds.
+    fn answers(&self, settings: &LinearSettings, dataset: &Dataset) -> Result<Vec<Answer>> {
+        folds::each(&dataset.train, &self.classes, settings.threads, |is_in, left_out| {
+            let teacher = self.teacher(is_in);
+            let answer =
+                |&index: &usize| Answer { index, prediction: teacher.says(self, index), truth: self.truth[index] };
+            Ok(left_out.iter().map(answer).collect())
+        })
+    }
+
     fn teacher(&self, is_in: folds::IsIn<'_>) -> Teacher {
         let labeled: Vec<usize> = (0..self.truth.len()).filter(|index| is_in(*index)).collect();
         let texts: Vec<&Text> = labeled.iter().map(|index| &self.texts[*index]).collect();

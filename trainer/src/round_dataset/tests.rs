@@ -97,7 +97,7 @@ fn a_class_without_enough_labels_is_refused_by_name() {
     let three = ["good", "bad", "mixed"].map(str::to_owned);
     let wanted = RoundClasses { champion: Some(&three[..2]), wanted: Some(&three) };
     let error = round_dataset(&labels, wanted, &Split::default()).unwrap_err().to_string();
-    assert!(error.contains("\"mixed\" has 3 labeled texts, 20 are needed"), "{error}");
+    assert!(error.contains("\"mixed\" has 3 labeled texts, 10 are needed"), "{error}");
     // A champion that knows it needs no permission; and where there is no model yet, it waits.
     round_dataset(&labels, RoundClasses { champion: Some(&three), wanted: None }, &Split::default()).unwrap();
     assert_eq!(

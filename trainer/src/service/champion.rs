@@ -15,6 +15,8 @@ pub(super) struct Champion {
     pub version: Version,
     pub labels: Vec<String>,
     pub directory: PathBuf,
+    /// The highest id of a label that it may have learned.
+    pub knows: i64,
 }
 
 impl Champion {
@@ -30,6 +32,8 @@ impl Champion {
         let fetch = async || fetch(checkpoints, &model, cache).await;
         let directory = retry("the checkpoint store has the champion", stop, fetch).await;
         let directory = directory.with_context(|| format!("the champion, version {}", model.version))?;
-        Ok(Some(Self { version: model.version, labels: model.labels, directory }))
+        let knows = async || store.labels_known_to(model.version).await;
+        let knows = retry("Postgres tells what the champion has learned", stop, knows).await?;
+        Ok(Some(Self { knows, version: model.version, labels: model.labels, directory }))
     }
 }

@@ -8,6 +8,7 @@ use classifier::{Classifier, DeviceChoice, Prediction};
 
 use super::champion::Champion;
 use super::fitting::Fitted;
+use super::judging::{Judging, Origins};
 use crate::dataset::Example;
 use crate::gate::{Answers, Case, Golden, Policy, Verdict, judge};
 use crate::labeled_rows::Row;
@@ -16,6 +17,8 @@ use crate::round_dataset::RoundDataset;
 /// What the models are asked, and what the gate asks for.
 pub(super) struct Comparison {
     pub dataset: RoundDataset,
+    /// How the texts came to be labeled.
+    pub origins: Origins,
     pub golden: Vec<Row>,
     pub policy: Policy,
     pub device: DeviceChoice,
@@ -46,22 +49,39 @@ impl Comparison {
     /// Lets the candidate, the linear baseline and the champion answer, and the gate judge the
     /// candidate.
     pub fn run(&self, fitted: &Fitted, champion: Option<&Champion>) -> Result<Compared> {
-        let candidate = self.answer(&fitted.candidate)?;
-        let baseline = fitted.baseline.as_deref().map(|baseline| self.answer(baseline)).transpose()?;
-        let champion = champion.map(|champion| self.answer(&champion.directory)).transpose()?;
-        let mut compared = self.judge(candidate, baseline, champion);
+        let knows = champion.map_or(0, |champion| champion.knows);
+        let judging = Judging::of(&self.dataset, &self.origins, &fitted.left_out, knows, self.policy.min_held_out);
+        let mut candidate = self.answer(&fitted.candidate, &judging.examples)?;
+        // It has learned these texts: models answer for it that have not.
+        let first = self.dataset.held_out.len();
+        for (answer, left_out) in candidate.answers.classes[first..].iter_mut().zip(&judging.left_out) {
+            *answer = Some(left_out.class);
+        }
+        // The linear model has learned them too, and nobody answers for it.
+        let baseline = fitted.baseline.as_deref().filter(|_| judging.left_out.is_empty());
+        let baseline = baseline.map(|baseline| self.answer(baseline, &judging.examples)).transpose()?;
+        let champion = champion.map(|champion| self.answer(&champion.directory, &judging.examples)).transpose()?;
+        let mut compared = self.judge(judging, candidate, baseline, champion);
         if let Some(reason) = &fitted.reason {
             compared.verdict.reason = format!("{} (the linear model: {reason})", compared.verdict.reason);
         }
         Ok(compared)
     }
 
-    fn judge(&self, model: Answered, baseline: Option<Answered>, champion: Option<Answered>) -> Compared {
+    fn judge(
+        &self,
+        judging: Judging,
+        model: Answered,
+        baseline: Option<Answered>,
+        champion: Option<Answered>,
+    ) -> Compared {
         let certain = self.certain(&model);
         let case = Case {
             classes: self.dataset.dataset.classes.clone(),
             candidate_classes: model.classes.clone(),
-            truth: self.dataset.held_out.iter().map(|example| example.label).collect(),
+            truth: judging.examples.iter().map(|example| example.label).collect(),
+            cross_validated: judging.left_out.len(),
+            origins: judging.origins,
             candidate: model.answers,
             champion_classes: champion.as_ref().map(|champion| champion.classes.clone()),
             champion: champion.map(|champion| champion.answers),
@@ -71,7 +91,7 @@ impl Comparison {
         Compared { verdict: judge(&case, &self.policy), directory: model.directory, classes: model.classes, certain }
     }
 
-    fn answer(&self, directory: &Path) -> Result<Answered> {
+    fn answer(&self, directory: &Path, examples: &[Example]) -> Result<Answered> {
         let device = self.device.open().with_context(|| format!("device {}", self.device))?;
         let model = Classifier::open(directory, &device)?;
         model.canary()?;
@@ -81,7 +101,7 @@ impl Comparison {
             self.dataset.dataset.classes.iter().position(|class| class == name)
         };
         let started = Instant::now();
-        let predictions = classify(&texts(&self.dataset.held_out))?;
+        let predictions = classify(&texts(examples))?;
         let milliseconds = started.elapsed().as_secs_f64() * 1e3;
         let golden = classify(&self.golden.iter().map(|row| row.text.as_str()).collect::<Vec<_>>())?;
         let golden = self.golden.iter().zip(golden).map(|(row, prediction)| Golden {

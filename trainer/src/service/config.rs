@@ -87,7 +87,7 @@ pub struct Config {
     pub valid: f64,
 
     /// Labeled texts that a class needs before a model learns it
-    #[arg(long, env = "LABELSTREAM_MIN_PER_CLASS", default_value_t = 20)]
+    #[arg(long, env = "LABELSTREAM_MIN_PER_CLASS", default_value_t = 10)]
     pub min_per_class: usize,
 
     /// Held-out texts that the gate needs to accept a candidate

@@ -10,6 +10,7 @@ use classifier::Classifier;
 use classifier::checkpoint::Manifest;
 use tokio_util::sync::CancellationToken;
 
+use super::judging::LeftOut;
 use super::lease::Reporter;
 use super::metrics::Metrics;
 use crate::base::Base;
@@ -18,7 +19,7 @@ use crate::dataset::Dataset;
 use crate::evaluate::measure;
 use crate::fit::{Progress, fit};
 use crate::from_scratch::{ENOUGH, network_base, not_worth_trying};
-use crate::linear::{self, LinearSettings, fit_linear};
+use crate::linear::{self, Answer, LinearSettings};
 use crate::pretrained::{Pretrained, Quick};
 use crate::settings::Settings;
 
@@ -29,6 +30,8 @@ pub(super) struct Fitting {
     /// What helps [`Base::New`] where labels are few.
     pub pretrained: Option<Pretrained>,
     pub dataset: Dataset,
+    /// Whether answers to texts that were left out are wanted, since held-out texts are few.
+    pub leaves_out: bool,
     /// Where finished models and the state of the training stand: what is there already is not
     /// trained again.
     pub directory: PathBuf,
@@ -45,6 +48,8 @@ pub(super) struct Fitted {
     pub baseline: Option<PathBuf>,
     /// Why it is that one, where there was another.
     pub reason: Option<String>,
+    /// What models that were fitted as the candidate was, without a text, say of the text.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl Fitting {
@@ -52,10 +57,11 @@ impl Fitting {
     /// best of them is the candidate.
     pub fn run(self) -> Result<Fitted> {
         fs::create_dir_all(&self.directory).with_context(|| format!("{}: cannot be made", self.directory.display()))?;
-        let linear = self.linear()?;
+        let (linear, left_out) = self.linear()?;
+        let quick = Fitted { candidate: linear.clone(), baseline: None, reason: None, left_out };
         let quick = match &self.pretrained {
-            Some(pretrained) => self.student(&linear, pretrained)?,
-            None => Fitted { candidate: linear.clone(), baseline: None, reason: None },
+            Some(pretrained) => self.student(quick, pretrained)?,
+            None => quick,
         };
         let Some((base, proof)) = self.network_base() else { return Ok(quick) };
         let network = self.network(&base)?;
@@ -63,23 +69,30 @@ impl Fitting {
         let choice = choose(("network", name), &self.right(&network)?, &self.right(&quick.candidate)?, proof);
         tracing::info!(network = choice.takes_over, reason = choice.reason, "the candidate is chosen");
         Ok(if choice.takes_over {
-            Fitted { candidate: network, baseline: Some(linear), reason: None }
+            Fitted { candidate: network, baseline: Some(linear), reason: None, left_out: Vec::new() }
         } else {
             Fitted { reason: Some(choice.reason), ..quick }
         })
     }
 
-    fn linear(&self) -> Result<PathBuf> {
+    /// The linear model, and its kind's answers to texts that were left out, where they are wanted.
+    fn linear(&self) -> Result<(PathBuf, Vec<LeftOut>)> {
         let directory = self.directory.join("linear");
-        if !is_finished(&directory)? {
-            self.reporter.phase("fitting the linear model");
-            fit_linear(&self.linear_settings(), &self.dataset, &directory)?;
+        let is_finished = is_finished(&directory)?;
+        if is_finished && !self.leaves_out {
+            return Ok((directory, Vec::new()));
         }
-        Ok(directory)
+        self.reporter.phase("fitting the linear model");
+        let learned = linear::learn(&self.linear_settings(), &self.dataset)?;
+        if !is_finished {
+            let valid = measure(&learned.classifier(), &self.dataset.valid)?;
+            linear::save(&learned.model, valid.evaluation.as_ref(), &directory)?;
+        }
+        Ok((directory, left_out(&learned.answers)))
     }
 
     /// The student, if it is no worse than the linear model.
-    fn student(&self, linear: &Path, pretrained: &Pretrained) -> Result<Fitted> {
+    fn student(&self, linear: Fitted, pretrained: &Pretrained) -> Result<Fitted> {
         let directory = self.directory.join("student");
         is_finished(&directory)?;
         self.reporter.phase("learning from texts without labels");
@@ -88,13 +101,14 @@ impl Fitting {
         tracing::info!(student = choice.takes_over, reason = choice.reason, "the student is compared");
         let reason = Some(choice.reason.clone());
         if !choice.takes_over {
-            return Ok(Fitted { candidate: linear.to_owned(), baseline: None, reason });
+            return Ok(Fitted { reason, ..linear });
         }
         if !directory.exists() {
             let valid = measure(&student.classifier(), &self.dataset.valid)?;
             linear::save(&student.model, valid.evaluation.as_ref(), &directory)?;
         }
-        Ok(Fitted { candidate: directory, baseline: Some(linear.to_owned()), reason })
+        let left_out = left_out(&student.answers);
+        Ok(Fitted { candidate: directory, baseline: Some(linear.candidate), reason, left_out })
     }
 
     fn linear_settings(&self) -> LinearSettings {
@@ -155,6 +169,10 @@ impl Fitting {
         ensure!(!self.stop.is_cancelled(), "the round was stopped");
         Ok(())
     }
+}
+
+fn left_out(answers: &[Answer]) -> Vec<LeftOut> {
+    answers.iter().map(|answer| LeftOut { index: answer.index, class: answer.prediction.best().0 }).collect()
 }
 
 /// Whether a model stands there whole; what is not whole is removed.

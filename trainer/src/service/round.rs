@@ -19,6 +19,7 @@ use super::champion::Champion;
 use super::comparison::{Compared, Comparison};
 use super::config::{Config, From, short_digest};
 use super::fitting::{Fitted, Fitting};
+use super::judging::Origins;
 use super::lease::Keeper;
 use super::metrics::Metrics;
 use super::publish::assemble;
@@ -257,6 +258,7 @@ impl Work<'_> {
             base,
             dataset: dataset.dataset.clone(),
             directory: directory.to_owned(),
+            leaves_out: dataset.held_out.len() < config.min_held_out,
             reporter: self.keeper.reporter.clone(),
             metrics: metrics.clone(),
             stop: self.keeper.stop.clone(),
@@ -292,8 +294,11 @@ impl Work<'_> {
     async fn compare(&self, dataset: &RoundDataset, fitted: &Fitted, champion: Option<Champion>) -> Result<Compared> {
         let config = &self.rounds.config;
         self.keeper.reporter.phase("comparing");
+        let picks = async || self.rounds.store.answered_picks().await;
+        let picks = retry("Postgres gives the picks", &self.keeper.stop, picks).await?;
         let comparison = Comparison {
             dataset: dataset.clone(),
+            origins: Origins::new(&picks, champion.as_ref().map(|champion| champion.version)),
             golden: golden(config.golden())?,
             policy: config.policy(),
             device: config.training.device,

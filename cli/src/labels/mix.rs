@@ -1,0 +1,179 @@
+//! Which reviews people should label next: some drawn at random, so that what a model is worth can
+//! be told, and the others those of which a person's word would teach most.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use store::{Draw, Drawn, Pick, Predicted, Store, Way};
+use trainer::near_copies::near_copies;
+use trainer::{cover, second_opinion};
+
+use super::all::all_labels;
+use super::pick::pick;
+use super::topic::Topic;
+
+/// How the reviews are mixed.
+pub struct Mix<'a> {
+    /// Share that is drawn at random.
+    pub audit_share: f64,
+    /// Whether a linear model of all labels is asked too.
+    pub has_second_opinion: bool,
+    /// A directory of a pretrained encoder, which tells texts apart.
+    pub encoder: Option<PathBuf>,
+    /// Where reviews are read while no model has labeled any.
+    pub topic: Option<&'a Topic>,
+}
+
+/// Reviews that are looked at for those that are unlike the others.
+const POOL: u32 = 1_000;
+/// Labeled ones that they should be unlike.
+const LABELED: usize = 500;
+/// Candidates for every review that is asked: near-copies and the largest class use some up.
+const CANDIDATES: u32 = 20;
+
+/// Reviews without a label, of which a person's word would teach most, at most `limit`. All picks
+/// are on record afterwards, those too that were drawn and had a label already.
+pub async fn most_worth_labeling(store: &Store, limit: u32, mix: &Mix<'_>) -> anyhow::Result<Vec<Pick>> {
+    let draw = store.draw_predictions(POOL).await?;
+    if draw.predictions.is_empty() {
+        return from_nothing(store, limit as usize, mix).await;
+    }
+    let audits = audit(&draw, (f64::from(limit) * mix.audit_share).ceil() as usize);
+    let drawn = audits.len();
+    let asked: Vec<Pick> = audits.iter().filter(|(_, is_labeled)| !is_labeled).map(|(pick, _)| pick.clone()).collect();
+    let rest = limit as usize - asked.len();
+    let uncertain = store.least_certain(CANDIDATES.saturating_mul(rest as u32)).await?;
+    let opinion = if mix.has_second_opinion { labels(store).await? } else { Vec::new() };
+    let encoder = mix.encoder.clone();
+    let choose = move || choose(asked, draw, drawn, uncertain, &opinion, rest, encoder.as_deref());
+    let asked = tokio::task::spawn_blocking(choose).await??;
+    let known = audits.into_iter().filter(|(_, is_labeled)| *is_labeled).map(|(pick, _)| pick);
+    store.record_picks(&known.chain(asked.iter().cloned()).collect::<Vec<_>>()).await?;
+    Ok(asked)
+}
+
+/// The first of a draw, and which of them have a label.
+fn audit(draw: &Draw, count: usize) -> Vec<(Pick, bool)> {
+    let drawn = &draw.predictions[..count.min(draw.predictions.len())];
+    let probability = (drawn.len() as f64 / draw.population).min(1.0);
+    let audit = |Drawn { predicted, is_labeled }: &Drawn| {
+        (Pick { probability: Some(probability), ..picked(predicted.clone(), Way::Audit) }, *is_labeled)
+    };
+    drawn.iter().map(audit).collect()
+}
+
+/// The audit's picks, then a quarter of the rest on which models disagree, a quarter that is unlike
+/// the others, and what is least certain. What there is too little of, the others make up for.
+fn choose(
+    mut chosen: Vec<Pick>,
+    draw: Draw,
+    drawn: usize,
+    uncertain: Vec<Predicted>,
+    labels: &[(String, String)],
+    rest: usize,
+    encoder: Option<&std::path::Path>,
+) -> anyhow::Result<Vec<Pick>> {
+    let limit = chosen.len() + rest;
+    let (labeled, waiting): (Vec<Drawn>, Vec<Drawn>) =
+        draw.predictions.into_iter().skip(drawn).partition(|drawn| drawn.is_labeled);
+    let waiting: Vec<Predicted> = waiting.into_iter().map(|drawn| drawn.predicted).collect();
+    let texts: Vec<&str> = waiting.iter().map(|predicted| predicted.text.as_str()).collect();
+    let quarter = rest / 4;
+    let contested = contested(&waiting, &texts, labels)?;
+    add(&mut chosen, contested.into_iter().map(|index| picked(waiting[index].clone(), Way::Disagreement)), quarter);
+    let quarters = chosen.len() - (limit - rest) + quarter;
+    let labeled: Vec<&str> = labeled.iter().take(LABELED).map(|drawn| drawn.predicted.text.as_str()).collect();
+    let apart = if rest == 0 { Vec::new() } else { cover(&texts, &labeled, rest, encoder)? };
+    let mut apart = apart.into_iter().map(|index| picked(waiting[index].clone(), Way::Diverse));
+    add(&mut chosen, apart.by_ref(), quarter.min(quarters));
+    let missing = limit - chosen.len();
+    let uncertain = pick(uncertain, missing + chosen.len()).into_iter();
+    add(&mut chosen, uncertain.map(|predicted| picked(predicted, Way::Uncertain)), missing);
+    let missing = limit - chosen.len();
+    add(&mut chosen, apart, missing);
+    Ok(chosen)
+}
+
+/// Those on which a linear model of all labels says something else than the champion, the surest
+/// first.
+fn contested(waiting: &[Predicted], texts: &[&str], labels: &[(String, String)]) -> anyhow::Result<Vec<usize>> {
+    let labels: Vec<(&str, &str)> = labels.iter().map(|(text, label)| (text.as_str(), label.as_str())).collect();
+    let Some(said) = second_opinion(&labels, texts)? else { return Ok(Vec::new()) };
+    let mut contested: Vec<(f32, usize)> = (said.into_iter().zip(waiting).enumerate())
+        .filter(|(_, ((label, _), predicted))| *label != predicted.label)
+        .map(|(index, ((_, score), predicted))| (score * predicted.score, index))
+        .collect();
+    contested.sort_by(|one, other| other.0.total_cmp(&one.0));
+    Ok(contested.into_iter().map(|(_, index)| index).collect())
+}
+
+/// Adds at most `count` of the candidates, without those that nearly copy one that was chosen.
+fn add(chosen: &mut Vec<Pick>, candidates: impl Iterator<Item = Pick>, count: usize) {
+    let full = chosen.len() + count;
+    if count == 0 {
+        return;
+    }
+    for candidate in candidates {
+        let texts: Vec<&str> = chosen.iter().chain([&candidate]).map(|pick| pick.text.as_str()).collect();
+        let is_copy = near_copies(&texts).pop().is_some_and(|copied| !copied.is_empty());
+        if !is_copy {
+            chosen.push(candidate);
+        }
+        if chosen.len() == full {
+            return;
+        }
+    }
+}
+
+/// Where no model has labeled anything: reviews of the topic that stand for the others.
+async fn from_nothing(store: &Store, limit: usize, mix: &Mix<'_>) -> anyhow::Result<Vec<Pick>> {
+    let Some(topic) = mix.topic else { return Ok(Vec::new()) };
+    let reviews = topic.reviews(POOL as usize).await?;
+    let labels = labels(store).await?;
+    let encoder = mix.encoder.clone();
+    let choose = move || {
+        let labeled: Vec<&str> = labels.iter().rev().take(LABELED).map(|(text, _)| text.as_str()).collect();
+        let known: HashSet<&str> = labels.iter().map(|(text, _)| text.as_str()).collect();
+        let waiting: Vec<(String, String)> =
+            reviews.into_iter().filter(|(_, text)| !known.contains(text.as_str())).collect();
+        let texts: Vec<&str> = waiting.iter().map(|(_, text)| text.as_str()).collect();
+        let apart = cover(&texts, &labeled, limit.saturating_mul(2), encoder.as_deref())?;
+        let mut chosen = Vec::new();
+        add(&mut chosen, apart.into_iter().map(|index| unlabeled(waiting[index].clone())), limit);
+        Ok::<_, anyhow::Error>(chosen)
+    };
+    let chosen = tokio::task::spawn_blocking(choose).await??;
+    store.record_picks(&chosen).await?;
+    Ok(chosen)
+}
+
+fn unlabeled((review_id, text): (String, String)) -> Pick {
+    Pick {
+        review_id: Some(review_id),
+        text,
+        way: Way::Diverse,
+        probability: None,
+        version: None,
+        prediction: None,
+        score: None,
+        classified_at: None,
+    }
+}
+
+fn picked(predicted: Predicted, way: Way) -> Pick {
+    Pick {
+        review_id: Some(predicted.review_id),
+        text: predicted.text,
+        way,
+        probability: None,
+        version: Some(predicted.version),
+        prediction: Some(predicted.label),
+        score: Some(predicted.score),
+        classified_at: Some(predicted.classified_at),
+    }
+}
+
+/// The texts of all labels with what people said, the newest last.
+async fn labels(store: &Store) -> anyhow::Result<Vec<(String, String)>> {
+    Ok(all_labels(store).await?.into_iter().map(|label| (label.text, label.label)).collect())
+}
