@@ -17,6 +17,7 @@ mod rounds;
 
 mod accuracy;
 mod deployments;
+mod drift;
 mod models;
 mod rescore;
 
@@ -77,6 +78,8 @@ enum Command {
     Models(models::Command),
     /// Show what each version is worth on the stream, from labels of reviews drawn at random.
     Accuracy(accuracy::Arguments),
+    /// Show whether the stream still looks as it did when the champion began to serve.
+    Drift(drift::Arguments),
     /// Show which version was live, from when until when, and why.
     Deployments(deployments::Arguments),
     /// Classify stored reviews again with the champion.
@@ -128,6 +131,7 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Resu
         Command::Rounds(command) => rounds::run(command).await?,
         Command::Models(command) => models::run(command).await?,
         Command::Accuracy(arguments) => accuracy::run(arguments).await?,
+        Command::Drift(arguments) => drift::run(arguments).await?,
         Command::Deployments(arguments) => deployments::run(arguments).await?,
         Command::Rescore(arguments) => rescore::run(arguments).await?,
         Command::DeadLetters(command) => return dead_letters::run(command, shutdown).await,

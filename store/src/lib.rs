@@ -37,6 +37,7 @@ mod rounds;
 
 mod checks;
 mod dead_letters;
+mod drift;
 mod predictions;
 mod status;
 
@@ -46,6 +47,7 @@ pub use checkpoint_lock::CheckpointLock;
 pub use conclude::{Concluded, Conclusion};
 pub use connect::Store;
 pub use dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterId, RawRecord};
+pub use drift::{DriftHour, DriftReference, Seen};
 pub use error::StoreError;
 pub use labels::{Label, NewLabel};
 pub use listen::Listener;

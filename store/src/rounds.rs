@@ -20,12 +20,21 @@ pub enum Trigger {
     /// A person, with `labelstream retrain`.
     #[serde(rename = "command")]
     Command,
+    /// The stream has changed.
+    #[serde(rename = "drift")]
+    Drift,
     /// A trainer that was started for one round.
     #[serde(rename = "once")]
     Once,
 }
 
-words!(Trigger { NewLabels = "new labels", Schedule = "schedule", Command = "command", Once = "once" });
+words!(Trigger {
+    NewLabels = "new labels",
+    Schedule = "schedule",
+    Command = "command",
+    Drift = "drift",
+    Once = "once",
+});
 
 /// How a round ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

@@ -41,6 +41,7 @@
 //! second_opinion    labels -> what a linear model says of other texts
 //! suspects          labels -> those that are probably wrong; agreement: of two who labeled one text
 //! audit             reviews drawn at random -> what a version is worth on the stream
+//! drift             what a version sees -> whether the stream has changed
 //! gate              models' answers on the same held-out texts -> a verdict with its numbers
 //! service           what is due -> a round: round_dataset, linear and fit, gate, publishing
 //! ```
@@ -100,6 +101,7 @@ pub mod round_dataset;
 pub mod agreement;
 pub mod audit;
 mod cover;
+pub mod drift;
 mod second_opinion;
 pub mod suspects;
 

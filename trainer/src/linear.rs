@@ -172,6 +172,14 @@ pub(crate) fn out_of_fold(
     Ok(answers.into_iter().map(calibrated).collect())
 }
 
+/// What a model's logits are to be divided by for its probabilities to hold, by its answers to texts
+/// that it has not learned from: predictions with the true classes.
+pub(crate) fn temperature(answers: impl IntoIterator<Item = (Prediction, usize)>) -> f64 {
+    let answer = |(index, (prediction, truth))| Answer { index, prediction, truth };
+    let answers: Vec<Answer> = answers.into_iter().enumerate().map(answer).collect();
+    1.0 / f64::from(calibration::factor(&answers))
+}
+
 /// Texts as vectors of length 1 over their n-grams: features, numbered from 0, with their values.
 pub(crate) fn rows(texts: &[&str]) -> Vec<Vec<(u32, f32)>> {
     let texts = vocabulary::read(texts.iter().copied());

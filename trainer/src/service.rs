@@ -4,7 +4,7 @@
 //! function; `round` is one round from top to bottom, over `lease` (the right to work on it),
 //! `champion` (what serves), `fitting` (a candidate and a linear baseline), `comparison`
 //! (everyone's answers on the texts of `judging`, for the gate) and `publish`. `collect` deletes
-//! checkpoints that nobody will want. `http` takes labels and answers for health and `metrics`.
+//! checkpoints that nobody will want, `drift` looks at what the champion sees. `http` takes labels and answers for health and `metrics`.
 
 mod config;
 mod run;
@@ -13,6 +13,7 @@ mod triggers;
 
 mod champion;
 mod comparison;
+mod drift;
 mod fitting;
 mod judging;
 mod lease;
@@ -25,5 +26,6 @@ mod http;
 mod metrics;
 
 pub use config::{ClassRecall, Config, From};
+pub use drift::look;
 pub use run::run;
 pub use triggers::Schedule;

@@ -4,6 +4,7 @@
 
 mod bench;
 mod doctor;
+mod drift;
 mod labeling;
 mod labels;
 mod models;

@@ -12,6 +12,7 @@ use super::judging::{Judging, Origins};
 use crate::dataset::Example;
 use crate::gate::{Answers, Case, Golden, Policy, Verdict, judge};
 use crate::labeled_rows::Row;
+use crate::linear;
 use crate::round_dataset::RoundDataset;
 
 /// What the models are asked, and what the gate asks for.
@@ -31,7 +32,12 @@ pub(super) struct Compared {
     pub verdict: Verdict,
     /// Held-out texts that it has right with the highest certainty, a few of each class.
     pub certain: Vec<Example>,
+    /// What its logits are to be divided by for its scores to be as high as they are right.
+    pub temperature: Option<f64>,
 }
+
+/// Held-out texts without which nothing is said of scores.
+const CALIBRATING: usize = 50;
 
 /// A model that has answered.
 struct Answered {
@@ -50,7 +56,7 @@ impl Comparison {
     /// candidate.
     pub fn run(&self, fitted: &Fitted, champion: Option<&Champion>) -> Result<Compared> {
         let knows = champion.map_or(0, |champion| champion.knows);
-        let judging = Judging::of(&self.dataset, &self.origins, &fitted.left_out, knows, self.policy.min_held_out);
+        let judging = Judging::of(&self.dataset, &self.origins, &fitted.left_out, knows);
         let mut candidate = self.answer(&fitted.candidate, &judging.examples)?;
         // It has learned these texts: models answer for it that have not.
         let first = self.dataset.held_out.len();
@@ -75,7 +81,7 @@ impl Comparison {
         baseline: Option<Answered>,
         champion: Option<Answered>,
     ) -> Compared {
-        let certain = self.certain(&model);
+        let (certain, temperature) = (self.certain(&model), self.temperature(&model));
         let case = Case {
             classes: self.dataset.dataset.classes.clone(),
             candidate_classes: model.classes.clone(),
@@ -88,7 +94,21 @@ impl Comparison {
             baseline: baseline.map(|baseline| baseline.answers),
             golden: model.golden,
         };
-        Compared { verdict: judge(&case, &self.policy), directory: model.directory, classes: model.classes, certain }
+        Compared {
+            verdict: judge(&case, &self.policy),
+            directory: model.directory,
+            classes: model.classes,
+            certain,
+            temperature,
+        }
+    }
+
+    /// By the held-out texts, if the model has the dataset's classes in their order.
+    fn temperature(&self, model: &Answered) -> Option<f64> {
+        let held_out = &self.dataset.held_out;
+        let is_measured = held_out.len() >= CALIBRATING && model.classes == self.dataset.dataset.classes;
+        let answers = model.predictions.iter().cloned().zip(held_out.iter().map(|example| example.label));
+        is_measured.then(|| linear::temperature(answers))
     }
 
     fn answer(&self, directory: &Path, examples: &[Example]) -> Result<Answered> {

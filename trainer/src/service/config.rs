@@ -65,6 +65,11 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_SCHEDULE", value_name = "CRON")]
     pub schedule: Option<Schedule>,
 
+    /// Start a round when the stream has changed, as `labelstream drift` shows it, and there is a new
+    /// label; on a stream that does not change, less than once in a hundred days
+    #[arg(long, env = "LABELSTREAM_ON_DRIFT")]
+    pub on_drift: bool,
+
     /// Time zone of the schedule, such as Asia/Shanghai
     #[arg(long, env = "LABELSTREAM_TIME_ZONE", default_value = "UTC")]
     pub time_zone: Tz,
@@ -245,6 +250,7 @@ impl Config {
     pub(crate) fn triggers(&self) -> Triggers {
         Triggers {
             min_new_labels: (self.min_new_labels > 0).then_some(self.min_new_labels),
+            on_drift: self.on_drift,
             schedule: self.schedule.clone(),
             time_zone: self.time_zone,
             retry_after: self.retry_after,

@@ -18,6 +18,9 @@ pub(super) struct LeftOut {
     pub class: usize,
 }
 
+/// Held-out texts below which others are asked for.
+pub(super) const FEW: usize = 200;
+
 /// The texts that judge.
 pub(super) struct Judging {
     /// Held-out texts, then those of the cross-validation.
@@ -29,20 +32,14 @@ pub(super) struct Judging {
 }
 
 impl Judging {
-    /// The held-out texts; where they are fewer than `enough`, those too that were left out of a
+    /// The held-out texts; where they are fewer than [`FEW`], those too that were left out of a
     /// cross-validation, as far as the champion has not learned from them: it knows the labels up to
     /// `champion_knows`.
-    pub fn of(
-        dataset: &RoundDataset,
-        picks: &Origins,
-        left_out: &[LeftOut],
-        champion_knows: i64,
-        enough: usize,
-    ) -> Self {
+    pub fn of(dataset: &RoundDataset, picks: &Origins, left_out: &[LeftOut], champion_knows: i64) -> Self {
         let mut examples = dataset.held_out.clone();
         let is_new = |left: &&LeftOut| dataset.first_labels[left.index] > champion_knows;
         let left_out: Vec<LeftOut> =
-            if examples.len() < enough { left_out.iter().filter(is_new).copied().collect() } else { Vec::new() };
+            if examples.len() < FEW { left_out.iter().filter(is_new).copied().collect() } else { Vec::new() };
         examples.extend(left_out.iter().map(|left| dataset.dataset.train[left.index].clone()));
         let origins = examples.iter().map(|example| picks.of(&example.text)).collect();
         Self { examples, left_out, origins }
@@ -137,14 +134,12 @@ mod tests {
             round_dataset(&labels, RoundClasses::default(), &Split { min_per_class: 10, ..Split::default() }).unwrap();
         let left_out: Vec<LeftOut> =
             (0..dataset.dataset.train.len()).map(|index| LeftOut { index, class: 0 }).collect();
-        let judging = |champion_knows, enough| {
-            Judging::of(&dataset, &Origins::default(), &left_out, champion_knows, enough).examples.len()
-        };
-        assert_eq!(judging(0, 50), dataset.held_out.len() + dataset.dataset.train.len());
-        assert_eq!(judging(0, 1), dataset.held_out.len());
+        let judging =
+            |champion_knows| Judging::of(&dataset, &Origins::default(), &left_out, champion_knows).examples.len();
+        assert_eq!(judging(0), dataset.held_out.len() + dataset.dataset.train.len());
         let new = dataset.first_labels.iter().filter(|first| **first > 40).count();
         assert!(new > 0);
-        assert_eq!(judging(40, 50), dataset.held_out.len() + new);
-        assert_eq!(judging(i64::MAX, 50), dataset.held_out.len());
+        assert_eq!(judging(40), dataset.held_out.len() + new);
+        assert_eq!(judging(i64::MAX), dataset.held_out.len());
     }
 }

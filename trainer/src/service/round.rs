@@ -19,7 +19,7 @@ use super::champion::Champion;
 use super::comparison::{Compared, Comparison};
 use super::config::{Config, From, short_digest};
 use super::fitting::{Fitted, Fitting};
-use super::judging::Origins;
+use super::judging::{FEW, Origins};
 use super::lease::Keeper;
 use super::metrics::Metrics;
 use super::publish::assemble;
@@ -258,7 +258,7 @@ impl Work<'_> {
             base,
             dataset: dataset.dataset.clone(),
             directory: directory.to_owned(),
-            leaves_out: dataset.held_out.len() < config.min_held_out,
+            leaves_out: dataset.held_out.len() < FEW,
             reporter: self.keeper.reporter.clone(),
             metrics: metrics.clone(),
             stop: self.keeper.stop.clone(),
@@ -333,14 +333,12 @@ impl Work<'_> {
         let (assembled, manifest_sha256, compared) = assembling.await?;
         let publish = async || self.rounds.checkpoints.publish(&assembled).await;
         let uri = retry("the checkpoint store takes the candidate", &self.keeper.stop, publish).await?;
-        let model = NewModel {
-            uri,
-            manifest_sha256,
-            labels: compared.classes.clone(),
-            metrics: json!(compared.verdict.evidence.candidate),
-            parent,
-            round: Some(round),
-        };
+        let mut metrics = json!(compared.verdict.evidence.candidate);
+        if let Some(temperature) = compared.temperature {
+            metrics["temperature"] = json!(temperature);
+        }
+        let model =
+            NewModel { uri, manifest_sha256, labels: compared.classes.clone(), metrics, parent, round: Some(round) };
         Ok((compared, model))
     }
 }

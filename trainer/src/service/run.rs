@@ -2,21 +2,24 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use service::http::Server;
 use service::{Transient as _, retry};
 use store::checkpoints::CheckpointStore;
-use store::{Round, Trigger, Verdict};
+use store::{DriftHour, Round, Trigger, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use super::collect::collect;
 use super::config::Config;
+use super::drift::look;
 use super::http::{self, Service};
 use super::metrics::{ByVerdict, Metrics};
 use super::round::{Ended, Rounds, golden};
 use super::triggers::Waiting;
+use crate::audit::accuracies;
 
 /// Trains until `shutdown` is cancelled; with `--once`, one round.
 ///
@@ -53,6 +56,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     };
     server.serve_during(http::router(service), work).await
 }
+
+/// How often what the champion sees is looked at.
+const DRIFT_EVERY: Duration = Duration::from_secs(60);
+/// Hours that are looked at after a trainer was away.
+const DRIFT_HOURS: i64 = 48;
 
 struct Trainer {
     rounds: Rounds,
@@ -138,18 +146,30 @@ impl Trainer {
         // Times that passed while there was nothing new are over; times that passed while no
         // trainer ran are not.
         let begun = last.map(|round| round.started_at);
+        let drifted = self.rounds.config.on_drift && self.drifted_since(begun, now).await?;
         let since = self.looked_at.max(begun).unwrap_or(now);
         if new_labels == 0 || self.looked_at.is_none() && begun.is_none() {
             self.looked_at = Some(now);
         }
         Ok(Waiting {
             new_labels,
+            drifted,
             requested: store.open_request().await?.is_some(),
             since,
             failed_at: last
                 .filter(|round| round.verdict == Some(Verdict::Abandoned))
                 .and_then(|round| round.finished_at),
         })
+    }
+
+    /// Whether the champion's last whole hour is an alarm, and no round has begun after it.
+    async fn drifted_since(&self, begun: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<bool> {
+        let store = &self.rounds.store;
+        let Some(champion) = store.champion().await? else { return Ok(false) };
+        let hours = store.drift_hours(Some(champion.version), 2).await?;
+        let end = |hour: &DriftHour| hour.hour + TimeDelta::hours(1);
+        let whole = hours.iter().find(|hour| end(hour) <= now);
+        Ok(whole.is_some_and(|hour| !hour.alarms.is_empty() && begun.is_none_or(|begun| begun < end(hour))))
     }
 
     async fn round(&self, trigger: Trigger) -> Result<Ended> {
@@ -203,13 +223,38 @@ impl Rounds {
             metrics.champion_version.set(store.champion().await?.map_or(0, |champion| champion.version.0));
             Ok(())
         };
+        let mut looked: Option<tokio::time::Instant> = None;
         loop {
+            if looked.is_none_or(|looked| looked.elapsed() >= DRIFT_EVERY) {
+                if let Err(error) = self.look_at_the_stream().await {
+                    tracing::warn!(error = format!("{error:#}"), "what the champion sees was not looked at");
+                }
+                looked = Some(tokio::time::Instant::now());
+            }
             match look().await {
                 Ok(()) => metrics.database_works(),
                 Err(error) => metrics.database_fails(&error),
             }
             tokio::time::sleep(config.poll).await;
         }
+    }
+}
+
+impl Rounds {
+    /// How right the champion is, and whether the stream has changed, for the gauges.
+    async fn look_at_the_stream(&self) -> Result<()> {
+        let Self { store, metrics, .. } = self;
+        let Some(champion) = store.champion().await? else { return Ok(()) };
+        let accuracies = accuracies(&store.audited().await?);
+        let of_champion = accuracies.iter().find(|accuracy| accuracy.version == champion.version);
+        metrics.show_accuracy(of_champion.and_then(|accuracy| accuracy.accuracy.as_ref()));
+        let newest = look(store, champion.version, Utc::now(), DRIFT_HOURS).await?;
+        if let Some(hour) = newest.as_ref().filter(|hour| !hour.alarms.is_empty()) {
+            let (version, alarms) = (hour.version.0, hour.alarms.join(", "));
+            tracing::warn!(version, alarms, "the stream has changed: `labelstream drift` shows how");
+        }
+        metrics.show_drift(newest.as_ref());
+        Ok(())
     }
 }
 

@@ -12,6 +12,8 @@ use store::Trigger;
 pub(crate) struct Triggers {
     /// So many new labels; `None`: no number of them.
     pub min_new_labels: Option<i64>,
+    /// When the stream has changed.
+    pub on_drift: bool,
     /// At these times.
     pub schedule: Option<Schedule>,
     /// The clock that the schedule goes by.
@@ -25,6 +27,8 @@ pub(crate) struct Triggers {
 pub(crate) struct Waiting {
     /// Labels that no round has seen.
     pub new_labels: i64,
+    /// Whether the stream has changed since the last round began.
+    pub drifted: bool,
     /// Whether somebody has asked for a round.
     pub requested: bool,
     /// Up to when the schedule has been looked at: the begin of the last round, or the last time
@@ -68,6 +72,9 @@ impl Triggers {
         if self.min_new_labels.is_some_and(|enough| waiting.new_labels >= enough) {
             return Some(Trigger::NewLabels);
         }
+        if self.on_drift && waiting.drifted {
+            return Some(Trigger::Drift);
+        }
         let next = self.schedule.as_ref()?.next(waiting.since, self.time_zone)?;
         (next <= now).then_some(Trigger::Schedule)
     }
@@ -85,6 +92,7 @@ mod tests {
     fn triggers(schedule: &str) -> Triggers {
         Triggers {
             min_new_labels: Some(100),
+            on_drift: true,
             schedule: Some(schedule.parse().unwrap()),
             time_zone: Tz::Asia__Shanghai,
             retry_after: Duration::from_secs(600),
@@ -92,7 +100,7 @@ mod tests {
     }
 
     fn waiting(new_labels: i64, since: &str) -> Waiting {
-        Waiting { new_labels, requested: false, since: time(since), failed_at: None }
+        Waiting { new_labels, drifted: false, requested: false, since: time(since), failed_at: None }
     }
 
     #[test]
@@ -104,6 +112,15 @@ mod tests {
         assert_eq!(triggers.due(now, &waiting(1, "2026-11-21T11:00:00Z")), Some(Trigger::Schedule));
         let asked = Waiting { requested: true, ..waiting(0, "2026-11-22T11:00:00Z") };
         assert_eq!(triggers.due(now, &asked), Some(Trigger::Command));
+    }
+
+    #[test]
+    fn a_change_of_the_stream_makes_a_round_due_where_there_is_something_to_learn() {
+        let (triggers, now) = (triggers("0 3 * * *"), time("2026-11-22T12:00:00Z"));
+        let drifted = |new_labels| Waiting { drifted: true, ..waiting(new_labels, "2026-11-22T11:00:00Z") };
+        assert_eq!(triggers.due(now, &drifted(1)), Some(Trigger::Drift));
+        assert_eq!(triggers.due(now, &drifted(0)), None);
+        assert_eq!(Triggers { on_drift: false, ..triggers }.due(now, &drifted(1)), None);
     }
 
     #[test]
@@ -163,7 +180,7 @@ mod tests {
             prop_assert!(new_labels == 0 || minutes < 60 || due == Some(Trigger::Schedule));
             // The round has begun now: until the next time nothing is due.
             let next = triggers.schedule.as_ref().unwrap().next(now, triggers.time_zone).unwrap();
-            let after = Waiting { new_labels: 50, requested: false, since: now, failed_at: None };
+            let after = Waiting { new_labels: 50, drifted: false, requested: false, since: now, failed_at: None };
             prop_assert_eq!(triggers.due(next - chrono::Duration::seconds(1), &after), None);
             prop_assert_eq!(triggers.due(next, &after), Some(Trigger::Schedule));
         }

@@ -46,6 +46,33 @@ async fn a_person_and_a_schedule_start_rounds_too() {
     assert_eq!(answered, Some(2));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_stream_starts_a_round_where_there_is_something_to_learn() {
+    let site = Site::new().await;
+    let flags = ["--min-new-labels", "0", "--on-drift"];
+    let mut trainer = site.trainer("trainer", &[&LINEAR[..], &flags].concat());
+    trainer.until_ready().await;
+    site.label(0..400).await;
+    site.store.request_round(&json!({}), "a test").await.unwrap();
+    until("a champion", async || site.registry().await.champions == [1]).await;
+    assert!(site.store.model(store::Version(1)).await.unwrap().metrics["temperature"].as_f64().unwrap() > 0.0);
+    // The round began after that hour: it has been dealt with.
+    let hour = |hours: i64| {
+        sqlx::query(
+            "insert into drift_hours (version, hour, predictions, expected_accuracy, profile, changes, alarms)
+            values (1, date_trunc('hour', now()) - $1 * interval '1 hour', 500, 0.8, '{}', '{}', '{unknown}')",
+        )
+        .bind(hours)
+    };
+    hour(3).execute(&site.pool).await.unwrap();
+    site.label(400..420).await;
+    until("the metric", async || trainer.get("/metrics").1.contains("labelstream_new_labels 20")).await;
+    assert_eq!(site.registry().await.verdicts.len(), 1);
+    sqlx::query("update rounds set started_at = started_at - interval '1 day'").execute(&site.pool).await.unwrap();
+    until("a round", async || site.registry().await.verdicts.len() == 2).await;
+    assert_eq!(site.last_round().await["trigger"], "drift");
+}
+
 /// A migration of the next version, or an analyst's column, makes the plans of running sessions old.
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_that_come_and_change_under_a_running_trainer_do_not_end_it() {

@@ -49,15 +49,77 @@ async fn a_candidate_that_is_no_better_is_rejected_and_stays_on_record() {
 #[tokio::test]
 async fn a_tiny_held_out_set_is_rejected_with_the_reason() {
     let site = Site::new().await;
-    site.label(0..150).await;
+    site.label(0..45).await;
     site.round(&[]).await;
     let round = site.last_round().await;
     assert_eq!(round["verdict"], "rejected");
-    assert!(round["reason"].as_str().unwrap().contains("held-out labels"), "{}", round["reason"]);
+    assert!(round["reason"].as_str().unwrap().contains("held-out labels, 50 are needed"), "{}", round["reason"]);
     assert_eq!(
         site.registry().await,
         Registry { champions: vec![], models: 1, verdicts: vec![Some("rejected".to_owned())] }
     );
+}
+
+#[tokio::test]
+async fn sixty_labels_make_a_first_champion_and_what_it_has_not_seen_judges_the_next() {
+    let site = Site::new().await;
+    let label = async |from: i64, to: i64| {
+        sqlx::query(
+            "insert into labels (label, text)
+            select case when (n % 2 = 0) = (n % 10 > 0) then '好评' else '差评' end,
+                (array['东街', '西市', '南门', '北站', '河边', '山上', '机场'])[1 + n % 7]
+                || (array['米饭', '面条', '火锅', '烧烤', '蛋糕', '奶茶', '咖啡', '饺子', '包子'])[1 + n % 9]
+                || (array['好吃', '难吃'])[1 + n % 2] || n
+            from generate_series($1::bigint, $2::bigint - 1) as n",
+        )
+        .bind(from)
+        .bind(to)
+        .execute(&site.pool)
+        .await
+        .unwrap();
+    };
+    label(1000, 1060).await;
+    site.round(&[]).await;
+    let first = site.last_round().await;
+    assert_eq!(first["verdict"], "accepted", "{}", first["reason"]);
+    assert!(first["reason"].as_str().unwrap().contains("by cross-validation"), "{}", first["reason"]);
+    let held_out = |round: &Value| round["evidence"]["held_out"].as_i64().unwrap();
+    assert!((50..=60).contains(&held_out(&first)), "{first}");
+    assert!(first["evidence"]["p_by_chance"].as_f64().unwrap() <= 0.05);
+
+    // Of the 60 the champion has learned most; of the next 80 none.
+    label(1060, 1140).await;
+    site.round(&[]).await;
+    let second = site.last_round().await;
+    let left_out = second["evidence"]["cross_validated"].as_i64().unwrap();
+    assert!((45..=70).contains(&left_out) && held_out(&second) < 100, "{second}");
+    assert!(second["evidence"]["against_champion"].is_object(), "{second}");
+}
+
+#[tokio::test]
+async fn texts_that_the_champion_doubted_do_not_judge_it_and_those_drawn_at_random_are_told_apart() {
+    let site = Site::new().await;
+    site.label(0..600).await;
+    site.round(&[]).await;
+    site.label(600..1500).await;
+    sqlx::query(
+        "insert into picks (text, way, probability, version, prediction, score, classified_at)
+        select text, case when id % 2 = 0 then 'uncertain' else 'audit' end, case when id % 2 = 1 then 0.01 end, 1,
+            '好评', 0.5, now()
+        from labels where id > 600",
+    )
+    .execute(&site.pool)
+    .await
+    .unwrap();
+    site.round(&[]).await;
+    let round = site.last_round().await;
+    let reason = round["reason"].as_str().unwrap();
+    assert!(reason.contains("picked for the champion's doubt do not judge"), "{reason}");
+    assert!(reason.contains("on the stream 0.") && reason.contains("texts drawn at random"), "{reason}");
+    let evidence = &round["evidence"];
+    let doubted = evidence["doubted"].as_i64().unwrap();
+    assert!((60..=120).contains(&doubted), "{evidence}");
+    assert!((60..=120).contains(&evidence["on_stream"]["champion"]["texts"].as_i64().unwrap()), "{evidence}");
 }
 
 #[tokio::test]
