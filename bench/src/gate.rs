@@ -2,7 +2,7 @@
 //! models on held-out texts.
 
 use anyhow::Result;
-use trainer::gate::{Answers, Case, Policy, judge};
+use trainer::gate::{Answers, Case, Origin, Policy, judge};
 
 /// Flags of `bench gate`.
 #[derive(clap::Args)]
@@ -77,7 +77,9 @@ impl Pair {
             candidate_classes: names.clone(),
             champion_classes: Some(names.clone()),
             classes: names,
+            origins: vec![Origin::Chosen; truth.len()],
             truth,
+            cross_validated: 0,
             candidate: answers(candidate),
             champion: Some(answers(champion)),
             baseline: None,

@@ -10,7 +10,7 @@ mod watch;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use consumer::ModelSource;
 use service::{KafkaSettings, Secret};
 use store::Store;
@@ -58,6 +58,11 @@ pub struct Arguments {
     #[arg(long, default_value = "40", value_parser = crate::publish::positive)]
     rate: f64,
 
+    /// Directory of a pretrained encoder, such as bge-small-zh: the models learn from it and from the
+    /// reviews that nobody has labeled, and the summary says what that wins
+    #[arg(long, env = "LABELSTREAM_ENCODER", value_name = "DIR")]
+    encoder: Option<PathBuf>,
+
     /// End with a summary when all reviews are classified, instead of going on until Ctrl-C
     #[arg(long)]
     exit: bool,
@@ -85,6 +90,9 @@ impl FromStr for Take {
 /// Runs the command. What it does goes to standard error, the labels to standard output.
 pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::Result<()> {
     let reviews = Reviews::take(arguments.reviews.as_ref())?;
+    if let Some(encoder) = &arguments.encoder {
+        ensure!(encoder.is_dir(), "the encoder {} is no directory", encoder.display());
+    }
     let Some(ready) = unless(&shutdown, prepare(&arguments, &reviews)).await? else {
         return Ok(());
     };
@@ -92,7 +100,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
 
     let stop = shutdown.child_token();
     let addresses = Addresses::free()?;
-    let trainer = services::trainer(&servers, &addresses, reviews.labeled.len());
+    let trainer = services::trainer(&arguments, &servers, &addresses, reviews.labeled.len());
     // Not a task of its own: what it does for longer than a moment it does on threads.
     let trainer = trainer::service::run(trainer, stop.clone());
     tokio::pin!(trainer);

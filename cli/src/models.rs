@@ -1,6 +1,7 @@
 //! `labelstream models`: the registry of checkpoints, and which of them serves.
 
 mod collect;
+mod shadow;
 
 use serde_json::json;
 use service::{CheckpointArguments, DatabaseArguments, promote_over_the_champion, register};
@@ -62,6 +63,8 @@ pub enum Command {
         #[arg(long, default_value = "rolled back by hand")]
         why: String,
     },
+    /// Let a version score a share of the stream beside the champion, without touching labels.
+    Shadow(shadow::Arguments),
     /// Delete the files of old versions that nothing uses and nobody will roll back to.
     Collect {
         #[command(flatten)]
@@ -98,6 +101,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
             let version = database.connect().await?.rollback(&why).await?;
             println!("version {version} is the champion again");
         }
+        Command::Shadow(arguments) => shadow::run(arguments).await?,
         Command::Collect { collect, checkpoints, database } => {
             collect::collect(&database.connect().await?, &checkpoints.url, &collect).await?;
         }

@@ -30,6 +30,7 @@ mod load;
 mod reload;
 
 mod persist;
+mod shadow;
 
 mod health;
 mod http;

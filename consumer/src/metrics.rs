@@ -48,6 +48,9 @@ pub(crate) struct Metrics {
     pub model_refused: Counter,
     pub recent_texts: Counter,
     pub recent_text_hits: Counter,
+    pub shadow_scored: Counter,
+    pub shadow_left_out: Counter,
+    shadow_version: Gauge,
     model_info: Family<Serving, Gauge>,
     model_version: Gauge,
     model_swaps: Counter,
@@ -124,6 +127,9 @@ impl Metrics {
             model_refused: Counter::default(),
             recent_texts: Counter::default(),
             recent_text_hits: Counter::default(),
+            shadow_scored: Counter::default(),
+            shadow_left_out: Counter::default(),
+            shadow_version: Gauge::default(),
             model_info: Family::default(),
             model_version: Gauge::default(),
             model_swaps: Counter::default(),
@@ -199,6 +205,14 @@ impl Metrics {
         to.register("model_swaps", "Times that another model took over", self.model_swaps.clone());
         to.register("model_refused", "New champions that were not fit to take over", self.model_refused.clone());
         to.register("recent_texts", "Texts looked for among the recent ones", self.recent_texts.clone());
+        to.register(
+            "shadow_scored",
+            "Records that a challenger has scored beside the champion",
+            self.shadow_scored.clone(),
+        );
+        let help = "Records of a challenger's share that it had no time for";
+        to.register("shadow_left_out", help, self.shadow_left_out.clone());
+        to.register("shadow_version", "The version that shadows the champion; 0: none", self.shadow_version.clone());
         to.register("recent_text_hits", "Texts of these whose answer was found there", self.recent_text_hits.clone());
         to.register(
             "dead_letter_share",
@@ -223,6 +237,11 @@ impl Metrics {
     pub fn swapped(&self, version: Version, device: &str) {
         self.model_swaps.inc();
         self.serves(version, device);
+    }
+
+    /// Another challenger shadows the champion, or none.
+    pub fn shadows(&self, version: Option<Version>) {
+        self.shadow_version.set(version.map_or(0, |version| version.0));
     }
 
     /// Notes what a write brought, for the alarm.

@@ -17,6 +17,7 @@ use crate::health::Health;
 use crate::in_flight::Held;
 use crate::message::{Reason, Record};
 use crate::metrics::{self, Metrics};
+use crate::shadow::Offers;
 
 /// The records of a partition from one position to the next, ready to write.
 pub(crate) struct Labeled {
@@ -134,6 +135,7 @@ pub(crate) struct Writer {
     pub fenced: std::sync::mpsc::Sender<Fenced>,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
+    pub offers: Arc<Offers>,
 }
 
 /// Rows of one transaction, when several batches have waited: more makes a write longer, not
@@ -271,6 +273,7 @@ impl Writer {
     fn written(&self, write: &Write) {
         self.positions.written(write.partition, write.epoch, write.to);
         let metrics = &self.metrics;
+        self.offers.offer(write, metrics);
         let now = Utc::now();
         for row in &write.predictions {
             if let Some(time) = row.record_time {

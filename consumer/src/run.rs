@@ -29,6 +29,7 @@ use crate::model::{Model, ModelSource};
 use crate::persist::{self, Positions, Writer};
 use crate::predict::{self, PredictJob};
 use crate::reload::{Follower, Registry};
+use crate::shadow::{Offers, Shadowing};
 use crate::tokenize::tokenize;
 
 /// Bytes of records in one batch: small beside what may be in flight.
@@ -144,14 +145,18 @@ impl Consumer {
         Ok((model, models))
     }
 
-    fn registry(&self, store: Store) -> Result<Registry> {
-        let loader = Loader {
+    fn loader(&self) -> Result<Loader> {
+        Ok(Loader {
             checkpoints: self.checkpoints.clone(),
             cache: self.config.cache.path()?,
             device: self.config.device,
             precision: self.config.precision,
             health: self.health.clone(),
-        };
+        })
+    }
+
+    fn registry(&self, store: Store) -> Result<Registry> {
+        let loader = self.loader()?;
         let pipeline = self.config.pipeline().to_owned();
         Ok(Registry {
             store,
@@ -178,6 +183,7 @@ impl Consumer {
     /// Starts the stages, sink first, and ends with the first of them, or in order when it is told
     /// to.
     async fn flow(self, ready: Ready, predict: mpsc::Receiver<PredictJob>) -> Result<()> {
+        let loader = self.loader()?;
         let Self { config, settings, metrics, health, stop, .. } = self;
         let Ready { store, model, models, stream } = ready;
         let (to_write, labeled) = mpsc::channel(LABELED_CAPACITY);
@@ -191,6 +197,16 @@ impl Consumer {
         let words = Words::new(store.clone(), stream.clone(), &Handle::current());
         let batch_size = Arc::new(BatchSize::new(config.max_batch_tokens, model.max_length()));
 
+        let offers = Arc::new(Offers::default());
+        let shadowing = Shadowing {
+            store: store.clone(),
+            stream: stream.clone(),
+            loader,
+            offers: offers.clone(),
+            metrics: metrics.clone(),
+            interval: config.reload_interval,
+        };
+        tokio::spawn(stop.abort.clone().run_until_cancelled_owned(shadowing.follow()));
         let writer = Writer {
             store: store.clone(),
             stream: stream.clone(),
@@ -198,6 +214,7 @@ impl Consumer {
             fenced: fences,
             metrics: metrics.clone(),
             health: health.clone(),
+            offers: offers.clone(),
         };
         let reading = Reading {
             format: Format::of(&config),

@@ -13,7 +13,8 @@ impl Store {
     /// The models whose files nobody will want: candidates of rounds and former champions.
     ///
     /// Never the champion, nor the `keep` champions before it; nor what a consumer has reported, or
-    /// was registered, within `in_use_within`; nor what a running round compares with; nor what a
+    /// was registered, within `in_use_within`; nor what a running round compares with, or shadows the
+    /// champion; nor what a
     /// person registered and nobody has promoted yet.
     pub async fn collectable(&self, keep: u32, in_use_within: Duration) -> Result<Vec<Model>, StoreError> {
         self.run(async |connection| {
@@ -33,6 +34,7 @@ impl Store {
                     and not exists (
                         select from rounds where finished_at is null and rounds.champion = models.version
                     )
+                    and not exists (select from shadows where stopped_at is null and shadows.version = models.version)
                 order by version",
             )
             .bind(i64::from(keep))

@@ -9,7 +9,7 @@ use crate::models::{ModelStatus, NewModel, Version, register};
 use crate::promote::{champion, deploy, lock_deployments};
 use crate::round_lease::RoundLease;
 use crate::rounds::Verdict;
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, shadow};
 
 /// What a round came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,9 @@ pub struct Conclusion {
     pub baseline_metrics: Option<Value>,
     /// The champion that the candidate was compared with.
     pub expected_champion: Option<Version>,
+    /// The share of the stream that an accepted candidate scores beside the champion until a person
+    /// promotes it; `None` promotes it at once. A first champion never waits.
+    pub shadow_first: Option<f64>,
 }
 
 /// How a round was concluded.
@@ -38,6 +41,8 @@ pub struct Conclusion {
 pub enum Concluded {
     /// The candidate is the champion.
     Promoted(Version),
+    /// The candidate is accepted, and shadows the champion.
+    Shadows(Version),
     /// The candidate is on record as rejected.
     Rejected(Version),
     /// Somebody else has taken the round over: nothing was written.
@@ -81,15 +86,20 @@ impl Store {
             let model = NewModel { round: Some(lease.round), ..conclusion.model.clone() };
             let version = register(&mut transaction, &model, status).await?;
             finish(&mut transaction, lease, conclusion, version).await?;
-            if conclusion.accepted {
-                let why = format!("round {}: {}", lease.round, conclusion.reason);
-                deploy(&mut transaction, version, &why).await?;
-            }
+            let why = format!("round {}: {}", lease.round, conclusion.reason);
+            let concluded = match conclusion.shadow_first.filter(|_| conclusion.expected_champion.is_some()) {
+                _ if !conclusion.accepted => Concluded::Rejected(version),
+                Some(share) => {
+                    shadow::start(&mut transaction, version, share, &why).await?;
+                    Concluded::Shadows(version)
+                }
+                None => {
+                    deploy(&mut transaction, version, &why).await?;
+                    Concluded::Promoted(version)
+                }
+            };
             transaction.commit().await?;
-            Ok(match conclusion.accepted {
-                true => Concluded::Promoted(version),
-                false => Concluded::Rejected(version),
-            })
+            Ok(concluded)
         })
         .await
     }

@@ -39,6 +39,7 @@ mod checks;
 mod dead_letters;
 mod drift;
 mod predictions;
+mod shadow;
 mod status;
 
 pub mod checkpoints;
@@ -62,6 +63,7 @@ pub use round_lease::{Begun, LabelsSeen, NewRound, RoundLease};
 pub use rounds::{Round, RoundRequest, Trigger, Verdict};
 pub use route::servers_of;
 pub use schema::Schema;
+pub use shadow::{Shadow, ShadowCount, ShadowRow};
 pub use status::{PartitionStatus, Status};
 pub use stream::{Claim, Epoch, NextOffset, Outcome, Stream};
 pub use write::{DeadLetterRow, PredictionRow, Write};

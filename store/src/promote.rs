@@ -140,7 +140,7 @@ pub(crate) async fn deploy(transaction: &mut PgConnection, version: Version, why
     Ok(())
 }
 
-async fn refused(connection: &mut PgConnection, version: Version) -> Result<StoreError, StoreError> {
+pub(crate) async fn refused(connection: &mut PgConnection, version: Version) -> Result<StoreError, StoreError> {
     let known: bool = sqlx::query_scalar("select exists (select from models where version = $1)")
         .bind(version)
         .fetch_one(connection)

@@ -6,6 +6,7 @@ use serde_json::Value;
 use sqlx::query_as;
 use tokio::sync::watch;
 
+use crate::programs::labelstream;
 use crate::records::{Message, publish_steadily};
 use crate::site::Site;
 
@@ -30,21 +31,22 @@ fn message(number: usize) -> Message {
     Message::review(&format!("r-{number}"), &review(number).0)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn three_hundred_labels_become_a_better_champion_under_the_running_stream() {
-    let site = Site::new("learning", 3).await;
+/// A stream under which people label the first `labels` reviews, and a trainer with these rules; ends
+/// when the better model has labeled some records, and every record has its row.
+async fn learn(name: &str, labels: usize, rules: &[(&str, &str)]) -> Site {
+    let site = Site::new(name, 3).await;
     let mut consumer = site.consumer("consumer", &[]);
     consumer.until_ready().await;
-    let rules = [("--base", "new-linear"), ("--min-new-labels", "300"), ("--min-held-out", "40")];
-    let mut trainer = site.trainer("trainer", &rules);
+    let mut trainer = site.trainer("trainer", rules);
     trainer.until_ready().await;
     let (stop, stopped) = watch::channel(false);
     let steady = tokio::spawn(publish_steadily(site.open_topic(), message, stopped));
-    let labeled =
-        "select count(*) from predictions where review_id in (select 'r-' || n from generate_series(0, 299) as n)";
-    until("predictions of what is to be labeled", async || site.number(labeled).await == Some(300)).await;
+    let labeled = format!(
+        "select count(*) from predictions where review_id in (select 'r-' || n from generate_series(0, {labels} - 1) as n)"
+    );
+    until("predictions of what is to be labeled", async || site.number(&labeled).await == Some(labels as i64)).await;
 
-    let people: Vec<&str> = (0..300).map(|number| review(number).1).collect();
+    let people: Vec<&str> = (0..labels).map(|number| review(number).1).collect();
     sqlx::query(
         "insert into labels (review_id, label) select 'r-' || (place - 1), label
         from unnest($1::text[]) with ordinality as said (label, place)",
@@ -60,7 +62,57 @@ async fn three_hundred_labels_become_a_better_champion_under_the_running_stream(
     let sent = steady.await.expect("the publisher does not panic");
     site.until_done(&sent).await;
     site.check_every_record(&sent).await;
+    site
+}
 
+/// A small BERT that has learned something else of such reviews: what they are about.
+fn pretrained(site: &Site) -> String {
+    let directory = site.path("pretraining");
+    std::fs::create_dir(&directory).expect("a directory can be made");
+    let rows = |range: std::ops::Range<usize>| {
+        let row = |number: usize| format!("{},\"{}\"\n", ["food", "service"][number % 10 / 5], review(number).0);
+        format!("label,text\n{}", range.map(row).collect::<String>())
+    };
+    std::fs::write(directory.join("train_data.csv"), rows(0..900)).expect("a file can be written");
+    std::fs::write(directory.join("valid_data.csv"), rows(900..1000)).expect("a file can be written");
+    let (data, out) = (directory.display().to_string(), site.path("pretrained").display().to_string());
+    let train = ["train", "--data", &data, "--base", "new-bert", "--epochs", "3", "--max-length", "32", "--out", &out];
+    let output = labelstream(&train);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_fine_tunes_a_pretrained_bert_and_the_running_stream_takes_it_over() {
+    let pretraining = Site::bare("pretraining", 1).await;
+    let base = pretrained(&pretraining);
+    let rules = [
+        ("--base", base.as_str()),
+        ("--min-new-labels", "500"),
+        ("--epochs", "6"),
+        ("--max-length", "32"),
+        ("--learning-rate", "2e-4"),
+    ];
+    let site = learn("fine-tuning", 500, &rules).await;
+    let champion: (String, Value) = query_as(
+        "select manifest_sha256, metrics from models join deployments using (version) order by deployments.id desc limit 1",
+    )
+    .fetch_one(&site.pool)
+    .await
+    .expect("the database answers");
+    let config = site.path("checkpoints").join(champion.0).join("config.json");
+    let config = std::fs::read(&config).expect("the champion's configuration is in the store");
+    let config: Value = serde_json::from_slice(&config).expect("it is JSON");
+    assert_eq!(config["model_type"], "bert", "the network was taken, and not the linear model");
+    assert_eq!(config["id2label"]["0"], TINY_CLASSES[0]);
+    assert!(champion.1["accuracy"].as_f64() > Some(0.9), "{}", champion.1);
+    assert!(champion.1["temperature"].as_f64() > Some(0.0), "its scores are calibrated: {}", champion.1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_labels_become_a_better_champion_under_the_running_stream() {
+    let rules = [("--base", "new-linear"), ("--min-new-labels", "300"), ("--min-held-out", "40")];
+    let site = learn("learning", 300, &rules).await;
     let changes: Vec<(i32, i64, i64)> = query_as(
         "select partition, count(*) filter (where version <> before), max(version)
         from (select partition, version, lag(version) over (partition by partition order by kafka_offset) as before

@@ -4,6 +4,7 @@
 //! Everything here is pure. All checks are made and all that fail are named, so that a rejected
 //! candidate is understood at once; [`Evidence`] keeps the numbers of every check, passed or not.
 
+mod by_metric;
 mod chance;
 mod origin;
 mod paired;
@@ -13,7 +14,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::metrics::Evaluation;
+use crate::metrics::{BestBy, Evaluation};
+pub use by_metric::ByMetric;
 use chance::by_chance;
 pub use origin::{OnStream, Origin};
 pub use paired::Paired;
@@ -104,6 +106,8 @@ pub struct Evidence {
     pub baseline: Option<Evaluation>,
     /// Candidate against champion, text by text.
     pub against_champion: Option<Paired>,
+    /// Candidate against champion by a figure of the gate's own, where that is not accuracy.
+    pub by_metric: Option<ByMetric>,
     /// Candidate against baseline, text by text.
     pub against_baseline: Option<Paired>,
     /// Golden texts that the candidate gets wrong.
@@ -149,7 +153,11 @@ impl Evidence {
         let against =
             |other: &Answers| Paired::new(&judging(of_candidate.clone()), &judging(right(other)), policy.margin);
         let candidate = evaluation(case, &case.candidate);
+        let is_own = policy.metric != BestBy::default();
+        let by_metric =
+            case.champion.as_ref().filter(|_| is_own).and_then(|champion| by_metric(case, champion, policy));
         Self {
+            by_metric,
             policy: policy.clone(),
             held_out: case.truth.len(),
             cross_validated: case.cross_validated,
@@ -166,6 +174,21 @@ impl Evidence {
             champion_milliseconds_per_text: case.champion.as_ref().map(|champion| champion.milliseconds_per_text),
         }
     }
+}
+
+/// Both models by the gate's own figure, on the texts that judge.
+fn by_metric(case: &Case, champion: &Answers, policy: &Policy) -> Option<ByMetric> {
+    let other = case.classes.len();
+    let texts: Vec<usize> = (0..case.truth.len()).filter(|text| judges(&case.origins[*text])).collect();
+    let said = |answers: &Answers| -> Vec<usize> {
+        texts.iter().map(|text| answers.classes[*text].unwrap_or(other)).collect()
+    };
+    let mut names = case.classes.clone();
+    names.push("(another class)".to_owned());
+    let truth: Vec<usize> = texts.iter().map(|text| case.truth[*text]).collect();
+    let (candidate, champion) = (said(&case.candidate), said(champion));
+    let answered = by_metric::Answered { names: &names, truth: &truth, candidate: &candidate, champion: &champion };
+    ByMetric::of(&policy.metric, &answered)
 }
 
 /// A model's metrics; an answer outside the classes is wrong for every class, and counted as one
@@ -282,6 +305,13 @@ fn champion(evidence: &Evidence) -> Result<String, String> {
     let p_worse = evidence.on_stream.and_then(|on_stream| on_stream.p_worse);
     if let Some(p) = p_worse.filter(|p| *p <= policy.significance) {
         return Err(format!("worse than the champion on the stream: {numbers}, p = {p:.4}"));
+    }
+    if let Some(ByMetric { metric, candidate, champion, p_better }) = &evidence.by_metric {
+        let by = format!("by {metric} {candidate:.4} against {champion:.4}, p = {p_better:.4}; {numbers}");
+        return match *p_better <= policy.significance {
+            true => Ok(format!("better than the champion {by}")),
+            false => Err(format!("not shown to be better than the champion {by}")),
+        };
     }
     if paired.p_better <= policy.significance {
         return Ok(format!("better than the champion: {numbers}, p = {:.4}", paired.p_better));

@@ -25,6 +25,7 @@
 //!   batches           samples -> batches of similar length, in a seeded order
 //!   gradient          a batch -> loss and gradients: on the CPU by backprop, on a GPU by the
 //!                     reference
+//!   copies            this process -> others that train with it
 //!   replicas          gradients of several processes -> their sum; replica: whose part is which
 //!   training_state    gradients -> new weights: optimizer (AdamW), layers (their rates), average
 //!   checkpoints       the best model, and the last few
@@ -85,6 +86,7 @@ pub mod schedule;
 mod training_state;
 
 mod checkpoints;
+pub mod copies;
 mod fingerprint;
 
 mod evaluate;

@@ -47,3 +47,11 @@ pub fn verdict(round: &Round) -> String {
     let reason = round.reason.as_deref().map_or(String::new(), |reason| format!(": {reason}"));
     format!("round {}:{candidate} {} after {took:.1} s{reason}", round.round, rounds::outcome(round))
 }
+
+/// What the candidate wins over a linear model of the same labels, where that was measured.
+pub fn won(round: &Round) -> Option<String> {
+    let accuracy = |metrics: &Option<serde_json::Value>| metrics.as_ref()?.get("accuracy")?.as_f64();
+    let (candidate, linear) = (accuracy(&round.candidate_metrics)?, accuracy(&round.baseline_metrics)?);
+    let texts = round.evidence.as_ref()?.get("held_out")?;
+    Some(format!("of {texts} held-out texts {:.1}% right, a linear model {:.1}%", 100.0 * candidate, 100.0 * linear))
+}

@@ -30,14 +30,21 @@ pub fn consumer(arguments: &Arguments, servers: &Servers, addresses: &Addresses)
     }
 }
 
-/// The trainer: linear models, because a round of theirs takes seconds.
-pub fn trainer(servers: &Servers, addresses: &Addresses, labeled: usize) -> trainer::service::Config {
+/// The trainer: linear models, because a round of theirs takes seconds; with an encoder, students of
+/// it.
+pub fn trainer(
+    arguments: &Arguments,
+    servers: &Servers,
+    addresses: &Addresses,
+    labeled: usize,
+) -> trainer::service::Config {
     // Of few reviews, such as a file of one's own has, few are held out.
     let each_class = (labeled / 80).clamp(1, 5);
     trainer::service::Config {
         database: DatabaseArguments::new(&*servers.database_url),
         checkpoints: CheckpointArguments { url: servers.checkpoints.clone() },
-        base: Base::NewLinear,
+        base: if arguments.encoder.is_some() { Base::New } else { Base::NewLinear },
+        encoder: arguments.encoder.clone(),
         from: From::Base,
         min_new_labels: labeled.max(2) as i64,
         min_held_out: (labeled / 8).clamp(1, 50),

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use store::{NextOffset, PartitionStatus, Predicted, Store, Stream, Version};
 
+use trainer::audit::{Estimate, accuracies};
+
 use super::narration;
 use crate::measure::percentile;
 use crate::print;
@@ -135,11 +137,24 @@ impl<'a> Watch<'a> {
         println!("people have labeled {}", print::grouped(labels));
         for round in rounds.iter().rev().filter(|round| round.verdict.is_some()) {
             println!("{}", narration::verdict(round));
+            if let Some(won) = narration::won(round) {
+                println!("  {won}");
+            }
         }
         for (version, answers) in &tally.by_version {
             let right =
                 answers.accuracy().map_or(String::new(), |share| format!(", {:.1}% of them right", share * 100.0));
             println!("version {version} labeled {}{right}", print::grouped(answers.labeled));
+        }
+        for accuracy in accuracies(&self.store.audited().await?).into_iter().take(1) {
+            let Some(Estimate { value, low, high, texts, .. }) = accuracy.accuracy else { continue };
+            println!(
+                "by {texts} reviews drawn at random, version {} is right on {:.1}% ({:.1}% to {:.1}%)",
+                accuracy.version,
+                100.0 * value,
+                100.0 * low,
+                100.0 * high
+            );
         }
         Ok(())
     }

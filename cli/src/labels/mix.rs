@@ -43,13 +43,23 @@ pub async fn most_worth_labeling(store: &Store, limit: u32, mix: &Mix<'_>) -> an
     let asked: Vec<Pick> = audits.iter().filter(|(_, is_labeled)| !is_labeled).map(|(pick, _)| pick.clone()).collect();
     let rest = limit as usize - asked.len();
     let uncertain = store.least_certain(CANDIDATES.saturating_mul(rest as u32)).await?;
+    let contested = store.shadow_disagreements(rest as u32).await?;
     let opinion = if mix.has_second_opinion { labels(store).await? } else { Vec::new() };
     let encoder = mix.encoder.clone();
-    let choose = move || choose(asked, draw, drawn, uncertain, &opinion, rest, encoder.as_deref());
+    let choose =
+        move || choose(asked, draw, drawn, Candidates { uncertain, contested }, &opinion, rest, encoder.as_deref());
     let asked = tokio::task::spawn_blocking(choose).await??;
     let known = audits.into_iter().filter(|(_, is_labeled)| *is_labeled).map(|(pick, _)| pick);
     store.record_picks(&known.chain(asked.iter().cloned()).collect::<Vec<_>>()).await?;
     Ok(asked)
+}
+
+/// Reviews that are worth a label for what models say of them.
+struct Candidates {
+    /// The champion's least certain ones.
+    uncertain: Vec<Predicted>,
+    /// Those on which a challenger contradicts the champion.
+    contested: Vec<Predicted>,
 }
 
 /// The first of a draw, and which of them have a label.
@@ -68,7 +78,7 @@ fn choose(
     mut chosen: Vec<Pick>,
     draw: Draw,
     drawn: usize,
-    uncertain: Vec<Predicted>,
+    candidates: Candidates,
     labels: &[(String, String)],
     rest: usize,
     encoder: Option<&std::path::Path>,
@@ -79,15 +89,16 @@ fn choose(
     let waiting: Vec<Predicted> = waiting.into_iter().map(|drawn| drawn.predicted).collect();
     let texts: Vec<&str> = waiting.iter().map(|predicted| predicted.text.as_str()).collect();
     let quarter = rest / 4;
-    let contested = contested(&waiting, &texts, labels)?;
-    add(&mut chosen, contested.into_iter().map(|index| picked(waiting[index].clone(), Way::Disagreement)), quarter);
+    let by_labels = contested(&waiting, &texts, labels)?.into_iter().map(|index| waiting[index].clone());
+    let contested = candidates.contested.into_iter().chain(by_labels);
+    add(&mut chosen, contested.map(|predicted| picked(predicted, Way::Disagreement)), quarter);
     let quarters = chosen.len() - (limit - rest) + quarter;
     let labeled: Vec<&str> = labeled.iter().take(LABELED).map(|drawn| drawn.predicted.text.as_str()).collect();
     let apart = if rest == 0 { Vec::new() } else { cover(&texts, &labeled, rest, encoder)? };
     let mut apart = apart.into_iter().map(|index| picked(waiting[index].clone(), Way::Diverse));
     add(&mut chosen, apart.by_ref(), quarter.min(quarters));
     let missing = limit - chosen.len();
-    let uncertain = pick(uncertain, missing + chosen.len()).into_iter();
+    let uncertain = pick(candidates.uncertain, missing + chosen.len()).into_iter();
     add(&mut chosen, uncertain.map(|predicted| picked(predicted, Way::Uncertain)), missing);
     let missing = limit - chosen.len();
     add(&mut chosen, apart, missing);

@@ -1,12 +1,11 @@
 //! Processes that train together: our own copies, or those that torchrun started.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::io::Write as _;
 
 use anyhow::{Context, Result, ensure};
 use service::Secret;
 use trainer::Replica;
+use trainer::copies::{Copies, TOKEN, random_word};
 
 /// Where this process stands among several. torchrun sets all of it in the environment.
 #[derive(clap::Args)]
@@ -56,22 +55,17 @@ impl ReplicaFlags {
             let port = port + u16::from(self.agent_store.unwrap_or(false));
             let local_rank = self.local_rank.unwrap_or(rank);
             if count == 1 {
-                return Ok((None, Copies(Vec::new())));
+                return Ok((None, Copies::none()));
             }
             let address = format!("{}:{port}", self.master_addr);
             let replica = Replica { rank, count, address, local_rank, token: self.token()? };
-            return Ok((Some(replica), Copies(Vec::new())));
+            return Ok((Some(replica), Copies::none()));
         }
         let count = self.processes();
         if count == 1 {
-            return Ok((None, Copies(Vec::new())));
+            return Ok((None, Copies::none()));
         }
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-        let address = free.context("there is no free port for the copies of this process")?;
-        let token = random_word()?;
-        let copies = (1..count).map(|rank| copy(rank, count, address.port(), &token));
-        let copies = Copies(copies.collect::<Result<_>>()?);
-        let replica = Replica { rank: 0, count, address: address.to_string(), local_rank: 0, token: token.into() };
+        let (replica, copies) = Copies::start(count, &[])?;
         Ok((Some(replica), copies))
     }
 
@@ -101,58 +95,4 @@ impl ReplicaFlags {
     pub fn processes(&self) -> usize {
         self.data_parallel.unwrap_or(1).max(1)
     }
-}
-
-/// The variable of what the processes of a run know; in no command line, which everybody can read.
-const TOKEN: &str = "LABELSTREAM_REPLICAS_TOKEN";
-
-fn random_word() -> Result<String> {
-    let mut bytes = [0; 16];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// Copies of this process; those that still run when we end are ended.
-pub struct Copies(Vec<Child>);
-
-impl Copies {
-    /// Waits for all of them.
-    ///
-    /// # Errors
-    /// One that failed.
-    pub fn finish(mut self) -> Result<()> {
-        for mut child in self.0.drain(..) {
-            let status = child.wait()?;
-            ensure!(status.success(), "a copy of this process ended with {status}");
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Copies {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            // It may have ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-/// This process again, with the same flags, in another place.
-fn copy(rank: usize, count: usize, port: u16, token: &str) -> Result<Child> {
-    let program = std::env::current_exe().context("it is unknown where this program is")?;
-    Command::new(program)
-        .args(std::env::args_os().skip(1))
-        .env("RANK", rank.to_string())
-        .env("WORLD_SIZE", count.to_string())
-        .env("MASTER_ADDR", "127.0.0.1")
-        .env("MASTER_PORT", port.to_string())
-        .env(TOKEN, token)
-        .env_remove("LOCAL_RANK")
-        .env_remove("TORCHELASTIC_USE_AGENT_STORE")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("a copy of this process cannot be started")
 }

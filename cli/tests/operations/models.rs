@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use store::checkpoints::CheckpointStore;
-use store::{LoadStatus, Store, Version};
+use store::{LoadStatus, PredictionRow, Store, Version};
 
 use crate::program::*;
 
@@ -118,4 +118,40 @@ fn a_checkpoint_that_is_registered_while_it_is_collected_has_its_files() {
     let cache = tempfile::tempdir().unwrap();
     let fetched = block_on(files.fetch(&champion.uri, cache.path())).unwrap();
     assert!(fetched.join("model.safetensors").exists(), "a version that can be promoted has its files");
+}
+
+#[test]
+fn a_challenger_shadows_the_champion_and_the_result_says_who_was_right() {
+    let url = migrated_database("shadow");
+    let checkpoints = tempfile::tempdir().unwrap();
+    registered(&url, checkpoints.path(), 1, &["--promote"]);
+    registered(&url, checkpoints.path(), 2, &[]);
+    let shadow = |words: &[&str]| succeed(&[&["models", "shadow"], words, &["--database-url", &url]].concat());
+    let none = fail(&["models", "shadow", "result", "--database-url", &url]);
+    assert!(none.contains("models shadow VERSION"), "{none}");
+    assert_eq!(shadow(&["2", "--share", "0.25"]), "version 2 scores 25% of the stream beside the champion\n");
+    let rows = ["慢", "快", "贵", "旧"]
+        .into_iter()
+        .zip(0..)
+        .map(|(text, offset)| PredictionRow { text: text.into(), ..prediction(offset) });
+    block_on(written(&url, "shadow", rows.collect(), vec![]));
+    execute(
+        &url,
+        "insert into shadow_rows (kafka_offset, shadow_id, champion_version, stream_id, partition, score, champion_label, label)
+        select kafka_offset, 1, 1, stream_id, partition, 0.9, label, case when kafka_offset < 2 then '差评' else label end
+        from prediction_rows;
+        insert into labels (review_id, label) values ('r-0', '差评'), ('r-2', '好评')",
+    );
+    let result = json(&shadow(&["result", "--json"]));
+    assert_eq!((&result["records"], &result["agreement"]), (&4.into(), &0.5.into()));
+    assert_eq!(
+        (&result["labeled"], &result["champion_right"], &result["challenger_right"]),
+        (&2.into(), &1.into(), &2.into())
+    );
+    let asked = succeed(&["labels", "next", "--database-url", &url, "--audit-share", "0", "--limit", "4", "--json"]);
+    let contested = asked.lines().map(json).find(|pick| pick["picked"] == "disagreement").unwrap();
+    assert_eq!(contested["text"], "快");
+    assert_eq!(shadow(&["stop"]), "version 2 shadows no more\n");
+    assert_eq!(shadow(&["stop"]), "no version shadows\n");
+    assert!(fail(&["models", "shadow", "9", "--database-url", &url]).contains("9"));
 }

@@ -58,6 +58,7 @@ fn a_waiting_retrain_ends_with_the_verdict_of_its_round() {
         candidate_metrics: json!({"accuracy": 0.75, "macro_f1": 0.7}),
         baseline_metrics: Some(json!({"accuracy": 0.8125})),
         expected_champion: None,
+        shadow_first: None,
     };
     assert!(matches!(block_on(store.conclude_round(&lease, &conclusion)).unwrap(), Concluded::Rejected(_)));
     let told = retrain.wait_with_output().unwrap();

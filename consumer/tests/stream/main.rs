@@ -17,6 +17,7 @@ mod refusals;
 mod rows;
 mod secrets;
 mod security;
+mod shadows;
 mod site;
 mod swaps;
 mod world;

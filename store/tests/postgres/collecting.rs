@@ -80,6 +80,7 @@ async fn rejected_candidates_are_collected_and_what_a_person_registered_is_not()
         candidate_metrics: serde_json::json!({}),
         baseline_metrics: None,
         expected_champion: None,
+        shadow_first: None,
     };
     let concluded = store.conclude_round(&lease, &conclusion).await.unwrap();
     let Concluded::Rejected(rejected) = concluded else { panic!("{concluded:?}") };

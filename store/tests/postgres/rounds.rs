@@ -35,6 +35,7 @@ fn conclusion(accepted: bool, expected_champion: Option<Version>) -> Conclusion 
         candidate_metrics: json!({"accuracy": 0.9}),
         baseline_metrics: Some(json!({"accuracy": 0.8})),
         expected_champion,
+        shadow_first: None,
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::metrics::BestBy;
+
 /// What a candidate must show.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Policy {
@@ -13,6 +15,8 @@ pub struct Policy {
     pub min_held_out_per_class: usize,
     /// Probability with which a candidate that is no better may pass the test by luck.
     pub significance: f64,
+    /// The figure by which it must be better.
+    pub metric: BestBy,
     /// A candidate may also pass that is shown to be less than this much worse in accuracy; `None`:
     /// it must be better.
     pub margin: Option<f64>,
@@ -30,6 +34,7 @@ impl Default for Policy {
             min_held_out: 50,
             min_held_out_per_class: 5,
             significance: 0.05,
+            metric: BestBy::default(),
             margin: None,
             // Finds the model that has given a class up; what a class is worth beyond that, its
             // owner must say.

@@ -109,6 +109,24 @@ fn as_good_as_the_champion_is_enough_only_where_the_policy_says_so() {
 }
 
 #[test]
+fn a_figure_of_the_gates_own_decides_in_place_of_accuracy() {
+    let mut case = Texts { count: 400 }.case(0..0, 0..0);
+    for (index, truth) in case.truth.iter_mut().enumerate() {
+        *truth = usize::from(index % 8 > 0);
+    }
+    // The champion takes every bad text but 20 for a good one; the candidate finds all, and takes 30
+    // good ones for bad.
+    let said = |is_bad: fn(usize) -> bool| (0..400).map(|index| Some(usize::from(!is_bad(index)))).collect();
+    case.champion = Some(Answers { classes: said(|index| index % 8 == 0 && index < 160), milliseconds_per_text: 1.0 });
+    case.candidate.classes = said(|index| index % 8 == 0 || index % 8 == 1 && index < 240);
+    rejected(&case, &Policy::default(), "not shown to be better than the champion: accuracy");
+    let by_recall = Policy { metric: "recall:bad".parse().unwrap(), ..Policy::default() };
+    accepted(&case, &by_recall, "better than the champion by recall:bad 1.0000 against 0.4000");
+    std::mem::swap(&mut case.candidate, case.champion.as_mut().unwrap());
+    rejected(&case, &by_recall, "not shown to be better than the champion by recall:bad");
+}
+
+#[test]
 fn the_linear_baseline_is_recorded_and_decides_nothing() {
     let texts = Texts { count: 200 };
     let mut case = texts.case(0..10, 0..60);

@@ -1,5 +1,6 @@
 //! Everybody's answers on the same held-out texts, and what the gate says of them.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use classifier::{Classifier, DeviceChoice, Prediction};
 
 use super::champion::Champion;
 use super::fitting::Fitted;
-use super::judging::{Judging, Origins};
+use super::judging::{Judging, LeftOut, Origins};
 use crate::dataset::Example;
 use crate::gate::{Answers, Case, Golden, Policy, Verdict, judge};
 use crate::labeled_rows::Row;
@@ -57,15 +58,18 @@ impl Comparison {
     pub fn run(&self, fitted: &Fitted, champion: Option<&Champion>) -> Result<Compared> {
         let knows = champion.map_or(0, |champion| champion.knows);
         let judging = Judging::of(&self.dataset, &self.origins, &fitted.left_out, knows);
-        let mut candidate = self.answer(&fitted.candidate, &judging.examples)?;
-        // It has learned these texts: models answer for it that have not.
-        let first = self.dataset.held_out.len();
-        for (answer, left_out) in candidate.answers.classes[first..].iter_mut().zip(&judging.left_out) {
-            *answer = Some(left_out.class);
-        }
-        // The linear model has learned them too, and nobody answers for it.
-        let baseline = fitted.baseline.as_deref().filter(|_| judging.left_out.is_empty());
-        let baseline = baseline.map(|baseline| self.answer(baseline, &judging.examples)).transpose()?;
+        let answer = |directory: &Path, left_out: &[LeftOut]| {
+            let mut answered = self.answer(directory, &judging.examples)?;
+            // It has learned these texts: models answer for it that have not.
+            let said: HashMap<usize, usize> =
+                left_out.iter().map(|left_out| (left_out.index, left_out.class)).collect();
+            let learned = answered.answers.classes[self.dataset.held_out.len()..].iter_mut();
+            learned.zip(&judging.left_out).for_each(|(answer, text)| *answer = said.get(&text.index).copied());
+            Ok::<_, anyhow::Error>(answered)
+        };
+        let candidate = answer(&fitted.candidate, &fitted.left_out)?;
+        let baseline = fitted.baseline.as_deref();
+        let baseline = baseline.map(|baseline| answer(baseline, &fitted.baseline_left_out)).transpose()?;
         let champion = champion.map(|champion| self.answer(&champion.directory, &judging.examples)).transpose()?;
         let mut compared = self.judge(judging, candidate, baseline, champion);
         if let Some(reason) = &fitted.reason {

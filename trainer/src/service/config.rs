@@ -14,11 +14,13 @@ use service::http::AccessArguments;
 use service::{CheckpointArguments, DatabaseArguments, directories};
 use sha2::{Digest, Sha256};
 
+use super::copy::CopyFlags;
 use super::triggers::{Schedule, Triggers};
 use crate::base::Base;
 use crate::class_names::{ClassNames, class_names};
 use crate::flags::TrainingFlags;
 use crate::gate::Policy;
+use crate::metrics::BestBy;
 use crate::round_dataset::Split;
 use crate::settings::Settings;
 
@@ -107,6 +109,11 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_SIGNIFICANCE", default_value_t = Policy::default().significance)]
     pub significance: f64,
 
+    /// Figure by which the gate compares candidate and champion: accuracy, macro-f1 or mcc; or f1,
+    /// precision or recall of one class, as in recall:CLASS
+    #[arg(long, env = "LABELSTREAM_GATE_BY", value_name = "METRIC", default_value_t = BestBy::default())]
+    pub gate_by: BestBy,
+
     /// Also accept a candidate whose accuracy is shown to be less than this below that of the
     /// champion
     #[arg(long, env = "LABELSTREAM_MARGIN")]
@@ -129,9 +136,27 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_GOLDEN", value_name = "FILE")]
     pub golden: Option<PathBuf>,
 
+    /// Let a candidate that passes score this share of the stream beside the champion first, and leave
+    /// it to a person to promote it [default: it is promoted at once]
+    #[arg(long, env = "LABELSTREAM_SHADOW_FIRST", value_parser = shadow_share, value_name = "SHARE")]
+    pub shadow_first: Option<f64>,
+
     /// How to train.
     #[command(flatten)]
     pub training: TrainingFlags,
+
+    /// Processes that train a network together on this machine, each with its share of every batch and
+    /// of the threads, or with a GPU of its own
+    #[arg(long, env = "LABELSTREAM_DATA_PARALLEL", value_name = "N", default_value_t = 1)]
+    pub data_parallel: usize,
+
+    /// Directory for event files that TensorBoard opens, one directory a round
+    #[arg(long, env = "LABELSTREAM_TENSORBOARD", value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
+
+    /// What makes a copy of this process know that it is one.
+    #[command(flatten)]
+    pub copy: CopyFlags,
 
     /// Training steps between two writings of the state, from which a killed round resumes
     #[arg(long, env = "LABELSTREAM_SAVE_STEPS", default_value_t = 200)]
@@ -195,6 +220,11 @@ pub struct ClassRecall {
 /// Those that one flag gives.
 pub type ClassRecalls = Vec<ClassRecall>;
 
+fn shadow_share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "must be a number, such as 0.1".to_owned())?;
+    if 0.0 < share && share <= 1.0 { Ok(share) } else { Err("must be above 0 and at most 1".to_owned()) }
+}
+
 /// Separated by commas; one whose class has a comma in its name stands in quotes.
 fn class_recalls(flag: &str) -> Result<ClassRecalls> {
     let floors = rows::fields(flag, "--class-recall")?;
@@ -236,6 +266,11 @@ impl Config {
         }
         ensure!(self.held_out > 0.0, "held-out must be above 0: without held-out texts the gate lets nothing pass");
         ensure!(!self.lease.is_zero() && !self.poll.is_zero(), "lease and poll must be above 0");
+        ensure!(self.data_parallel > 0, "data-parallel must be at least 1");
+        let needs_scores = ["auc", "loss"].contains(&self.gate_by.to_string().as_str());
+        ensure!(!needs_scores, "gate-by {}: the gate compares answers, and not their scores", self.gate_by);
+        let with_margin = self.margin.is_some() && self.gate_by != BestBy::default();
+        ensure!(!with_margin, "margin is one of accuracy: it does not go with gate-by {}", self.gate_by);
         if let Base::Checkpoint(directory) = &self.base {
             ensure!(directory.is_dir(), "the base {} is no directory", directory.display());
         }
@@ -269,6 +304,7 @@ impl Config {
             min_held_out: self.min_held_out,
             min_held_out_per_class: self.min_held_out_per_class,
             significance: self.significance,
+            metric: self.gate_by.clone(),
             margin: self.margin,
             min_recall: self.min_recall,
             recall_floors: floors.collect::<BTreeMap<_, _>>(),
@@ -284,6 +320,11 @@ impl Config {
         settings.options.save_limit = 0;
         settings.options.save_steps = Some(self.save_steps);
         settings
+    }
+
+    /// Threads of each of the processes that train together.
+    pub(crate) fn threads_of_each(&self, threads: usize) -> usize {
+        (threads / self.data_parallel).max(1)
     }
 
     /// Where rounds keep their state: trainers of two databases on one machine do not meet.
@@ -344,6 +385,9 @@ mod tests {
         let bad = [
             (&["--held-out", "0"][..], "held-out"),
             (&["--held-out", "1"], "held-out"),
+            (&["--gate-by", "auc"], "gate-by auc"),
+            (&["--gate-by", "macro-f1", "--margin", "0.1"], "margin"),
+            (&["--data-parallel", "0"], "data-parallel"),
             (&["--margin", "-0.1"], "margin"),
             (&["--lease", "0"], "lease"),
             (&["--base", "/nowhere/at/all"], "/nowhere/at/all"),

@@ -10,11 +10,13 @@ use classifier::Classifier;
 use classifier::checkpoint::Manifest;
 use tokio_util::sync::CancellationToken;
 
+use super::copy;
 use super::judging::LeftOut;
 use super::lease::Reporter;
 use super::metrics::Metrics;
 use crate::base::Base;
 use crate::choice::{Proof, choose};
+use crate::copies::Copies;
 use crate::dataset::Dataset;
 use crate::evaluate::measure;
 use crate::fit::{Progress, fit};
@@ -22,6 +24,7 @@ use crate::from_scratch::{ENOUGH, network_base, not_worth_trying};
 use crate::linear::{self, Answer, LinearSettings};
 use crate::pretrained::{Pretrained, Quick};
 use crate::settings::Settings;
+use crate::tensorboard::EventFile;
 
 /// Everything that a training needs.
 pub(super) struct Fitting {
@@ -30,6 +33,10 @@ pub(super) struct Fitting {
     /// What helps [`Base::New`] where labels are few.
     pub pretrained: Option<Pretrained>,
     pub dataset: Dataset,
+    /// Processes that train a network together.
+    pub processes: usize,
+    /// Where an event file for TensorBoard goes.
+    pub tensorboard: Option<PathBuf>,
     /// Whether answers to texts that were left out are wanted, since held-out texts are few.
     pub leaves_out: bool,
     /// Where finished models and the state of the training stand: what is there already is not
@@ -41,7 +48,7 @@ pub(super) struct Fitting {
 }
 
 /// The directories of what was trained.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Fitted {
     pub candidate: PathBuf,
     /// The linear model, where another one is the candidate.
@@ -50,6 +57,8 @@ pub(super) struct Fitted {
     pub reason: Option<String>,
     /// What models that were fitted as the candidate was, without a text, say of the text.
     pub left_out: Vec<LeftOut>,
+    /// The same of the linear model, where another one is the candidate.
+    pub baseline_left_out: Vec<LeftOut>,
 }
 
 impl Fitting {
@@ -58,7 +67,8 @@ impl Fitting {
     pub fn run(self) -> Result<Fitted> {
         fs::create_dir_all(&self.directory).with_context(|| format!("{}: cannot be made", self.directory.display()))?;
         let (linear, left_out) = self.linear()?;
-        let quick = Fitted { candidate: linear.clone(), baseline: None, reason: None, left_out };
+        let quick =
+            Fitted { candidate: linear.clone(), baseline: None, reason: None, left_out, baseline_left_out: Vec::new() };
         let quick = match &self.pretrained {
             Some(pretrained) => self.student(quick, pretrained)?,
             None => quick,
@@ -69,7 +79,7 @@ impl Fitting {
         let choice = choose(("network", name), &self.right(&network)?, &self.right(&quick.candidate)?, proof);
         tracing::info!(network = choice.takes_over, reason = choice.reason, "the candidate is chosen");
         Ok(if choice.takes_over {
-            Fitted { candidate: network, baseline: Some(linear), reason: None, left_out: Vec::new() }
+            Fitted { candidate: network, baseline: Some(linear), left_out: Vec::new(), ..Fitted::default() }
         } else {
             Fitted { reason: Some(choice.reason), ..quick }
         })
@@ -108,7 +118,8 @@ impl Fitting {
             linear::save(&student.model, valid.evaluation.as_ref(), &directory)?;
         }
         let left_out = left_out(&student.answers);
-        Ok(Fitted { candidate: directory, baseline: Some(linear.candidate), reason, left_out })
+        let (baseline, baseline_left_out) = (Some(linear.candidate), linear.left_out);
+        Ok(Fitted { candidate: directory, baseline, reason, left_out, baseline_left_out })
     }
 
     fn linear_settings(&self) -> LinearSettings {
@@ -134,7 +145,16 @@ impl Fitting {
             self.reporter.phase("training");
             let mut settings = self.settings.clone();
             settings.options.state = Some(self.directory.join("training"));
-            fit(&settings, &self.dataset, base, &directory, &mut |progress| self.watch(progress))?;
+            settings.options.threads = (settings.options.threads / self.processes).max(1);
+            let copies = copy::start(self.processes, &self.directory, &self.dataset, base, &self.base)?;
+            let (replica, copies) = copies.unzip();
+            settings.options.replica = replica;
+            let mut events = self.tensorboard.as_deref().map(EventFile::create).transpose()?;
+            fit(&settings, &self.dataset, base, &directory, &mut |progress| {
+                events.as_mut().map_or(Ok(()), |events| events.record(progress))?;
+                self.watch(progress)
+            })?;
+            copies.map_or(Ok(()), Copies::finish)?;
         }
         Ok(directory)
     }

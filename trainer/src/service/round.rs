@@ -52,6 +52,8 @@ pub(super) struct Rounds {
 pub(super) enum Ended {
     /// The candidate serves.
     Promoted(Version),
+    /// The candidate is accepted, and scores a share of the stream until a person promotes it.
+    Shadows(Version),
     /// The candidate is on record as rejected.
     Rejected(Version),
     /// It came to nothing, for this reason.
@@ -258,6 +260,8 @@ impl Work<'_> {
             base,
             dataset: dataset.dataset.clone(),
             directory: directory.to_owned(),
+            processes: config.data_parallel,
+            tensorboard: config.tensorboard.as_ref().map(|all| all.join(format!("round-{}", self.lease.round))),
             leaves_out: dataset.held_out.len() < FEW,
             reporter: self.keeper.reporter.clone(),
             metrics: metrics.clone(),
@@ -279,10 +283,13 @@ impl Work<'_> {
         for _ in 0..MOST_COMPARISONS {
             let compared = self.compare(dataset, fitted, champion.clone()).await?;
             let (compared, model) = self.publish(dataset, compared, directory, parent).await?;
-            let conclusion = conclusion(compared, model, champion.as_ref(), &dataset.warnings);
+            let shadow_first = self.rounds.config.shadow_first;
+            let conclusion =
+                Conclusion { shadow_first, ..conclusion(compared, model, champion.as_ref(), &dataset.warnings) };
             let conclude = async || self.rounds.store.conclude_round(&self.lease, &conclusion).await;
             match retry("Postgres takes the verdict", &self.keeper.stop, conclude).await? {
                 Concluded::Promoted(version) => return Ok(Ended::Promoted(version)),
+                Concluded::Shadows(version) => return Ok(Ended::Shadows(version)),
                 Concluded::Rejected(version) => return Ok(Ended::Rejected(version)),
                 Concluded::Fenced => return self.fenced(),
                 Concluded::ChampionChanged { .. } => champion = self.champion().await?,
@@ -360,6 +367,7 @@ fn conclusion(compared: Compared, model: NewModel, champion: Option<&Champion>, 
         candidate_metrics: json!(verdict.evidence.candidate),
         baseline_metrics: metrics(&verdict.evidence.baseline),
         expected_champion: champion.map(|champion| champion.version),
+        shadow_first: None,
     }
 }
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use service::http::Server;
-use service::{Transient as _, retry};
+use service::{Transient as _, retry, thread};
 use store::checkpoints::CheckpointStore;
 use store::{DriftHour, Round, Trigger, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use super::collect::collect;
 use super::config::Config;
+use super::copy::follow;
 use super::drift::look;
 use super::http::{self, Service};
 use super::metrics::{ByVerdict, Metrics};
@@ -27,6 +28,9 @@ use crate::audit::accuracies;
 /// What cannot be mended by waiting: a refused login, a schema that is not migrated, an impossible setting; with
 /// `--once` a round that failed, too.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
+    if config.copy.is_one() {
+        return thread("training", Some(config.niceness), move || follow(&config))?.await;
+    }
     // What is wrong with the settings is said before anything is waited for.
     config.check()?;
     golden(config.golden())?;
@@ -181,6 +185,11 @@ impl Trainer {
         let verdict = match &ended {
             Ended::Promoted(version) => {
                 tracing::info!(version = version.0, "a new champion");
+                Some("accepted")
+            }
+            Ended::Shadows(version) => {
+                let version = version.0;
+                tracing::info!(version, "the candidate passes: it shadows the champion until somebody promotes it");
                 Some("accepted")
             }
             Ended::Rejected(version) => {

@@ -123,6 +123,22 @@ async fn texts_that_the_champion_doubted_do_not_judge_it_and_those_drawn_at_rand
 }
 
 #[tokio::test]
+async fn a_candidate_that_passes_may_have_to_shadow_the_champion_first() {
+    let site = Site::new().await;
+    site.label(0..400).await;
+    site.round(&["--shadow-first", "0.2"]).await;
+    assert_eq!(site.registry().await.champions, [1], "a first champion does not wait");
+    site.label(400..4000).await;
+    site.round(&["--shadow-first", "0.2"]).await;
+    let round = site.last_round().await;
+    assert_eq!((&round["verdict"], &round["candidate"]), (&"accepted".into(), &2.into()), "{}", round["reason"]);
+    assert_eq!(site.registry().await.champions, [1]);
+    let (shadow, model) = site.store.shadow().await.unwrap().unwrap();
+    assert_eq!((shadow.version, shadow.share, model.version), (store::Version(2), 0.2, store::Version(2)));
+    site.store.promote(store::Version(2), "it did well", Some(store::Version(1))).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_network_that_the_linear_model_beats_gives_way_to_it() {
     let site = Site::new().await;
     site.label(0..600).await;
