@@ -88,10 +88,12 @@ async fn a_round_fine_tunes_a_pretrained_bert_and_the_running_stream_takes_it_ov
     let base = pretrained(&pretraining);
     let rules = [
         ("--base", base.as_str()),
+        ("--from", "base"),
         ("--min-new-labels", "500"),
-        ("--epochs", "6"),
+        ("--epochs", "10"),
+        ("--batch-size", "16"),
         ("--max-length", "32"),
-        ("--learning-rate", "2e-4"),
+        ("--learning-rate", "3e-4"),
     ];
     let site = learn("fine-tuning", 500, &rules).await;
     let champion: (String, Value) = query_as(
