@@ -20,7 +20,7 @@ pub fn table(of: Service) -> String {
         Service::Trainer => service::command::<trainer::service::Config>(),
     };
     let mut table = String::from("| flag | environment | default | meaning |\n|---|---|---|---|\n");
-    for flag in command.get_arguments() {
+    for flag in command.get_arguments().filter(|flag| !flag.is_hide_set()) {
         let (Some(long), Some(help)) = (flag.get_long(), flag.get_help()) else {
             continue;
         };
@@ -58,7 +58,8 @@ mod tests {
         fn collect(path: &str, command: &Command, found: &mut Vec<Found>) {
             let path = format!("{path} {}", command.get_name());
             let of_clap = |flag: &&Arg| ["help", "version"].contains(&flag.get_id().as_str());
-            let flags = command.get_arguments().filter(|flag| flag.get_long().is_some() && !of_clap(flag));
+            let is_seen = |flag: &&Arg| flag.get_long().is_some() && !flag.is_hide_set();
+            let flags = command.get_arguments().filter(|flag| is_seen(flag) && !of_clap(flag));
             found.extend(flags.map(|flag| (path.trim().to_owned(), flag.clone())));
             command.get_subcommands().for_each(|command| collect(&path, command, found));
         }

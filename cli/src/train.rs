@@ -43,6 +43,11 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", requires = "encoder")]
     unlabeled: Option<PathBuf>,
 
+    /// Tune the encoder on the labels first, by pairs of texts: worth it with a hundred labels or so,
+    /// and it takes a minute or two; taken if it is no worse on the validation texts
+    #[arg(long, requires = "encoder")]
+    tune: bool,
+
     /// Directory for the best checkpoint; must not exist; the last few are kept in
     /// DIR.checkpoints/step-N
     #[arg(long, value_name = "DIR")]
@@ -126,7 +131,7 @@ fn pretrained(arguments: &Arguments) -> Result<Option<Pretrained>> {
     let columns = arguments.columns.columns();
     let read = |file: &PathBuf| trainer::labeled_rows::read_texts(file, &columns);
     let unlabeled = arguments.unlabeled.as_ref().map(read).transpose()?.unwrap_or_default();
-    Ok(Some(Pretrained { encoder, unlabeled, cache: Some(service::directories::embeddings()?) }))
+    Ok(Some(Pretrained { encoder, unlabeled, tunes: arguments.tune, cache: Some(service::directories::embeddings()?) }))
 }
 
 fn train(

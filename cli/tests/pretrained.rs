@@ -35,7 +35,8 @@ impl Place {
 
     fn train(&self, more: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_labelstream"));
-        command.args(["train", "--data", &self.path("data"), "--out", &self.path("out"), "--json"]).args(more);
+        let out = if more.contains(&"--out") { Vec::new() } else { vec!["--out".to_owned(), self.path("out")] };
+        command.args(["train", "--data", &self.path("data"), "--json"]).args(out).args(more);
         command.env_clear().env("XDG_CACHE_HOME", self.path("cache")).output().unwrap()
     }
 }
@@ -52,6 +53,12 @@ fn an_encoder_and_texts_without_labels_make_a_student_and_its_vectors_are_kept()
     assert!(reason.starts_with("the student is not worse: of 100 texts that neither learned from"), "{reason}");
     assert!(reason.contains("the encoder was not fine-tuned: 60 training texts are too few"), "{reason}");
     assert!(summary["microseconds_per_text"]["student"].as_f64() > Some(0.0), "{summary}");
+    let tuned =
+        place.train(&["--encoder", &encoder, "--unlabeled", &unlabeled, "--tune", "--out", &place.path("tuned")]);
+    assert!(tuned.status.success(), "{}", String::from_utf8_lossy(&tuned.stderr));
+    let tuned: Value = serde_json::from_slice(&tuned.stdout).unwrap();
+    let reason = tuned["reason"].as_str().unwrap();
+    assert!(reason.starts_with("the student of the tuned encoder is not worse: of 40 texts"), "{reason}");
     let kept = fs::read_dir(place.path("cache/labelstream/embeddings")).unwrap().count();
     assert_eq!(kept, 1);
 }

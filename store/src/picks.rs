@@ -193,7 +193,10 @@ impl Store {
         self.run(async |connection| {
             Ok(sqlx::query_as(
                 "select version, prediction, score, classified_at, probability, label
-                from picked_labels where way = 'audit' order by id",
+                from picked_labels
+                where way = 'audit' and version is not null and prediction is not null and score is not null
+                    and classified_at is not null
+                order by id",
             )
             .fetch_all(connection)
             .await?)

@@ -7,15 +7,19 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use bert::checkpoint::Base;
+use bert::checkpoint::{Base, Checkpoint};
 use bert::{Classes, ModelConfig, Parameters, Pooling};
 use candle_core::{Device, Tensor};
 use classifier::Classifier;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::contrastive::tune;
+
 /// Tokens of a text that are read: what training reads.
 const MAX_LENGTH: usize = 128;
+/// Tokens that are read where the encoder is tuned.
+const TUNED_LENGTH: usize = 64;
 /// A pooler of BERT's kind ends with tanh, which is the identity for small numbers to one part in
 /// 10^8.
 const SMALL: f64 = 1e-4;
@@ -26,6 +30,8 @@ type Hash = [u8; 32];
 pub(crate) struct Embedder {
     /// An encoder whose logits are the numbers of its vector.
     classifier: Classifier,
+    /// The same as it can be tuned.
+    encoder: Checkpoint,
     width: usize,
     cache: Option<PathBuf>,
 }
@@ -47,9 +53,23 @@ impl Embedder {
         let parameters = with_identity(&base.config, &base.parameters, width)?;
         let cache =
             cache.map(|cache| Ok::<_, anyhow::Error>(cache.join(fingerprint(directory, &base.config, &parameters)?)));
-        let classifier = Classifier::new(&base.config, &parameters, base.tokenizer)?;
+        Self::of(Checkpoint { config: base.config, parameters, tokenizer: base.tokenizer }, width, cache.transpose()?)
+    }
+
+    fn of(encoder: Checkpoint, width: usize, cache: Option<PathBuf>) -> Result<Self> {
+        let classifier = Classifier::new(&encoder.config, &encoder.parameters, encoder.tokenizer.clone())?;
         let length = MAX_LENGTH.min(classifier.max_length());
-        Ok(Self { classifier: classifier.with_max_length(length), width, cache: cache.transpose()? })
+        Ok(Self { classifier: classifier.with_max_length(length), encoder, width, cache })
+    }
+
+    /// The same encoder, tuned on texts of these classes; its vectors are not kept.
+    ///
+    /// # Errors
+    /// A text that cannot be encoded; texts of one class.
+    pub fn tuned(&self, texts: &[&str], classes: &[usize], threads: usize) -> Result<Self> {
+        let ids = self.encoder.tokenizer.encode_batch(texts, TUNED_LENGTH.min(self.classifier.max_length()))?;
+        let parameters = tune(&self.encoder, &ids, classes, threads)?;
+        Self::of(Checkpoint { parameters, ..self.encoder.clone() }, self.width, None)
     }
 
     /// The vectors of texts, in order.
@@ -209,6 +229,32 @@ mod tests {
             }
         }
         assert_eq!(vectors[0], vectors[2]);
+    }
+
+    #[test]
+    fn tuned_on_labels_texts_of_one_class_are_nearer_to_each_other_than_to_others() {
+        let directory = encoder();
+        let embedder = Embedder::open(&directory.path().join("encoder"), None).unwrap();
+        let texts: Vec<String> =
+            (0..24).map(|index| format!("{}{index}", ["很快，好吃", "太慢了，不来"][index % 2])).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let classes: Vec<usize> = (0..24).map(|index| index % 2).collect();
+        let gap = |embedder: &Embedder| {
+            let vectors = embedder.embed(&texts).unwrap();
+            let (mut alike, mut apart) = ((0.0, 0), (0.0, 0));
+            for one in 0..24 {
+                for other in 0..one {
+                    let cosine: f32 = vectors[one].iter().zip(&vectors[other]).map(|(one, other)| one * other).sum();
+                    let sum = if classes[one] == classes[other] { &mut alike } else { &mut apart };
+                    *sum = (sum.0 + cosine, sum.1 + 1);
+                }
+            }
+            alike.0 / alike.1 as f32 - apart.0 / apart.1 as f32
+        };
+        let tuned = embedder.tuned(&texts, &classes, 2).unwrap();
+        assert!(gap(&tuned) > gap(&embedder) + 0.1, "{} after {}", gap(&tuned), gap(&embedder));
+        assert_eq!(tuned.embed(&texts).unwrap(), embedder.tuned(&texts, &classes, 2).unwrap().embed(&texts).unwrap());
+        assert!(embedder.tuned(&texts, &[0; 24], 2).is_err());
     }
 
     #[test]

@@ -18,6 +18,7 @@
 //!   from_scratch      a linear model, a student of a pretrained encoder, a network: the best
 //! pretrained        an encoder and texts without labels -> a student, if it is no worse
 //! embeddings        an encoder and texts -> vectors, kept
+//! contrastive       an encoder and few labels -> the encoder, tuned on pairs of texts
 //! choice            which of two models goes on
 //!
 //! fit               is made of:
@@ -64,6 +65,7 @@ mod settings;
 mod train;
 
 mod choice;
+mod contrastive;
 mod embeddings;
 mod from_scratch;
 pub mod linear;

@@ -38,6 +38,8 @@ pub struct Pretrained {
     pub encoder: PathBuf,
     /// The texts.
     pub unlabeled: Vec<String>,
+    /// Whether the encoder is tuned on the labels first, which takes a minute or two.
+    pub tunes: bool,
     /// A directory where the encoder's vectors are kept for the next training.
     pub cache: Option<PathBuf>,
 }
@@ -54,13 +56,19 @@ impl Quick {
         let linear = linear::learn(settings, dataset)?;
         let Some(pretrained) = pretrained else { return Ok(Self { linear, student: None }) };
         let encoder = Embedder::open(&pretrained.encoder, pretrained.cache.as_deref())?;
-        let student =
-            linear::student::learn(settings, dataset, &pretrained.texts(dataset), |texts| encoder.embed(texts))?;
-        let answers = |learned: &Learned| {
-            let held_out = measure(&learned.classifier(), &dataset.valid)?.right;
-            Ok::<_, anyhow::Error>([right(&learned.answers), held_out].concat())
+        let unlabeled = pretrained.texts(dataset);
+        let frozen = linear::student::learn(settings, dataset, &unlabeled, |texts| encoder.embed(texts))?;
+        let (student, of_tuning) = match pretrained.tunes {
+            true => tuned(settings, dataset, &unlabeled, &encoder, frozen)?,
+            false => (frozen, String::new()),
         };
-        let choice = choose(("student", "linear model"), &answers(&student)?, &answers(&linear)?, Proof::NotWorse);
+        let has_answers = !student.answers.is_empty();
+        let answers = |learned: &Learned| {
+            let folds = if has_answers { right(&learned.answers) } else { Vec::new() };
+            Ok::<_, anyhow::Error>([folds, of_valid(learned, dataset)?].concat())
+        };
+        let mut choice = choose(("student", "linear model"), &answers(&student)?, &answers(&linear)?, Proof::NotWorse);
+        choice.reason.insert_str(0, &of_tuning);
         Ok(Self { linear, student: Some((student, choice)) })
     }
 
@@ -69,6 +77,29 @@ impl Quick {
     pub fn best(&self) -> &Learned {
         self.student.as_ref().filter(|(_, choice)| choice.takes_over).map_or(&self.linear, |(student, _)| student)
     }
+}
+
+/// The student of the encoder tuned on the labels, unless it is worse on the validation texts than
+/// that of the encoder as it is; and why.
+fn tuned(
+    settings: &LinearSettings,
+    dataset: &Dataset,
+    unlabeled: &[String],
+    encoder: &Embedder,
+    frozen: Learned,
+) -> Result<(Learned, String)> {
+    let (texts, classes): (Vec<&str>, Vec<usize>) =
+        dataset.train.iter().map(|example| (example.text.as_str(), example.label)).unzip();
+    let encoder = encoder.tuned(&texts, &classes, settings.threads)?;
+    let tuned = linear::student::learn_of_tuned(settings, dataset, unlabeled, |texts| encoder.embed(texts))?;
+    let names = ("student of the tuned encoder", "other");
+    let choice = choose(names, &of_valid(&tuned, dataset)?, &of_valid(&frozen, dataset)?, Proof::NotWorse);
+    Ok((if choice.takes_over { tuned } else { frozen }, format!("{}; ", choice.reason)))
+}
+
+/// Which validation texts a model has right.
+fn of_valid(learned: &Learned, dataset: &Dataset) -> Result<Vec<bool>> {
+    Ok(measure(&learned.classifier(), &dataset.valid)?.right)
 }
 
 impl Pretrained {

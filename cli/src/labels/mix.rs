@@ -28,6 +28,8 @@ pub struct Mix<'a> {
 const POOL: u32 = 1_000;
 /// Labeled ones that they should be unlike.
 const LABELED: usize = 500;
+/// Newest labels that a second opinion rests on: more would take longer than a person waits.
+const OPINION: usize = 10_000;
 /// Candidates for every review that is asked: near-copies and the largest class use some up.
 const CANDIDATES: u32 = 20;
 
@@ -44,7 +46,8 @@ pub async fn most_worth_labeling(store: &Store, limit: u32, mix: &Mix<'_>) -> an
     let rest = limit as usize - asked.len();
     let uncertain = store.least_certain(CANDIDATES.saturating_mul(rest as u32)).await?;
     let contested = store.shadow_disagreements(rest as u32).await?;
-    let opinion = if mix.has_second_opinion { labels(store).await? } else { Vec::new() };
+    let mut opinion = if mix.has_second_opinion { labels(store).await? } else { Vec::new() };
+    opinion.drain(..opinion.len().saturating_sub(OPINION));
     let encoder = mix.encoder.clone();
     let choose =
         move || choose(asked, draw, drawn, Candidates { uncertain, contested }, &opinion, rest, encoder.as_deref());
@@ -92,11 +95,10 @@ fn choose(
     let by_labels = contested(&waiting, &texts, labels)?.into_iter().map(|index| waiting[index].clone());
     let contested = candidates.contested.into_iter().chain(by_labels);
     add(&mut chosen, contested.map(|predicted| picked(predicted, Way::Disagreement)), quarter);
-    let quarters = chosen.len() - (limit - rest) + quarter;
     let labeled: Vec<&str> = labeled.iter().take(LABELED).map(|drawn| drawn.predicted.text.as_str()).collect();
     let apart = if rest == 0 { Vec::new() } else { cover(&texts, &labeled, rest, encoder)? };
     let mut apart = apart.into_iter().map(|index| picked(waiting[index].clone(), Way::Diverse));
-    add(&mut chosen, apart.by_ref(), quarter.min(quarters));
+    add(&mut chosen, apart.by_ref(), quarter);
     let missing = limit - chosen.len();
     let uncertain = pick(candidates.uncertain, missing + chosen.len()).into_iter();
     add(&mut chosen, uncertain.map(|predicted| picked(predicted, Way::Uncertain)), missing);

@@ -21,6 +21,10 @@ use crate::dataset::Dataset;
 const OF_PEOPLE: f64 = 3.0;
 const OF_TEACHER: f64 = 10.0;
 
+/// What the sums of a teacher are multiplied by whose encoder was tuned on the labels: on folds it
+/// would look surer than it is.
+const OF_TUNED: f32 = 2.5;
+
 /// What the teacher finds less probable is not taught.
 const IMPROBABLE: f32 = 0.01;
 
@@ -35,24 +39,27 @@ pub(crate) fn learn(
     unlabeled: &[String],
     embed: impl FnOnce(&[&str]) -> Result<Vec<Vec<f32>>>,
 ) -> Result<Learned> {
-    let labeled = dataset.train.iter().map(|example| example.text.as_str());
-    let all: Vec<&str> = labeled.chain(unlabeled.iter().map(String::as_str)).collect();
-    let mut school = School {
-        classes: Classes::new(&dataset.classes),
-        truth: dataset.train.iter().map(|example| example.label).collect(),
-        vectors: embed(&all)?,
-        texts: vocabulary::read(all),
-        factor: calibration::USUAL,
-    };
-    let (examples, classes) = (&dataset.train, school.classes.clone());
-    if examples.len() < FEW {
-        let model = calibrated(&school.student(&|_| true)?, calibration::USUAL)?;
-        return Ok(Learned { model, answers: Vec::new() });
+    let mut school = School::new(dataset, unlabeled, embed)?;
+    if dataset.train.len() >= FEW {
+        school.factor *= calibration::factor(&school.answers(settings, dataset)?);
     }
-    school.factor *= calibration::factor(&school.answers(settings, dataset)?);
-    let answers = folds::answers(examples, &classes, settings.threads, |is_in| school.student(is_in))?;
-    let model = calibrated(&school.student(&|_| true)?, calibration::factor(&answers))?;
-    Ok(Learned { model, answers })
+    school.graduate(settings, dataset)
+}
+
+/// The same with an encoder that was tuned on the training examples. No fold is without them, so
+/// there are no answers to show.
+///
+/// # Errors
+/// What `embed` says.
+pub(crate) fn learn_of_tuned(
+    settings: &LinearSettings,
+    dataset: &Dataset,
+    unlabeled: &[String],
+    embed: impl FnOnce(&[&str]) -> Result<Vec<Vec<f32>>>,
+) -> Result<Learned> {
+    let mut school = School::new(dataset, unlabeled, embed)?;
+    school.factor = OF_TUNED;
+    Ok(Learned { answers: Vec::new(), ..school.graduate(settings, dataset)? })
 }
 
 /// What teachers say of each training text that were fitted on the other folds; nothing where there
@@ -61,14 +68,7 @@ pub(super) fn of_teachers(settings: &LinearSettings, dataset: &Dataset, vectors:
     if dataset.train.len() < FEW {
         return Ok(Vec::new());
     }
-    let school = School {
-        classes: Classes::new(&dataset.classes),
-        truth: dataset.train.iter().map(|example| example.label).collect(),
-        vectors,
-        texts: vocabulary::read(dataset.train.iter().map(|example| example.text.as_str())),
-        factor: calibration::USUAL,
-    };
-    school.answers(settings, dataset)
+    School::new(dataset, &[], |_| Ok(vectors))?.answers(settings, dataset)
 }
 
 /// The labeled texts, then those without labels.
@@ -89,6 +89,32 @@ struct Teacher {
 }
 
 impl School {
+    fn new(
+        dataset: &Dataset,
+        unlabeled: &[String],
+        embed: impl FnOnce(&[&str]) -> Result<Vec<Vec<f32>>>,
+    ) -> Result<Self> {
+        let labeled = dataset.train.iter().map(|example| example.text.as_str());
+        let all: Vec<&str> = labeled.chain(unlabeled.iter().map(String::as_str)).collect();
+        Ok(Self {
+            classes: Classes::new(&dataset.classes),
+            truth: dataset.train.iter().map(|example| example.label).collect(),
+            vectors: embed(&all)?,
+            texts: vocabulary::read(all),
+            factor: calibration::USUAL,
+        })
+    }
+
+    /// The student of all labels, with its probabilities calibrated where there are enough texts.
+    fn graduate(&self, settings: &LinearSettings, dataset: &Dataset) -> Result<Learned> {
+        let (examples, model) = (&dataset.train, self.student(&|_| true)?);
+        if examples.len() < FEW {
+            return Ok(Learned { model: calibrated(&model, calibration::USUAL)?, answers: Vec::new() });
+        }
+        let answers = folds::answers(examples, &self.classes, settings.threads, |is_in| self.student(is_in))?;
+        Ok(Learned { model: calibrated(&model, calibration::factor(&answers))?, answers })
+    }
+
     /// What teachers say of the labeled texts that were fitted on the other folds.
     fn answers(&self, settings: &LinearSettings, dataset: &Dataset) -> Result<Vec<Answer>> {
         folds::each(&dataset.train, &self.classes, settings.threads, |is_in, left_out| {

@@ -48,6 +48,11 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_ENCODER", value_name = "DIR")]
     pub encoder: Option<PathBuf>,
 
+    /// Tune the encoder on the labels of each round first, which takes a minute or two; taken if it is no
+    /// worse on the validation texts
+    #[arg(long, env = "LABELSTREAM_TUNE")]
+    pub tune: bool,
+
     /// What a round starts from: the champion (the base if there is none or it is linear), or
     /// always the base
     #[arg(long, env = "LABELSTREAM_FROM", value_enum, default_value_t = From::Champion)]
@@ -278,6 +283,7 @@ impl Config {
             ensure!(self.base == Base::New, "--encoder goes with --base new, not {}", self.base);
             ensure!(encoder.is_dir(), "the encoder {} is no directory", encoder.display());
         }
+        ensure!(!self.tune || self.encoder.is_some(), "--tune says how to use an --encoder");
         self.settings(&self.base).check()
     }
 

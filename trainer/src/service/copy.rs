@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
@@ -13,25 +13,12 @@ use crate::copies::{Copies, TOKEN};
 use crate::dataset::{Dataset, Example};
 use crate::replica::Replica;
 
-/// Where a copy stands, as the service tells it in the environment.
+/// What makes a process a copy, as the service tells it in the environment.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct CopyFlags {
     /// The round's directory; a person never gives it
     #[arg(long, env = "LABELSTREAM_COPY_OF", hide = true)]
     copy_of: Option<PathBuf>,
-
-    /// Number of this process
-    #[arg(long, env = "RANK", hide = true)]
-    rank: Option<usize>,
-
-    /// Number of processes
-    #[arg(long, env = "WORLD_SIZE", hide = true)]
-    world_size: Option<usize>,
-
-    /// Port on which the first process waits
-    // A text until it is needed: see `train`.
-    #[arg(long, env = "MASTER_PORT", hide = true, default_value = "29500")]
-    master_port: String,
 }
 
 impl CopyFlags {
@@ -85,10 +72,7 @@ pub(super) fn start(
 /// # Errors
 /// What is wrong with the task, or a service that has gone.
 pub(super) fn follow(config: &Config) -> Result<()> {
-    let CopyFlags { copy_of: Some(directory), rank: Some(rank), world_size: Some(count), master_port } = &config.copy
-    else {
-        bail!("a copy knows its round, its number and how many they are")
-    };
+    let directory = config.copy.copy_of.as_ref().context("this process is no copy: a bug")?;
     let file = directory.join(FILE);
     let task: Task = serde_json::from_slice(&fs::read(&file).with_context(|| file.display().to_string())?)
         .with_context(|| file.display().to_string())?;
@@ -98,8 +82,14 @@ pub(super) fn follow(config: &Config) -> Result<()> {
     let [Ok(base), Ok(settings_of)] = [task.base, task.settings_of].map(|base| base.parse::<Base>());
     let mut settings = config.settings(&settings_of);
     settings.options.threads = config.threads_of_each(settings.options.threads);
-    let token = std::env::var(TOKEN).unwrap_or_default().into();
-    let address = format!("127.0.0.1:{master_port}");
-    settings.options.replica = Some(Replica { rank: *rank, count: *count, address, local_rank: *rank, token });
+    settings.options.replica = Some(place()?);
     crate::fit::follow(&settings, &dataset, &base)
+}
+
+/// The place of a copy, as [`Copies::start`] told it.
+fn place() -> Result<Replica> {
+    let told = |name: &str| std::env::var(name).with_context(|| format!("{name} says nothing to a copy"));
+    let rank = told("RANK")?.parse()?;
+    let address = format!("{}:{}", told("MASTER_ADDR")?, told("MASTER_PORT")?);
+    Ok(Replica { rank, count: told("WORLD_SIZE")?.parse()?, address, local_rank: rank, token: told(TOKEN)?.into() })
 }

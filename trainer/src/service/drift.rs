@@ -6,15 +6,12 @@ use store::{DriftHour, DriftReference, Seen, Store, Version};
 
 use crate::drift::{ENOUGH, Known, Profile, SAMPLE};
 
-/// Hours that are looked at again, beside the one that runs: what is older stays as it is on record.
-const LATE: i64 = 2;
-
 /// How long after a version began to serve its first predictions may be waited for; each of these is
 /// tried in turn until there are enough.
 const FIRST_HOURS: [i64; 4] = [1, 6, 48, 24 * 14];
 
-/// Brings what is on record of a version up to date: what it saw first, and the hours since that are
-/// not on record yet, the newest `hours` of them. Returns the newest hour.
+/// Brings what is on record of a version up to date: what it saw first, and of the newest `hours` those
+/// that are not on record, with the newest that is, which may not have been over. Returns the newest.
 ///
 /// # Errors
 /// What the database says.
@@ -22,17 +19,20 @@ pub async fn look(store: &Store, version: Version, now: DateTime<Utc>, hours: i6
     let temperature = store.temperature(version).await?;
     let Some((first, known, last_at)) = reference(store, version, temperature, now).await? else { return Ok(None) };
     let this_hour = now.duration_trunc(TimeDelta::hours(1))?;
-    let on_record = store.drift_hours(Some(version), 1).await?;
-    let due =
-        on_record.first().map_or(this_hour - TimeDelta::hours(hours), |newest| newest.hour - TimeDelta::hours(LATE));
-    let mut hour = due.max(this_hour - TimeDelta::hours(hours)).max(last_at.duration_trunc(TimeDelta::hours(1))?);
+    let on_record = store.drift_hours(Some(version), u32::try_from(hours)?).await?;
+    let newest = on_record.first().map(|newest| newest.hour);
+    let is_done = |hour| newest != Some(hour) && on_record.iter().any(|known| known.hour == hour);
+    let mut hour = (this_hour - TimeDelta::hours(hours)).max(last_at.duration_trunc(TimeDelta::hours(1))?);
     while hour <= this_hour {
         // Of the hour in which the reference ends, what came later.
-        let seen = store.seen(version, hour.max(last_at), hour + TimeDelta::hours(1), SAMPLE).await?;
-        if seen.len() >= ENOUGH {
-            store.record_drift_hour(&compared(version, hour, &seen, &first, &known, temperature)?).await?;
+        let next = hour + TimeDelta::hours(1);
+        if !is_done(hour) {
+            let seen = store.seen(version, hour.max(last_at), next, SAMPLE).await?;
+            if seen.len() >= ENOUGH {
+                store.record_drift_hour(&compared(version, hour, &seen, &first, &known, temperature)?).await?;
+            }
         }
-        hour += TimeDelta::hours(1);
+        hour = next;
     }
     Ok(store.drift_hours(Some(version), 1).await?.into_iter().next())
 }

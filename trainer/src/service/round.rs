@@ -126,6 +126,7 @@ impl Rounds {
             "from": from,
             "base": config.base.to_string(),
             "encoder": config.encoder,
+            "tune": config.tune,
             "classes": config.classes,
             "split": config.split(),
             "policy": config.policy(),
@@ -232,7 +233,7 @@ impl Work<'_> {
         let rounds = self.rounds.config.rounds_directory();
         let settings = serde_json::to_string(&self.rounds.config.settings(base).hyperparameters)?;
         let champion = champion.map(|champion| champion.version);
-        let encoder = &self.rounds.config.encoder;
+        let encoder = (&self.rounds.config.encoder, self.rounds.config.tune);
         let what = format!("{}\n{base}\n{encoder:?}\n{champion:?}\n{settings}", dataset.fingerprint);
         let name = format!("{}-{}", self.lease.round, short_digest(&what));
         forget(&rounds, Some(&name));
@@ -246,7 +247,7 @@ impl Work<'_> {
         self.keeper.reporter.phase("reading reviews without labels");
         let read = async || store.some_texts(MOST_TEXTS as u32).await;
         let unlabeled = retry("Postgres gives the reviews", &self.keeper.stop, read).await?;
-        let pretrained = Pretrained { encoder, unlabeled, cache: Some(config.embeddings()) };
+        let pretrained = Pretrained { encoder, unlabeled, tunes: config.tune, cache: Some(config.embeddings()) };
         let measured: Vec<Example> = dataset.held_out.iter().chain(&dataset.dataset.valid).cloned().collect();
         let remove = move || Ok(pretrained.without_copies_of(&measured));
         Ok(Some(thread("training", Some(config.niceness), remove)?.await?))

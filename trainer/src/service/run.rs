@@ -62,7 +62,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
 }
 
 /// How often what the champion sees is looked at.
-const DRIFT_EVERY: Duration = Duration::from_secs(60);
+const DRIFT_EVERY: Duration = Duration::from_secs(300);
 /// Hours that are looked at after a trainer was away.
 const DRIFT_HOURS: i64 = 48;
 

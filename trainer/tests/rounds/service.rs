@@ -73,6 +73,41 @@ async fn a_change_of_the_stream_starts_a_round_where_there_is_something_to_learn
     assert_eq!(site.last_round().await["trigger"], "drift");
 }
 
+/// Everything that `train` can be told, said to the service: the candidate is what `train` would make.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_trains_as_train_does_with_several_processes_and_a_figure_of_its_own() {
+    let site = Site::new().await;
+    let (base, events) = (site.small_network(), site.path("events").display().to_string());
+    site.label(0..400).await;
+    let flags = [
+        ["--base", &base],
+        ["--epochs", "2"],
+        ["--max-length", "16"],
+        ["--class-weights", "balanced"],
+        ["--label-smoothing", "0.1"],
+        ["--layer-decay", "0.9"],
+        ["--freeze", "1"],
+        ["--patience", "3"],
+        ["--best-by", "macro-f1"],
+        ["--gate-by", "macro-f1"],
+        ["--data-parallel", "2"],
+        ["--tensorboard", &events],
+    ];
+    let mut trainer = site.trainer("trainer", &[&["--once"], flags.as_flattened()].concat());
+    assert_eq!(trainer.exit_code().await, Some(0), "{}", trainer.log());
+    let round = site.last_round().await;
+    let settings = &round["parameters"]["settings"];
+    let told = ["class_weights", "label_smoothing", "layer_decay", "freeze", "patience", "best_by"];
+    let told = told.map(|name| settings[name].to_string());
+    assert_eq!(told, ["\"balanced\"", "0.1", "0.9", "1", "3", "\"macro-f1\""]);
+    assert_eq!(round["evidence"]["policy"]["metric"], "macro-f1");
+    let file = std::fs::read_dir(site.path("events").join("round-1")).unwrap().next().unwrap().unwrap();
+    let written = std::fs::read(file.path()).unwrap();
+    assert!(written.windows(10).any(|bytes| bytes == b"train/loss"), "no loss in the event file");
+    assert!(trainer.log().contains("evaluated on the validation texts"), "{}", trainer.log());
+    assert_eq!(round["verdict"], "accepted", "{round}");
+}
+
 /// A migration of the next version, or an analyst's column, makes the plans of running sessions old.
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_that_come_and_change_under_a_running_trainer_do_not_end_it() {
