@@ -43,8 +43,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", requires = "encoder")]
     unlabeled: Option<PathBuf>,
 
-    /// Tune the encoder on the labels first, by pairs of texts: worth it with a hundred labels or so,
-    /// and it takes a minute or two; taken if it is no worse on the validation texts
+    /// Tune the encoder on the labels first, by pairs of texts, which takes a minute or two; taken if it
+    /// is no worse on the validation texts
     #[arg(long, requires = "encoder")]
     tune: bool,
 

@@ -95,6 +95,8 @@ impl Consumer {
 
     /// Everything that must be there before the first record is read.
     async fn prepare(&self, source: ModelSource) -> Result<Option<Ready>> {
+        // Before anything can come in the way of its directory.
+        let loader = self.loader()?;
         let store = self.connect().await?;
         tokio::spawn(ping(store.clone(), self.health.clone(), self.metrics.clone(), self.stop.abort.clone()));
         let (model, models) = self.model(source, &store).await?;
@@ -111,7 +113,7 @@ impl Consumer {
             cluster = stream.cluster_id,
             "joining the group"
         );
-        Ok(Some(Ready { store, model, models, stream }))
+        Ok(Some(Ready { store, loader, model, models, stream }))
     }
 
     async fn connect(&self) -> Result<Store> {
@@ -183,9 +185,8 @@ impl Consumer {
     /// Starts the stages, sink first, and ends with the first of them, or in order when it is told
     /// to.
     async fn flow(self, ready: Ready, predict: mpsc::Receiver<PredictJob>) -> Result<()> {
-        let loader = self.loader()?;
         let Self { config, settings, metrics, health, stop, .. } = self;
-        let Ready { store, model, models, stream } = ready;
+        let Ready { store, loader, model, models, stream } = ready;
         let (to_write, labeled) = mpsc::channel(LABELED_CAPACITY);
         let (sender, batches) = mpsc::channel(batch_sender::CAPACITY);
         let (fences, fenced) = std::sync::mpsc::channel();
@@ -287,6 +288,8 @@ impl Consumer {
 /// What [`Consumer::prepare`] has found.
 struct Ready {
     store: Store,
+    /// What loads challengers.
+    loader: Loader,
     model: Box<dyn Model>,
     models: mpsc::Receiver<Handover>,
     stream: Stream,

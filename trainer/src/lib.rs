@@ -18,6 +18,7 @@
 //!   from_scratch      a linear model, a student of a pretrained encoder, a network: the best
 //! pretrained        an encoder and texts without labels -> a student, if it is no worse
 //! embeddings        an encoder and texts -> vectors, kept
+//! neighbours        vectors -> vectors that lean on those of texts like them
 //! contrastive       an encoder and few labels -> the encoder, tuned on pairs of texts
 //! choice            which of two models goes on
 //!
@@ -69,6 +70,7 @@ mod contrastive;
 mod embeddings;
 mod from_scratch;
 pub mod linear;
+mod neighbours;
 mod pretrained;
 
 pub mod fit;

@@ -12,6 +12,7 @@ use crate::embeddings::Embedder;
 use crate::evaluate::measure;
 use crate::linear::{self, Learned, LinearSettings, right};
 use crate::near_copies::near_copies;
+use crate::neighbours::smoothed;
 use crate::random::{Purpose, Random};
 
 /// Texts without labels that are read at most: more cost a minute, and teach nothing new.
@@ -57,7 +58,8 @@ impl Quick {
         let Some(pretrained) = pretrained else { return Ok(Self { linear, student: None }) };
         let encoder = Embedder::open(&pretrained.encoder, pretrained.cache.as_deref())?;
         let unlabeled = pretrained.texts(dataset);
-        let frozen = linear::student::learn(settings, dataset, &unlabeled, |texts| encoder.embed(texts))?;
+        let vectors = |texts: &[&str]| smoothed(encoder.embed(texts)?, dataset.train.len());
+        let frozen = linear::student::learn(settings, dataset, &unlabeled, vectors)?;
         let (student, of_tuning) = match pretrained.tunes {
             true => tuned(settings, dataset, &unlabeled, &encoder, frozen)?,
             false => (frozen, String::new()),
