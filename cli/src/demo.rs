@@ -58,8 +58,8 @@ pub struct Arguments {
     #[arg(long, default_value = "40", value_parser = crate::publish::positive)]
     rate: f64,
 
-    /// Directory of a pretrained encoder, such as bge-small-zh: the models learn from it and from the
-    /// reviews that nobody has labeled, and the summary says what that wins
+    /// Directory of a pretrained encoder, such as bge-small-zh: the models learn from it and from
+    /// the reviews that nobody has labeled, and the summary says what that wins
     #[arg(long, env = "LABELSTREAM_ENCODER", value_name = "DIR")]
     encoder: Option<PathBuf>,
 

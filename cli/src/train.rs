@@ -32,9 +32,9 @@ pub struct Arguments {
     #[arg(long, default_value = "new")]
     base: Base,
 
-    /// Directory of a pretrained encoder in the HuggingFace layout, such as bge-small-zh, for `--base
-    /// new`: with few labels a linear model learns from it and from --unlabeled; from 2000 training
-    /// texts on it is fine-tuned too; the better one is taken
+    /// Directory of a pretrained encoder in the HuggingFace layout, such as bge-small-zh, for
+    /// `--base new`: with few labels a linear model learns from it and from --unlabeled; from 2000
+    /// training texts on it is fine-tuned too; the better one is taken
     #[arg(long, value_name = "DIR")]
     encoder: Option<PathBuf>,
 
@@ -43,8 +43,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", requires = "encoder")]
     unlabeled: Option<PathBuf>,
 
-    /// Tune the encoder on the labels first, by pairs of texts, which takes a minute or two; taken if it
-    /// is no worse on the validation texts
+    /// Tune the encoder on the labels first, by pairs of texts, which takes a minute or two; taken
+    /// if it is no worse on the validation texts
     #[arg(long, requires = "encoder")]
     tune: bool,
 

@@ -1,7 +1,7 @@
 //! A record that ends the process: after two consumers have died at one position, the records there
-//! are classified in small groups, each noted in Postgres before the model sees it and written before
-//! the next is tried. The records of a group that ends its consumer too are tried one at a time, and
-//! one that was tried three times becomes a dead letter.
+//! are classified in small groups, each noted in Postgres before the model sees it and written
+//! before the next is tried. The records of a group that ends its consumer too are tried one at a
+//! time, and one that was tried three times becomes a dead letter.
 //!
 //! Dying is ending without a goodbye and without progress while records wait; a kill, or a machine
 //! that goes, looks the same, and costs no more than some slow seconds.

@@ -1,8 +1,8 @@
 //! A challenger that scores a share of the stream beside the champion.
 //!
-//! It gets copies of what is written already, so that it can hold nothing up and change nothing. What
-//! it has no time for is left out: its thread yields to all others, and rests so long after each pass
-//! that it has no more of the time than its share.
+//! It gets copies of what is written already, so that it can hold nothing up and change nothing.
+//! What it has no time for is left out: its thread yields to all others, and rests so long after
+//! each pass that it has no more of the time than its share.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

@@ -13,8 +13,8 @@ impl Store {
     /// The models whose files nobody will want: candidates of rounds and former champions.
     ///
     /// Never the champion, nor the `keep` champions before it; nor what a consumer has reported, or
-    /// was registered, within `in_use_within`; nor what a running round compares with, or shadows the
-    /// champion; nor what a
+    /// was registered, within `in_use_within`; nor what a running round compares with, or shadows
+    /// the champion; nor what a
     /// person registered and nobody has promoted yet.
     pub async fn collectable(&self, keep: u32, in_use_within: Duration) -> Result<Vec<Model>, StoreError> {
         self.run(async |connection| {

@@ -88,8 +88,8 @@ impl Store {
         .await
     }
 
-    /// What a version's logits are divided by for its scores to be as high as they are right; 1 where
-    /// nobody has measured it.
+    /// What a version's logits are divided by for its scores to be as high as they are right; 1
+    /// where nobody has measured it.
     pub async fn temperature(&self, version: Version) -> Result<f64, StoreError> {
         self.run(async |connection| {
             let temperature: Option<f64> = sqlx::query_scalar(

@@ -65,7 +65,8 @@ pub struct ShadowCount {
 from_row!(ShadowCount { champion_label, label, records, labeled, champion_right, challenger_right });
 
 impl Store {
-    /// Lets a version score a share of the stream beside the champion; one that does so already ends.
+    /// Lets a version score a share of the stream beside the champion; one that does so already
+    /// ends.
     ///
     /// # Errors
     /// [`StoreError::NoSuchModel`], [`StoreError::Collected`].
@@ -167,8 +168,8 @@ impl Store {
         .await
     }
 
-    /// Reviews of which the newest challenger said something else than the champion, and that nobody
-    /// has labeled; those of which it is surest first.
+    /// Reviews of which the newest challenger said something else than the champion, and that
+    /// nobody has labeled; those of which it is surest first.
     pub async fn shadow_disagreements(&self, limit: u32) -> Result<Vec<Predicted>, StoreError> {
         self.run(async |connection| {
             Ok(sqlx::query_as(

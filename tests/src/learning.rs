@@ -31,8 +31,8 @@ fn message(number: usize) -> Message {
     Message::review(&format!("r-{number}"), &review(number).0)
 }
 
-/// A stream under which people label the first `labels` reviews, and a trainer with these rules; ends
-/// when the better model has labeled some records, and every record has its row.
+/// A stream under which people label the first `labels` reviews, and a trainer with these rules;
+/// ends when the better model has labeled some records, and every record has its row.
 async fn learn(name: &str, labels: usize, rules: &[(&str, &str)]) -> Site {
     let site = Site::new(name, 3).await;
     let mut consumer = site.consumer("consumer", &[]);

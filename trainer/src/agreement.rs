@@ -31,8 +31,8 @@ pub struct Agreement {
     pub kappa: Option<f64>,
 }
 
-/// Every pair of people with a text in common, the most texts first. Of what one person has said of a
-/// text, the last counts.
+/// Every pair of people with a text in common, the most texts first. Of what one person has said of
+/// a text, the last counts.
 pub fn agreements<'a>(said: impl IntoIterator<Item = Said<'a>>) -> Vec<Agreement> {
     let mut texts: BTreeMap<String, BTreeMap<&str, &str>> = BTreeMap::new();
     for Said { labeled_by, text, label } in said {

@@ -3,8 +3,8 @@
 //! Reviews that were picked because a model was not sure of them say little of the rest, so only
 //! the audit's picks count here. A draw of 4 from 1,000 predictions stands for 250 each, one of 4
 //! from 100,000 for 25,000 each: each answer is weighted by one over its probability (Hájek's
-//! estimator). The interval is Wilson's, over as many texts as equal weights would need for the same
-//! variance (Kish's effective sample size).
+//! estimator). The interval is Wilson's, over as many texts as equal weights would need for the
+//! same variance (Kish's effective sample size).
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! The rule by which one model goes on, or another that was fitted on the same texts.
 //!
 //! A network costs a hundred times a linear model, so of equals the linear one goes on, unless a
-//! person has chosen the network. A training asks with texts that neither was fitted on, and not with
-//! the gate's: those then judge one model only.
+//! person has chosen the network. A training asks with texts that neither was fitted on, and not
+//! with the gate's: those then judge one model only.
 
 use crate::gate::Paired;
 
@@ -15,8 +15,8 @@ pub(crate) enum Proof {
     /// That it is clearly better (McNemar's exact test): of one from random weights nothing better
     /// is expected.
     Better,
-    /// That it is not worse: what starts from pretrained weights that a person has chosen is expected
-    /// to be better.
+    /// That it is not worse: what starts from pretrained weights that a person has chosen is
+    /// expected to be better.
     NotWorse,
 }
 

@@ -1,6 +1,6 @@
 //! Contrastive tuning of a pretrained encoder on few labels: texts of one class come near each
-//! other, texts of different classes apart (SetFit: Tunstall and others, "Efficient Few-Shot Learning
-//! Without Prompts", 2022). Pairs are many where labels are few.
+//! other, texts of different classes apart (SetFit: Tunstall and others, "Efficient Few-Shot
+//! Learning Without Prompts", 2022). Pairs are many where labels are few.
 
 use anyhow::{Result, ensure};
 use bert::checkpoint::Checkpoint;
@@ -31,8 +31,8 @@ struct Pair {
     wanted: f32,
 }
 
-/// The encoder's parameters, tuned. Its logits are the numbers of its vector, and what makes them so
-/// stays as it is. `ids` are token ids with a class each; the same texts, classes and number of
+/// The encoder's parameters, tuned. Its logits are the numbers of its vector, and what makes them
+/// so stays as it is. `ids` are token ids with a class each; the same texts, classes and number of
 /// threads give the same parameters.
 pub(crate) fn tune(encoder: &Checkpoint, ids: &[Vec<u32>], classes: &[usize], threads: usize) -> Result<Parameters> {
     ensure!(classes.iter().any(|class| *class != classes[0]), "texts of one class alone tell no other apart");
@@ -70,8 +70,8 @@ fn pairs(classes: &[usize], random: &mut Random) -> Vec<Pair> {
     pairs
 }
 
-/// Adds the gradients of the mean squared error of the pairs' cosines. The two texts of a pair are of
-/// one shard.
+/// Adds the gradients of the mean squared error of the pairs' cosines. The two texts of a pair are
+/// of one shard.
 fn add_pairs(
     gradients: &mut Gradients,
     network: &Network,

@@ -22,8 +22,8 @@ impl Copies {
     }
 
     /// Starts as many copies as make `count` processes with this one, each with this process's own
-    /// flags, its place in torchrun's variables, and these ones besides. The place of this process is
-    /// the first.
+    /// flags, its place in torchrun's variables, and these ones besides. The place of this process
+    /// is the first.
     ///
     /// # Errors
     /// A copy that cannot be started.

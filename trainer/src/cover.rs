@@ -1,8 +1,8 @@
 //! Few texts that stand for many: each text should have one like it among those that are chosen.
 //!
 //! Greedy facility location: the next text is the one by which all texts together come nearest to
-//! one that was chosen. It takes from the middle of each crowd, the largest first, and leaves what is
-//! like nothing else for last (Wei, Iyer and Bilmes, "Submodularity in Data Subset Selection and
+//! one that was chosen. It takes from the middle of each crowd, the largest first, and leaves what
+//! is like nothing else for last (Wei, Iyer and Bilmes, "Submodularity in Data Subset Selection and
 //! Active Learning", ICML 2015).
 
 use std::collections::HashMap;
@@ -14,8 +14,8 @@ use crate::embeddings::Embedder;
 use crate::linear;
 
 /// The indices of at most `limit` of the texts, the first choice first. What resembles a text of
-/// `covered` need not be chosen. Texts are alike by their n-grams and, with `encoder` (a directory of
-/// a pretrained BERT), by what they mean.
+/// `covered` need not be chosen. Texts are alike by their n-grams and, with `encoder` (a directory
+/// of a pretrained BERT), by what they mean.
 ///
 /// Time and memory grow with the square of the number of texts: meant for some thousands.
 ///

@@ -2,8 +2,8 @@
 //! classes, by its scores, by the length of its texts, and by n-grams that it did not have then.
 //!
 //! A change is an alarm where it is large and no chance: a population stability index of
-//! [`LARGE`] or more, and a p-value below [`CHANCE`]. On a stream that does not change, an hour of
-//! [`SAMPLE`] predictions is an alarm less than once in a hundred days, which a test holds.
+//! `LARGE` or more, and a p-value below `CHANCE`. On a stream that does not change, an hour of
+//! `SAMPLE` predictions is an alarm less than once in a hundred days, which a test holds.
 
 mod statistics;
 
@@ -116,9 +116,9 @@ fn place(hash: u64) -> (usize, u8) {
 }
 
 impl Profile {
-    /// What predictions look like to whoever knows these n-grams. `temperature` divides the logits of
-    /// the scores, so that they are as high as they are right. The first `not_new` texts say nothing
-    /// of unknown n-grams, for theirs are known.
+    /// What predictions look like to whoever knows these n-grams. `temperature` divides the logits
+    /// of the scores, so that they are as high as they are right. The first `not_new` texts say
+    /// nothing of unknown n-grams, for theirs are known.
     pub fn new(seen: &[Seen], known: &Known, temperature: f64, not_new: usize) -> Self {
         let mut profile = Self {
             predictions: seen.len(),

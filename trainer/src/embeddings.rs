@@ -38,8 +38,8 @@ pub(crate) struct Embedder {
 
 impl Embedder {
     /// Opens the encoder of a HuggingFace directory. It pools as the directory says
-    /// (`1_Pooling/config.json` of sentence-transformers), else by `[CLS]`. `cache` is a directory for
-    /// vectors.
+    /// (`1_Pooling/config.json` of sentence-transformers), else by `[CLS]`. `cache` is a directory
+    /// for vectors.
     ///
     /// # Errors
     /// What is missing, damaged or does not fit, by file and tensor.

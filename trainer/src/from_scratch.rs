@@ -1,6 +1,6 @@
 //! A training of nothing but labels, or of labels, a pretrained encoder and texts without labels: a
-//! linear model, with the encoder's help a student too, and a network where there is enough to learn
-//! from. Which of them goes on, texts decide that none was fitted on.
+//! linear model, with the encoder's help a student too, and a network where there is enough to
+//! learn from. Which of them goes on, texts decide that none was fitted on.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -51,7 +51,8 @@ pub struct FromScratchSummary {
     pub evaluation: Option<Evaluation>,
     /// How well the linear model does on them.
     pub linear: Option<Evaluation>,
-    /// How well the student of a pretrained encoder does on them; absent where there was no encoder.
+    /// How well the student of a pretrained encoder does on them; absent where there was no
+    /// encoder.
     pub student: Option<Evaluation>,
     /// How well the network does on them; absent where none was trained.
     pub network: Option<Evaluation>,
@@ -61,8 +62,8 @@ pub struct FromScratchSummary {
     pub seconds: f64,
 }
 
-/// Fits a linear model and perhaps a student, trains a network if it is worth trying, and writes the
-/// one that goes on to `out`.
+/// Fits a linear model and perhaps a student, trains a network if it is worth trying, and writes
+/// the one that goes on to `out`.
 pub(crate) fn train_from_scratch(
     settings: &Settings,
     dataset: &Dataset,

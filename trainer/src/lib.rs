@@ -42,8 +42,8 @@
 //! near_copies       which texts nearly copy which
 //! cover             many texts -> few that stand for them, to be labeled first
 //! second_opinion    labels -> what a linear model says of other texts
-//! suspects          labels -> those that are probably wrong; agreement: of two who labeled one text
-//! audit             reviews drawn at random -> what a version is worth on the stream
+//! suspects          labels -> those that are probably wrong; agreement: of two who labeled one
+//! text audit             reviews drawn at random -> what a version is worth on the stream
 //! drift             what a version sees -> whether the stream has changed
 //! gate              models' answers on the same held-out texts -> a verdict with its numbers
 //! service           what is due -> a round: round_dataset, linear and fit, gate, publishing

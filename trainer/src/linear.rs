@@ -119,8 +119,8 @@ pub(crate) fn save(model: &LinearModel, evaluation: Option<&Evaluation>, out: &P
 /// A classifier in memory.
 pub(crate) struct Learned {
     pub model: LinearModel,
-    /// What models that were fitted as it was, on the other folds, say of the training texts, fold by
-    /// fold; empty where there are too few texts for that.
+    /// What models that were fitted as it was, on the other folds, say of the training texts, fold
+    /// by fold; empty where there are too few texts for that.
     pub answers: Vec<Answer>,
 }
 
@@ -152,8 +152,9 @@ pub(crate) fn learn(settings: &LinearSettings, dataset: &Dataset) -> Result<Lear
     Ok(Learned { model, answers })
 }
 
-/// What models say of each training text that were fitted on the other folds, with probabilities that
-/// hold; `vectors` of the texts are features too. Nothing where there are too few texts for folds.
+/// What models say of each training text that were fitted on the other folds, with probabilities
+/// that hold; `vectors` of the texts are features too. Nothing where there are too few texts for
+/// folds.
 pub(crate) fn out_of_fold(
     settings: &LinearSettings,
     dataset: &Dataset,
@@ -172,8 +173,8 @@ pub(crate) fn out_of_fold(
     Ok(answers.into_iter().map(calibrated).collect())
 }
 
-/// What a model's logits are to be divided by for its probabilities to hold, by its answers to texts
-/// that it has not learned from: predictions with the true classes.
+/// What a model's logits are to be divided by for its probabilities to hold, by its answers to
+/// texts that it has not learned from: predictions with the true classes.
 pub(crate) fn temperature(answers: impl IntoIterator<Item = (Prediction, usize)>) -> f64 {
     let answer = |(index, (prediction, truth))| Answer { index, prediction, truth };
     let answers: Vec<Answer> = answers.into_iter().enumerate().map(answer).collect();

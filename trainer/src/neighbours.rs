@@ -1,10 +1,10 @@
-//! Vectors that lean on their neighbours: a text that nobody has labeled says what a labeled one like
-//! it means.
+//! Vectors that lean on their neighbours: a text that nobody has labeled says what a labeled one
+//! like it means.
 //!
 //! Each vector becomes the mean of itself and of its nearest neighbours among the texts without
-//! labels (one step of Wu and others, "Simplifying Graph Convolutional Networks", ICML 2019, over the
-//! graph of nearest neighbours). With a hundred labels that is worth most of a point of accuracy
-//! (`bench/results/2026-11-26-few-labels.md`), with a thousand nothing.
+//! labels (one step of Wu and others, "Simplifying Graph Convolutional Networks", ICML 2019, over
+//! the graph of nearest neighbours). With a hundred labels that is worth most of a point of
+//! accuracy (`bench/results/2026-11-26-few-labels.md`), with a thousand nothing.
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};

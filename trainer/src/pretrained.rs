@@ -22,8 +22,8 @@ pub(crate) const MOST_TEXTS: usize = 20_000;
 /// of its cost is as good (`bench/results/2026-11-26-few-labels.md`).
 pub(crate) const ENOUGH_TO_TUNE: usize = 2_000;
 
-/// The highest learning rate at which an encoder is fine-tuned, unless a person says it: a small one
-/// takes, and needs, more than bert-base. Of one that cannot be read it does not matter.
+/// The highest learning rate at which an encoder is fine-tuned, unless a person says it: a small
+/// one takes, and needs, more than bert-base. Of one that cannot be read it does not matter.
 pub(crate) fn learning_rate(encoder: &Path) -> f64 {
     let config = std::fs::read(encoder.join("config.json")).unwrap_or_default();
     let config: Value = serde_json::from_slice(&config).unwrap_or_default();

@@ -13,8 +13,8 @@ use crate::prepare::key;
 /// Labels below which a model's opinion is none.
 const FEW: usize = 20;
 
-/// The label and its probability for each text; `None` where there are too few labels to learn from.
-/// `labels` are texts with their labels; of a text the last one counts.
+/// The label and its probability for each text; `None` where there are too few labels to learn
+/// from. `labels` are texts with their labels; of a text the last one counts.
 ///
 /// # Errors
 /// What is wrong with the texts.

@@ -3,8 +3,10 @@
 //! `run` starts and stops things and looks for what is due; `triggers` says when that is, as a pure
 //! function; `round` is one round from top to bottom, over `lease` (the right to work on it),
 //! `champion` (what serves), `fitting` (a candidate and a linear baseline), `comparison`
-//! (everyone's answers on the texts of `judging`, for the gate) and `publish`. `copy` is the work of other processes that train with it, `collect` deletes
-//! checkpoints that nobody will want, `drift` looks at what the champion sees. `http` takes labels and answers for health and `metrics`.
+//! (everyone's answers on the texts of `judging`, for the gate) and `publish`. `copy` is the work
+//! of other processes that train with it, `collect` deletes checkpoints that nobody will want,
+//! `drift` looks at what the champion sees. `http` takes labels and answers for health and
+//! `metrics`.
 
 mod config;
 mod copy;

@@ -1,8 +1,9 @@
 //! Labels that are probably wrong: those that models contradict which have not learned them.
 //!
 //! Confident learning (Northcutt, Jiang and Chuang, JAIR 70, 2021): a class is claimed for a text
-//! where it is at least as probable as it is on average for the texts that people gave it. A text for
-//! which another class than its label is claimed is a suspect; the wider the margin, the likelier.
+//! where it is at least as probable as it is on average for the texts that people gave it. A text
+//! for which another class than its label is claimed is a suspect; the wider the margin, the
+//! likelier.
 
 use std::path::{Path, PathBuf};
 
@@ -39,8 +40,8 @@ pub struct Encoder<'a> {
 /// Texts that are shown beside a suspect.
 const NEAREST: usize = 2;
 
-/// For each training text the probabilities of its classes, by a model that was fitted on four fifths
-/// of the others; its n-grams and, with an encoder, its vector tell.
+/// For each training text the probabilities of its classes, by a model that was fitted on four
+/// fifths of the others; its n-grams and, with an encoder, its vector tell.
 ///
 /// # Errors
 /// Fewer than twenty texts, or what is wrong with the encoder.

@@ -30,8 +30,8 @@ pub fn consumer(arguments: &Arguments, servers: &Servers, addresses: &Addresses)
     }
 }
 
-/// The trainer: linear models, because a round of theirs takes seconds; with an encoder, students of
-/// it.
+/// The trainer: linear models, because a round of theirs takes seconds; with an encoder, students
+/// of it.
 pub fn trainer(
     arguments: &Arguments,
     servers: &Servers,

@@ -26,8 +26,8 @@ pub struct Arguments {
     limit: u32,
 
     /// Share of them that is drawn from the stream at random, between 0 and 1: `labelstream
-    /// accuracy` rests on their labels. The others are those of which the champion is least certain,
-    /// those that are unlike the rest, and those on which two models disagree
+    /// accuracy` rests on their labels. The others are those of which the champion is least
+    /// certain, those that are unlike the rest, and those on which two models disagree
     #[arg(long, default_value_t = 0.2, value_parser = share)]
     audit_share: f64,
 

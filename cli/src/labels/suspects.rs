@@ -32,7 +32,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
 
-    /// Directory of a pretrained encoder, with which fewer right labels are suspected
+    /// Directory of a pretrained encoder, so that what a text means counts, too
     #[arg(long, env = "LABELSTREAM_ENCODER", value_name = "DIR")]
     encoder: Option<PathBuf>,
 

@@ -1,5 +1,6 @@
 //! A stream that changes, and what is said of it.
 
+use serde_json::Value;
 use store::PredictionRow;
 
 use crate::program::*;
@@ -43,16 +44,16 @@ fn a_stream_that_changes_from_food_to_hotels_to_english_is_seen_in_the_hour_it_d
     let told = json(&succeed(&["drift", "--database-url", &url, "--json"]));
     let hours = told.as_array().unwrap();
     assert_eq!(hours.len(), 12, "{told}");
-    let alarms = |hour: usize| hours[hour]["alarms"].to_string();
+    let alarms = |hour: &Value| hour["alarms"].to_string();
     // The newest first.
-    for english in 0..4 {
-        assert!(alarms(english).contains("unknown") && alarms(english).contains("lengths"), "{}", hours[english]);
+    for english in &hours[..4] {
+        assert!(alarms(english).contains("unknown") && alarms(english).contains("lengths"), "{english}");
     }
-    for hotel in 4..8 {
-        assert!(alarms(hotel).contains("unknown"), "{}", hours[hotel]);
+    for hotel in &hours[4..8] {
+        assert!(alarms(hotel).contains("unknown"), "{hotel}");
     }
-    for food in 8..12 {
-        assert_eq!(alarms(food), "[]", "{}", hours[food]);
+    for food in &hours[8..] {
+        assert_eq!(alarms(food), "[]", "{food}");
     }
     let expected = hours[9]["expected_accuracy"].as_f64().unwrap();
     assert!((0.84..0.86).contains(&expected), "{expected}");

@@ -1,7 +1,7 @@
 //! Whether two samples are of one distribution.
 
-/// The population stability index of two histograms: the sum of `(p - q) ln(p / q)` over their bins,
-/// each of which counts half a text more, so that none is empty.
+/// The population stability index of two histograms: the sum of `(p - q) ln(p / q)` over their
+/// bins, each of which counts half a text more, so that none is empty.
 pub(super) fn stability_index(one: &[u64], other: &[u64]) -> f64 {
     let share = |counts: &[u64], bin: usize| {
         (counts[bin] as f64 + 0.5) / (counts.iter().sum::<u64>() as f64 + 0.5 * counts.len() as f64)
@@ -44,8 +44,8 @@ pub(super) fn histograms_differ(one: &[u64], other: &[u64]) -> f64 {
 }
 
 /// The probability of means as different as these, two-sided: Welch's test with the normal
-/// distribution, which some hundred texts allow. Each sample is its mean, the mean of its squares, and
-/// its size.
+/// distribution, which some hundred texts allow. Each sample is its mean, the mean of its squares,
+/// and its size.
 pub(super) fn means_differ(one: (f64, f64, f64), other: (f64, f64, f64)) -> f64 {
     let variance = |(mean, square, count): (f64, f64, f64)| (square - mean * mean).max(0.0) / (count - 1.0).max(1.0);
     let variance = variance(one) + variance(other);
@@ -59,8 +59,8 @@ pub(super) fn means_differ(one: (f64, f64, f64), other: (f64, f64, f64)) -> f64 
     libm::erfc(difference / variance.sqrt() / std::f64::consts::SQRT_2)
 }
 
-/// The upper tail of the chi-squared distribution: the regularised incomplete gamma function, by its
-/// series below the mean and by its continued fraction above (Abramowitz and Stegun, 6.5.29 and
+/// The upper tail of the chi-squared distribution: the regularised incomplete gamma function, by
+/// its series below the mean and by its continued fraction above (Abramowitz and Stegun, 6.5.29 and
 /// 6.5.31).
 fn chi_squared_tail(statistic: f64, freedom: f64) -> f64 {
     let (a, x) = (freedom / 2.0, statistic / 2.0);

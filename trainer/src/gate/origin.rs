@@ -26,7 +26,8 @@ pub struct OnStream {
     pub candidate: Estimate,
     /// The champion, where there is one.
     pub champion: Option<Estimate>,
-    /// Probability of a loss like this or a greater one, were the candidate as good as the champion.
+    /// Probability of a loss like this or a greater one, were the candidate as good as the
+    /// champion.
     pub p_worse: Option<f64>,
 }
 

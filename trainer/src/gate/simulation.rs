@@ -5,7 +5,8 @@ use super::*;
 use crate::random::{Purpose, Random};
 
 const RUNS: usize = 1_000;
-/// Labels there are, and held-out texts that judge: below 250 labels those of a cross-validation do.
+/// Labels there are, and held-out texts that judge: below 250 labels those of a cross-validation
+/// do.
 const BUDGETS: [(usize, usize); 4] = [(60, 55), (100, 90), (300, 60), (1_000, 200)];
 
 fn names() -> Vec<String> {
@@ -49,7 +50,7 @@ fn a_first_model_that_has_learned_nothing_passes_in_at_most_5_of_100_rounds() {
                 case(truth, candidate, None, vec![Origin::Chosen; texts])
             });
             println!("{labels} labels, {of_truth} of them good, {of_answers} answers good: {share} pass");
-            assert!(share <= 0.05 + 0.02, "{labels} labels: {share}");
+            assert!(share <= 0.05, "{labels} labels: {share}");
         }
     }
 }
@@ -101,7 +102,7 @@ fn an_equal_of_the_champion_passes_in_at_most_5_of_100_rounds_whatever_the_champ
     for (labels, texts) in BUDGETS {
         let share = accepted(|random| equals(random, texts * 5 / 3, Origin::Doubted));
         println!("{labels} labels: {share} pass");
-        assert!(share <= 0.05 + 0.015, "{labels} labels: {share}");
+        assert!(share <= 0.05, "{labels} labels: {share}");
     }
     let fooled = accepted(|random| equals(random, 200, Origin::Chosen));
     println!("were the doubted texts to judge: {fooled} pass");

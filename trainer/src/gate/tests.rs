@@ -114,8 +114,8 @@ fn a_figure_of_the_gates_own_decides_in_place_of_accuracy() {
     for (index, truth) in case.truth.iter_mut().enumerate() {
         *truth = usize::from(index % 8 > 0);
     }
-    // The champion takes every bad text but 20 for a good one; the candidate finds all, and takes 30
-    // good ones for bad.
+    // The champion takes every bad text but 20 for a good one; the candidate finds all, and takes
+    // 30 good ones for bad.
     let said = |is_bad: fn(usize) -> bool| (0..400).map(|index| Some(usize::from(!is_bad(index)))).collect();
     case.champion = Some(Answers { classes: said(|index| index % 8 == 0 && index < 160), milliseconds_per_text: 1.0 });
     case.candidate.classes = said(|index| index % 8 == 0 || index % 8 == 1 && index < 240);

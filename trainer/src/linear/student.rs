@@ -1,6 +1,6 @@
-//! Few labels, many texts without: a teacher of n-grams and a pretrained encoder's vectors says what
-//! the texts without labels are, and a student of n-grams alone, which serves at the speed of any
-//! linear model, learns from all of them.
+//! Few labels, many texts without: a teacher of n-grams and a pretrained encoder's vectors says
+//! what the texts without labels are, and a student of n-grams alone, which serves at the speed of
+//! any linear model, learns from all of them.
 //!
 //! Teacher and student are support vector machines, as the linear model is. A text without a label
 //! teaches each class as much as the teacher finds it probable. The constants are those of

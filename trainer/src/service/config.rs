@@ -42,14 +42,14 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_BASE", default_value = "new", value_name = "DIR")]
     pub base: Base,
 
-    /// Directory of a pretrained encoder in the HuggingFace layout, such as bge-small-zh, for the base
-    /// `new`: with few labels a linear model learns from it and from the stored reviews; from 2000
-    /// training texts on it is fine-tuned too
+    /// Directory of a pretrained encoder in the HuggingFace layout, such as bge-small-zh, for the
+    /// base `new`: with few labels a linear model learns from it and from the stored reviews; from
+    /// 2000 training texts on it is fine-tuned too
     #[arg(long, env = "LABELSTREAM_ENCODER", value_name = "DIR")]
     pub encoder: Option<PathBuf>,
 
-    /// Tune the encoder on the labels of each round first, which takes a minute or two; taken if it is no
-    /// worse on the validation texts
+    /// Tune the encoder on the labels of each round first, which takes a minute or two; taken if it
+    /// is no worse on the validation texts
     #[arg(long, env = "LABELSTREAM_TUNE")]
     pub tune: bool,
 
@@ -72,8 +72,8 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_SCHEDULE", value_name = "CRON")]
     pub schedule: Option<Schedule>,
 
-    /// Start a round when the stream has changed, as `labelstream drift` shows it, and there is a new
-    /// label; on a stream that does not change, less than once in a hundred days
+    /// Start a round when the stream has changed, as `labelstream drift` shows it, and there is a
+    /// new label; on a stream that does not change, less than once in a hundred days
     #[arg(long, env = "LABELSTREAM_ON_DRIFT")]
     pub on_drift: bool,
 
@@ -141,8 +141,8 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_GOLDEN", value_name = "FILE")]
     pub golden: Option<PathBuf>,
 
-    /// Let a candidate that passes score this share of the stream beside the champion first, and leave
-    /// it to a person to promote it [default: it is promoted at once]
+    /// Let a candidate that passes score this share of the stream beside the champion first, and
+    /// leave it to a person to promote it [default: it is promoted at once]
     #[arg(long, env = "LABELSTREAM_SHADOW_FIRST", value_parser = shadow_share, value_name = "SHARE")]
     pub shadow_first: Option<f64>,
 
@@ -150,8 +150,8 @@ pub struct Config {
     #[command(flatten)]
     pub training: TrainingFlags,
 
-    /// Processes that train a network together on this machine, each with its share of every batch and
-    /// of the threads, or with a GPU of its own
+    /// Processes that train a network together on this machine, each with its share of every batch
+    /// and of the threads, or with a GPU of its own
     #[arg(long, env = "LABELSTREAM_DATA_PARALLEL", value_name = "N", default_value_t = 1)]
     pub data_parallel: usize,
 
@@ -371,61 +371,4 @@ pub(crate) fn short_digest(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser as _;
-
-    fn parsed(flags: &[&str]) -> Result<Config, clap::Error> {
-        let needed = ["trainer", "--database-url", "postgres://me:secret@host/labels", "--checkpoints", "/checkpoints"];
-        Config::try_parse_from([&needed[..], flags].concat())
-    }
-
-    #[test]
-    fn the_token_is_never_on_the_command_line() {
-        assert!(parsed(&["--token", "guessed"]).is_err());
-    }
-
-    #[test]
-    fn settings_that_make_no_sense_are_refused_by_name() {
-        parsed(&[]).unwrap().check().unwrap();
-        let bad = [
-            (&["--held-out", "0"][..], "held-out"),
-            (&["--held-out", "1"], "held-out"),
-            (&["--gate-by", "auc"], "gate-by auc"),
-            (&["--gate-by", "macro-f1", "--margin", "0.1"], "margin"),
-            (&["--data-parallel", "0"], "data-parallel"),
-            (&["--margin", "-0.1"], "margin"),
-            (&["--lease", "0"], "lease"),
-            (&["--base", "/nowhere/at/all"], "/nowhere/at/all"),
-            (&["--epochs", "0"], "epochs"),
-        ];
-        for (flags, name) in bad {
-            let flags: Vec<String> = flags.chunks(2).map(|pair| format!("{}={}", pair[0], pair[1])).collect();
-            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-            let error = parsed(&flags).unwrap().check().unwrap_err().to_string();
-            assert!(error.contains(name), "{error}");
-        }
-        for flags in [["--schedule=every day"], ["--time-zone=Mars"], ["--niceness=20"], ["--class-recall=bad"]] {
-            assert!(parsed(&flags).is_err(), "{flags:?}");
-        }
-    }
-
-    #[test]
-    fn a_class_may_have_an_equals_sign_or_a_comma_in_its_name() {
-        let config = parsed(&["--class-recall", "a=b=0.5,bad=0.9"]).unwrap();
-        let floors = config.policy().recall_floors;
-        assert_eq!(floors, [("a=b".to_owned(), 0.5), ("bad".to_owned(), 0.9)].into());
-        let config = parsed(&["--class-recall", "\"a,b=0.5\",bad=0.9", "--classes", "\"a,b\",bad"]).unwrap();
-        assert_eq!(config.policy().recall_floors.keys().collect::<Vec<_>>(), ["a,b", "bad"]);
-        assert_eq!(config.classes.unwrap(), ["a,b", "bad"]);
-    }
-
-    #[test]
-    fn the_place_of_a_rounds_state_tells_nothing_of_the_password() {
-        let other = DatabaseArguments::new("postgres://me:other@host/labels");
-        let config = parsed(&["--work", "/work"]).unwrap();
-        assert_eq!(Config { database: other, ..config.clone() }.rounds_directory(), config.rounds_directory());
-        let other = DatabaseArguments::new("host=host user=me password=other dbname=labels");
-        assert_eq!(Config { database: other, ..config.clone() }.rounds_directory(), config.rounds_directory());
-    }
-}
+mod tests;

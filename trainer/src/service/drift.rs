@@ -6,12 +6,13 @@ use store::{DriftHour, DriftReference, Seen, Store, Version};
 
 use crate::drift::{ENOUGH, Known, Profile, SAMPLE};
 
-/// How long after a version began to serve its first predictions may be waited for; each of these is
-/// tried in turn until there are enough.
+/// How long after a version began to serve its first predictions may be waited for; each of these
+/// is tried in turn until there are enough.
 const FIRST_HOURS: [i64; 4] = [1, 6, 48, 24 * 14];
 
-/// Brings what is on record of a version up to date: what it saw first, and of the newest `hours` those
-/// that are not on record, with the newest that is, which may not have been over. Returns the newest.
+/// Brings what is on record of a version up to date: what it saw first, and of the newest `hours`
+/// those that are not on record, with the newest that is, which may not have been over. Returns the
+/// newest.
 ///
 /// # Errors
 /// What the database says.

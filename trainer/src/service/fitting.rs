@@ -1,5 +1,5 @@
-//! What a round trains: a linear model, with a pretrained encoder a student too, and a network where
-//! one is worth trying. The best of them is the candidate.
+//! What a round trains: a linear model, with a pretrained encoder a student too, and a network
+//! where one is worth trying. The best of them is the candidate.
 
 use std::fs;
 use std::path::{Path, PathBuf};

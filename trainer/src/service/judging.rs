@@ -33,8 +33,8 @@ pub(super) struct Judging {
 
 impl Judging {
     /// The held-out texts; where they are fewer than [`FEW`], those too that were left out of a
-    /// cross-validation, as far as the champion has not learned from them: it knows the labels up to
-    /// `champion_knows`.
+    /// cross-validation, as far as the champion has not learned from them: it knows the labels up
+    /// to `champion_knows`.
     pub fn of(dataset: &RoundDataset, picks: &Origins, left_out: &[LeftOut], champion_knows: i64) -> Self {
         let mut examples = dataset.held_out.clone();
         let is_new = |left: &&LeftOut| dataset.first_labels[left.index] > champion_knows;

@@ -25,8 +25,8 @@ use crate::audit::accuracies;
 /// Trains until `shutdown` is cancelled; with `--once`, one round.
 ///
 /// # Errors
-/// What cannot be mended by waiting: a refused login, a schema that is not migrated, an impossible setting; with
-/// `--once` a round that failed, too.
+/// What cannot be mended by waiting: a refused login, a schema that is not migrated, an impossible
+/// setting; with `--once` a round that failed, too.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     if config.copy.is_one() {
         return thread("training", Some(config.niceness), move || follow(&config))?.await;

@@ -73,7 +73,8 @@ async fn a_change_of_the_stream_starts_a_round_where_there_is_something_to_learn
     assert_eq!(site.last_round().await["trigger"], "drift");
 }
 
-/// Everything that `train` can be told, said to the service: the candidate is what `train` would make.
+/// Everything that `train` can be told, said to the service: the candidate is what `train` would
+/// make.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_round_trains_as_train_does_with_several_processes_and_a_figure_of_its_own() {
     let site = Site::new().await;
@@ -108,7 +109,8 @@ async fn a_round_trains_as_train_does_with_several_processes_and_a_figure_of_its
     assert_eq!(round["verdict"], "accepted", "{round}");
 }
 
-/// A migration of the next version, or an analyst's column, makes the plans of running sessions old.
+/// A migration of the next version, or an analyst's column, makes the plans of running sessions
+/// old.
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_that_come_and_change_under_a_running_trainer_do_not_end_it() {
     let site = Site::new().await;
