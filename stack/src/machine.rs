@@ -1,5 +1,6 @@
 //! What the servers need of the machine: ports, passwords, places for files, and a way to wait.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, File};
 use std::future::Future;
@@ -7,6 +8,7 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,11 +19,16 @@ use anyhow::{Context, bail};
 /// the server is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// A port of 127.0.0.1 that nobody listens on now.
+/// The ports that this process was given: whoever asked may not have taken it yet.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// A port of 127.0.0.1 that nobody listens on now, and that was not given before.
 pub fn free_port() -> anyhow::Result<u16> {
     for _ in 0..100 {
         let port = PORTS.start + u16::from_ne_bytes(random_bytes()?) % (PORTS.end - PORTS.start);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let mut given = GIVEN.lock().expect("no holder panics");
+        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            given.insert(port);
             return Ok(port);
         }
     }
