@@ -14,7 +14,6 @@ use service::http::AccessArguments;
 use service::{CheckpointArguments, DatabaseArguments, directories};
 use sha2::{Digest, Sha256};
 
-use super::copy::CopyFlags;
 use super::triggers::{Schedule, Triggers};
 use crate::base::Base;
 use crate::class_names::{ClassNames, class_names};
@@ -159,9 +158,9 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_TENSORBOARD", value_name = "DIR")]
     pub tensorboard: Option<PathBuf>,
 
-    /// What makes a copy of this process know that it is one.
-    #[command(flatten)]
-    pub copy: CopyFlags,
+    /// The directory of the round whose training this process is a copy for; a person never gives it
+    #[arg(long, env = "LABELSTREAM_COPY_OF", hide = true)]
+    pub copy_of: Option<PathBuf>,
 
     /// Training steps between two writings of the state, from which a killed round resumes
     #[arg(long, env = "LABELSTREAM_SAVE_STEPS", default_value_t = 200)]

@@ -2,7 +2,7 @@
 //! copies of it, which find what to train in the round's directory.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -12,21 +12,6 @@ use crate::base::Base;
 use crate::copies::{Copies, TOKEN};
 use crate::dataset::{Dataset, Example};
 use crate::replica::Replica;
-
-/// What makes a process a copy, as the service tells it in the environment.
-#[derive(clap::Args, Clone, Debug, Default)]
-pub struct CopyFlags {
-    /// The round's directory; a person never gives it
-    #[arg(long, env = "LABELSTREAM_COPY_OF", hide = true)]
-    copy_of: Option<PathBuf>,
-}
-
-impl CopyFlags {
-    /// Whether this process is a copy.
-    pub(super) fn is_one(&self) -> bool {
-        self.copy_of.is_some()
-    }
-}
 
 /// What is trained, as the copies read it.
 #[derive(Serialize, Deserialize)]
@@ -72,7 +57,7 @@ pub(super) fn start(
 /// # Errors
 /// What is wrong with the task, or a service that has gone.
 pub(super) fn follow(config: &Config) -> Result<()> {
-    let directory = config.copy.copy_of.as_ref().context("this process is no copy: a bug")?;
+    let directory = config.copy_of.as_ref().context("this process is no copy: a bug")?;
     let file = directory.join(FILE);
     let task: Task = serde_json::from_slice(&fs::read(&file).with_context(|| file.display().to_string())?)
         .with_context(|| file.display().to_string())?;

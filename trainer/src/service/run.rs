@@ -28,7 +28,7 @@ use crate::audit::accuracies;
 /// What cannot be mended by waiting: a refused login, a schema that is not migrated, an impossible
 /// setting; with `--once` a round that failed, too.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
-    if config.copy.is_one() {
+    if config.copy_of.is_some() {
         return thread("training", Some(config.niceness), move || follow(&config))?.await;
     }
     // What is wrong with the settings is said before anything is waited for.
