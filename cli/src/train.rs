@@ -158,7 +158,7 @@ fn train(
 fn settings(arguments: &Arguments) -> Settings {
     let mut settings = arguments.training.settings_with(&arguments.base, arguments.encoder.as_deref());
     let options = &mut settings.options;
-    options.threads = (options.threads / arguments.replicas.processes()).max(1);
+    options.threads = trainer::copies::threads_of_each(options.threads, arguments.replicas.processes());
     options.state = arguments.state.clone();
     options.save_steps = arguments.save_steps;
     options.save_limit = arguments.save_limit.unwrap_or(options.save_limit);

@@ -104,25 +104,41 @@ impl Shadowing {
     pub async fn follow(self) {
         // Not tried again: who mends it starts it anew.
         let mut refused: Option<i64> = None;
+        // Whose files are in the cache.
+        let mut held: Option<store::Model> = None;
         loop {
             match self.store.shadow().await {
                 Ok(Some((shadow, model))) if self.offers.id() != Some(shadow.id) && refused != Some(shadow.id) => {
-                    self.offers.set(None);
+                    self.end(&mut held).await;
                     if let Err(error) = self.start(&shadow, &model).await {
                         let (version, reason) = (shadow.version.0, format!("{error:#}"));
                         tracing::error!(version, reason, "the challenger cannot shadow the champion");
                         refused = Some(shadow.id);
                     }
+                    held = Some(model);
                 }
-                Ok(None) if self.offers.id().is_some() => {
-                    tracing::info!("the shadow ends");
-                    self.offers.set(None);
-                    self.metrics.shadows(None);
-                }
+                Ok(None) => self.end(&mut held).await,
                 Ok(_) => {}
                 Err(error) => tracing::debug!(%error, "the registry does not tell of shadows"),
             }
             tokio::time::sleep(self.interval).await;
+        }
+    }
+
+    /// Ends the shadow that goes on here, and leaves nothing of it in the cache, unless the stream
+    /// needs it.
+    async fn end(&self, held: &mut Option<store::Model>) {
+        let Some(model) = held.take() else { return };
+        self.offers.set(None);
+        self.metrics.shadows(None);
+        tracing::info!(version = model.version.0, "the shadow ends");
+        let is_champion = match self.store.champion().await {
+            Ok(champion) => champion.is_some_and(|champion| champion.uri == model.uri),
+            // It may be.
+            Err(_) => true,
+        };
+        if !is_champion && let Err(error) = self.loader.forget(&model.uri).await {
+            tracing::warn!(%error, "a challenger's checkpoint stays in the cache");
         }
     }
 
@@ -139,14 +155,11 @@ impl Shadowing {
         };
         let runtime = Handle::current();
         let ended = thread("shadow", Some(NICENESS), move || work.run(&runtime))?;
-        let (all, id) = (self.offers.clone(), shadow.id);
+        // It stays the one that goes on here, and is not begun again: its records are left out, and
+        // counted.
         tokio::spawn(async move {
             if let Err(error) = ended.await {
                 tracing::error!(error = format!("{error:#}"), "the challenger fails: it scores no more");
-                if all.id() == Some(id) {
-                    // Kept as running, so that it is not begun again by itself.
-                    all.set(Some(Running { id, share: 0.0, sender: mpsc::channel(1).0 }));
-                }
             }
         });
         self.offers.set(Some(Running { id: shadow.id, share: shadow.share, sender }));

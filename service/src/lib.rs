@@ -17,11 +17,13 @@ pub mod directories;
 pub mod duration;
 mod kafka;
 mod secret;
+mod share;
 
 pub use database::DatabaseArguments;
 pub use directories::{CacheArguments, CheckpointArguments};
 pub use kafka::{KafkaArguments, KafkaProperty, KafkaSettings};
 pub use secret::Secret;
+pub use share::{share, share_or_none};
 
 // Checkpoints: out of the store, and into it.
 pub mod checkpoint;

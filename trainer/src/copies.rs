@@ -62,6 +62,11 @@ impl Drop for Copies {
     }
 }
 
+/// Threads of each of so many processes.
+pub fn threads_of_each(threads: usize, processes: usize) -> usize {
+    (threads / processes).max(1)
+}
+
 /// A word that nobody guesses.
 ///
 /// # Errors

@@ -105,6 +105,17 @@ mod tests {
     }
 
     #[test]
+    fn an_encoder_has_its_say() {
+        let directory = tempfile::tempdir().unwrap();
+        let encoder = directory.path().join("encoder");
+        harness::save_tiny_model(&encoder, &["a", "b"], 1);
+        let chosen = cover(&TEXTS, &[], 8, Some(&encoder)).unwrap();
+        assert_eq!(chosen.len(), 8);
+        assert_ne!(chosen, cover(&TEXTS, &[], 8, None).unwrap(), "the vectors change the order");
+        assert!(cover(&TEXTS, &[], 1, Some(&directory.path().join("nowhere"))).is_err());
+    }
+
+    #[test]
     fn what_resembles_a_labeled_text_waits() {
         let chosen = cover(&TEXTS, &["送餐很慢，等了一个小时！"], 1, None).unwrap();
         assert!([1, 5].contains(&chosen[0]), "{chosen:?}");

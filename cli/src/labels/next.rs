@@ -28,7 +28,7 @@ pub struct Arguments {
     /// Share of them that is drawn from the stream at random, between 0 and 1: `labelstream
     /// accuracy` rests on their labels. The others are those of which the champion is least
     /// certain, those that are unlike the rest, and those on which two models disagree
-    #[arg(long, default_value_t = 0.2, value_parser = share)]
+    #[arg(long, default_value_t = 0.2, value_parser = service::share_or_none)]
     audit_share: f64,
 
     /// Kafka brokers to read reviews from while no model has labeled any, separated by commas
@@ -62,11 +62,6 @@ pub struct Arguments {
 
 /// The columns of the table.
 pub const COLUMNS: [&str; 5] = ["review_id", "text", "prediction", "score", "label"];
-
-fn share(text: &str) -> Result<f64, String> {
-    let share: f64 = text.parse().map_err(|_| "must be a number, such as 0.2".to_owned())?;
-    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("must be between 0 and 1".to_owned()) }
-}
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {

@@ -17,7 +17,7 @@ pub struct Arguments {
     what: What,
 
     /// Share of the records, and the most of the model's time, that it may have: above 0, at most 1
-    #[arg(long, default_value_t = 0.1, value_parser = share)]
+    #[arg(long, default_value_t = 0.1, value_parser = service::share)]
     share: f64,
 
     /// Why, for the record.
@@ -50,11 +50,6 @@ impl FromStr for What {
             number => number.parse().map(Self::Start).map_err(|_| "expected a version, stop or result".to_owned()),
         }
     }
-}
-
-pub(crate) fn share(text: &str) -> Result<f64, String> {
-    let share: f64 = text.parse().map_err(|_| "must be a number, such as 0.1".to_owned())?;
-    if 0.0 < share && share <= 1.0 { Ok(share) } else { Err("must be above 0 and at most 1".to_owned()) }
 }
 
 /// Runs the command.
@@ -139,6 +134,5 @@ mod tests {
             (Ok(What::Start(3)), Ok(What::Stop), Ok(What::Result))
         );
         assert!("champion".parse::<What>().is_err());
-        assert!(share("0").is_err() && share("1.5").is_err() && share("0.1").is_ok());
     }
 }

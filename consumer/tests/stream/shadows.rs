@@ -44,6 +44,7 @@ async fn a_challenger_scores_its_share_touches_no_label_and_ends_when_it_is_told
 
     site.store.stop_shadow().await.unwrap();
     until("no shadow", async || http.metric("labelstream_shadow_version") == Some(0.0)).await;
+    until("nothing of it in the cache", async || !site.cached(challenger).await.exists()).await;
     let ended = site.world.number(ROWS).await;
     site.world.publish_reviews(200);
     site.world.until_written(610).await;

@@ -127,6 +127,19 @@ fn a_figure_of_the_gates_own_decides_in_place_of_accuracy() {
 }
 
 #[test]
+fn a_candidate_that_loses_on_the_stream_is_rejected_however_it_does_elsewhere() {
+    // Better on 60 texts that people chose, worse on 20 of the 100 that were drawn.
+    let mut case = Texts { count: 300 }.case(200..220, 0..60);
+    accepted(&case, &Policy::default(), "better than the champion: accuracy");
+    for origin in &mut case.origins[200..] {
+        *origin = Origin::Audit { probability: 0.01 };
+    }
+    rejected(&case, &Policy::default(), "worse than the champion on the stream");
+    let on_stream = judge(&case, &Policy::default()).evidence.on_stream.unwrap();
+    assert_eq!((on_stream.candidate.value, on_stream.champion.unwrap().value), (0.8, 1.0));
+}
+
+#[test]
 fn the_linear_baseline_is_recorded_and_decides_nothing() {
     let texts = Texts { count: 200 };
     let mut case = texts.case(0..10, 0..60);

@@ -142,7 +142,7 @@ pub struct Config {
 
     /// Let a candidate that passes score this share of the stream beside the champion first, and
     /// leave it to a person to promote it [default: it is promoted at once]
-    #[arg(long, env = "LABELSTREAM_SHADOW_FIRST", value_parser = shadow_share, value_name = "SHARE")]
+    #[arg(long, env = "LABELSTREAM_SHADOW_FIRST", value_parser = service::share, value_name = "SHARE")]
     pub shadow_first: Option<f64>,
 
     /// How to train.
@@ -223,11 +223,6 @@ pub struct ClassRecall {
 
 /// Those that one flag gives.
 pub type ClassRecalls = Vec<ClassRecall>;
-
-fn shadow_share(text: &str) -> Result<f64, String> {
-    let share: f64 = text.parse().map_err(|_| "must be a number, such as 0.1".to_owned())?;
-    if 0.0 < share && share <= 1.0 { Ok(share) } else { Err("must be above 0 and at most 1".to_owned()) }
-}
 
 /// Separated by commas; one whose class has a comma in its name stands in quotes.
 fn class_recalls(flag: &str) -> Result<ClassRecalls> {
@@ -325,11 +320,6 @@ impl Config {
         settings.options.save_limit = 0;
         settings.options.save_steps = Some(self.save_steps);
         settings
-    }
-
-    /// Threads of each of the processes that train together.
-    pub(crate) fn threads_of_each(&self, threads: usize) -> usize {
-        (threads / self.data_parallel).max(1)
     }
 
     /// Where rounds keep their state: trainers of two databases on one machine do not meet.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use crate::base::Base;
-use crate::copies::{Copies, TOKEN};
+use crate::copies::{Copies, TOKEN, threads_of_each};
 use crate::dataset::{Dataset, Example};
 use crate::replica::Replica;
 
@@ -66,8 +66,9 @@ pub(super) fn follow(config: &Config) -> Result<()> {
     let dataset = Dataset { classes: task.classes, train: examples(task.train), valid: examples(task.valid) };
     let [Ok(base), Ok(settings_of)] = [task.base, task.settings_of].map(|base| base.parse::<Base>());
     let mut settings = config.settings(&settings_of);
-    settings.options.threads = config.threads_of_each(settings.options.threads);
+    settings.options.threads = threads_of_each(settings.options.threads, config.data_parallel);
     settings.options.replica = Some(place()?);
+    tracing::info!(rank = settings.options.replica.as_ref().map_or(0, |place| place.rank), "a copy trains too");
     crate::fit::follow(&settings, &dataset, &base)
 }
 

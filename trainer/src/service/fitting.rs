@@ -16,7 +16,7 @@ use super::lease::Reporter;
 use super::metrics::Metrics;
 use crate::base::Base;
 use crate::choice::{Proof, choose};
-use crate::copies::Copies;
+use crate::copies::{Copies, threads_of_each};
 use crate::dataset::Dataset;
 use crate::evaluate::measure;
 use crate::fit::{Progress, fit};
@@ -145,7 +145,7 @@ impl Fitting {
             self.reporter.phase("training");
             let mut settings = self.settings.clone();
             settings.options.state = Some(self.directory.join("training"));
-            settings.options.threads = (settings.options.threads / self.processes).max(1);
+            settings.options.threads = threads_of_each(settings.options.threads, self.processes);
             let copies = copy::start(self.processes, &self.directory, &self.dataset, base, &self.base)?;
             let (replica, copies) = copies.unzip();
             settings.options.replica = replica;

@@ -71,6 +71,23 @@ async fn a_change_of_the_stream_starts_a_round_where_there_is_something_to_learn
     sqlx::query("update rounds set started_at = started_at - interval '1 day'").execute(&site.pool).await.unwrap();
     until("a round", async || site.registry().await.verdicts.len() == 2).await;
     assert_eq!(site.last_round().await["trigger"], "drift");
+    trainer.signal(Signal::SIGTERM);
+    assert_eq!(trainer.exit_code().await, Some(0));
+
+    // What a trainer sees when it starts.
+    sqlx::query(
+        "insert into picks (text, way, probability, version, prediction, score, classified_at)
+        select text, 'audit', 0.01, (select version from deployments order by id desc limit 1), label, 0.9, now()
+        from labels limit 50",
+    )
+    .execute(&site.pool)
+    .await
+    .unwrap();
+    let mut trainer = site.trainer("again", &["--min-new-labels", "0"]);
+    trainer.until_ready().await;
+    for gauge in [r#"labelstream_accuracy{bound="estimate"} 1.0"#, r#"labelstream_accuracy{bound="low"} 0.9"#] {
+        until(gauge, async || trainer.get("/metrics").1.contains(gauge)).await;
+    }
 }
 
 /// Everything that `train` can be told, said to the service: the candidate is what `train` would
@@ -105,7 +122,7 @@ async fn a_round_trains_as_train_does_with_several_processes_and_a_figure_of_its
     let file = std::fs::read_dir(site.path("events").join("round-1")).unwrap().next().unwrap().unwrap();
     let written = std::fs::read(file.path()).unwrap();
     assert!(written.windows(10).any(|bytes| bytes == b"train/loss"), "no loss in the event file");
-    assert!(trainer.log().contains("evaluated on the validation texts"), "{}", trainer.log());
+    assert!(trainer.log().contains("a copy trains too"), "{}", trainer.log());
     assert_eq!(round["verdict"], "accepted", "{round}");
 }
 

@@ -265,8 +265,9 @@ async fn a_round_with_an_encoder_learns_from_stored_reviews_too_and_keeps_its_ve
     let encoder = encoder.display().to_string();
     site.label(0..300).await;
     site.store_reviews(300..800).await;
-    let mut trainer = site.trainer("trainer", &["--base", "new", "--encoder", &encoder, "--once"]);
+    let mut trainer = site.trainer("trainer", &["--base", "new", "--encoder", &encoder, "--tune", "--once"]);
     assert_eq!(trainer.exit_code().await, Some(0), "{}", trainer.log());
+    assert!(trainer.log().contains("the student of the tuned encoder"), "{}", trainer.log());
     assert!(trainer.log().contains("the student is compared"), "{}", trainer.log());
     let round = site.last_round().await;
     let expected = (&"accepted".into(), &encoder.clone().into());
