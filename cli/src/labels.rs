@@ -1,18 +1,12 @@
 //! `labelstream labels`: what people say of reviews, and which reviews to ask them about.
 
 mod agreement;
-mod all;
 mod file;
 mod import;
-mod mix;
 mod next;
-mod pick;
 mod suspects;
-mod topic;
 
 use service::DatabaseArguments;
-
-pub use mix::{Mix, most_worth_labeling};
 
 /// What to do with labels.
 #[derive(clap::Subcommand)]

@@ -32,6 +32,8 @@ mod reload;
 mod persist;
 mod shadow;
 
+mod newest_reviews;
+
 mod health;
 mod http;
 mod metrics;
@@ -40,4 +42,5 @@ mod run;
 pub use config::{Config, OnGap, Start};
 pub use message::{Reason, review};
 pub use model::{Constant, Encoder, Model, ModelSource, Scores};
+pub use newest_reviews::newest_reviews;
 pub use run::run;

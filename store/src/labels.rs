@@ -47,6 +47,9 @@ pub struct NewLabel {
     pub source: String,
 }
 
+/// Labels read at once.
+const PAGE: u32 = 10_000;
+
 impl Store {
     /// Adds labels, all or none, in their order, and returns how many.
     ///
@@ -97,6 +100,18 @@ impl Store {
             .await?)
         })
         .await
+    }
+
+    /// Every label, in the order of the ids.
+    pub async fn all_labels(&self) -> Result<Vec<Label>, StoreError> {
+        let mut labels: Vec<Label> = Vec::new();
+        loop {
+            let page = self.labels_after(labels.last().map_or(0, |label| label.id), PAGE).await?;
+            if page.is_empty() {
+                return Ok(labels);
+            }
+            labels.extend(page);
+        }
     }
 
     /// How many labels there are.

@@ -8,7 +8,7 @@ use sqlx::{Connection, SqlSafeStr};
 use crate::{Store, StoreError};
 
 /// All of them, in their order, with the numbers and names of their files.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "streams", include_str!("../../migrations/0001_streams.sql")),
     (2, "learning", include_str!("../../migrations/0002_learning.sql")),
     (3, "restores", include_str!("../../migrations/0003_restores.sql")),
@@ -16,6 +16,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (6, "picks", include_str!("../../migrations/0006_picks.sql")),
     (7, "drift", include_str!("../../migrations/0007_drift.sql")),
     (8, "shadow", include_str!("../../migrations/0008_shadow.sql")),
+    (9, "page", include_str!("../../migrations/0009_page.sql")),
 ];
 
 /// How the database's schema relates to this program.

@@ -85,7 +85,10 @@ impl Store {
     }
 }
 
-async fn partitions(connection: &mut PgConnection, pipeline: &str) -> Result<Vec<PartitionStatus>, StoreError> {
+pub(crate) async fn partitions(
+    connection: &mut PgConnection,
+    pipeline: &str,
+) -> Result<Vec<PartitionStatus>, StoreError> {
     let partitions = sqlx::query_as(
         "select pipeline, cluster_id, topic, partition, next_offset, owner_epoch as epoch, owner, claimed_at, updated_at,
             predictions, dead_letters, tombstones, last_error, last_error_at

@@ -43,7 +43,9 @@
 //! cover             many texts -> few that stand for them, to be labeled first
 //! second_opinion    labels -> what a linear model says of other texts
 //! suspects          labels -> those that are probably wrong; agreement: of two who labeled one
-//! text audit             reviews drawn at random -> what a version is worth on the stream
+//!                   text
+//! picks             predictions -> the reviews that people should label next
+//! audit             reviews drawn at random -> what a version is worth on the stream
 //! drift             what a version sees -> whether the stream has changed
 //! gate              models' answers on the same held-out texts -> a verdict with its numbers
 //! service           what is due -> a round: round_dataset, linear and fit, gate, publishing
@@ -108,6 +110,7 @@ pub mod agreement;
 pub mod audit;
 mod cover;
 pub mod drift;
+pub mod picks;
 mod second_opinion;
 pub mod suspects;
 
@@ -120,7 +123,6 @@ mod random;
 
 pub use base::Base;
 pub use class_names::{ClassNames, class_names, refuse_alike_labels};
-pub use cover::cover;
 pub use dataset::{Dataset, Example, LabelMap};
 pub use evaluate::evaluate;
 pub use fit::{Head, Progress, Summary, Watch, fit, follow};
@@ -132,6 +134,5 @@ pub use precision::ProductPrecision;
 pub use pretrained::Pretrained;
 pub use replica::Replica;
 pub use run_options::RunOptions;
-pub use second_opinion::second_opinion;
 pub use settings::Settings;
 pub use train::{Trained, train};

@@ -5,13 +5,16 @@
 //! for which another class than its label is claimed is a suspect; the wider the margin, the
 //! likelier.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use store::Label;
 
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Example};
 use crate::embeddings::Embedder;
 use crate::linear::{self, LinearSettings};
+use crate::prepare::key;
 
 /// A label that is probably wrong.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +42,32 @@ pub struct Encoder<'a> {
 
 /// Texts that are shown beside a suspect.
 const NEAREST: usize = 2;
+
+/// Of each text the newest label.
+pub fn newest(labels: Vec<Label>) -> Vec<Label> {
+    let mut newest: BTreeMap<String, Label> = BTreeMap::new();
+    for label in labels {
+        let held = newest.entry(key(&label.text)).or_insert_with(|| label.clone());
+        if (label.labeled_at, label.id) > (held.labeled_at, held.id) {
+            *held = label;
+        }
+    }
+    newest.into_values().collect()
+}
+
+/// Texts with their labels, as training texts in this order.
+///
+/// # Errors
+/// Labels of one class alone.
+pub fn dataset<'a>(labeled: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Result<Dataset> {
+    let mut classes: Vec<String> = labeled.clone().map(|(_, label)| label.to_owned()).collect();
+    classes.sort();
+    classes.dedup();
+    ensure!(classes.len() >= 2, "labels of two classes are needed, there are {}", classes.len());
+    let class = |label: &str| classes.iter().position(|class| class == label).unwrap_or_default();
+    let train = labeled.map(|(text, label)| Example { text: text.to_owned(), label: class(label) }).collect();
+    Ok(Dataset { train, classes, valid: Vec::new() })
+}
 
 /// For each training text the probabilities of its classes, by a model that was fitted on four
 /// fifths of the others; its n-grams and, with an encoder, its vector tell.
@@ -118,9 +147,8 @@ fn claimed(probabilities: &[f32], thresholds: &[f32]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::Example;
 
-    fn dataset(wrong: &[usize]) -> Dataset {
+    fn planted(wrong: &[usize]) -> Dataset {
         let example = |index: usize| {
             let filler: String =
                 "送餐很快味道一般".chars().cycle().skip(index * 5 % 8).take(2 + index * 3 % 11).collect();
@@ -137,7 +165,7 @@ mod tests {
     #[test]
     fn planted_errors_are_found_before_anything_else_and_their_neighbours_tell() {
         let wrong = [3, 20, 57, 90, 131, 188];
-        let dataset = dataset(&wrong);
+        let dataset = planted(&wrong);
         let mut found = suspects(&dataset, &out_of_fold(&dataset, None).unwrap());
         let mut first: Vec<usize> = found.iter().take(wrong.len()).map(|suspect| suspect.index).collect();
         first.sort_unstable();
@@ -158,7 +186,7 @@ mod tests {
 
     #[test]
     fn few_texts_contradict_none() {
-        let mut few = dataset(&[]);
+        let mut few = planted(&[]);
         few.train.truncate(10);
         assert!(out_of_fold(&few, None).unwrap_err().to_string().contains("too few"));
     }

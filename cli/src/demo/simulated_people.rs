@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use store::{NewLabel, Store};
 use tokio::time::{MissedTickBehavior, interval};
+use trainer::picks::{Mix, most_worth_labeling};
 
 use super::reviews::Reviews;
-use crate::labels::{Mix, most_worth_labeling};
 
 /// Share of their labels that the accuracy of the champion is told by.
 const AUDIT_SHARE: f64 = 0.2;
@@ -34,7 +34,7 @@ pub async fn labeled_before(store: &Store, reviews: &Reviews) -> anyhow::Result<
 pub async fn label(store: &Store, truth: &HashMap<String, String>, a_second: u32) -> anyhow::Result<()> {
     let mut clock = interval(EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mix = Mix { audit_share: AUDIT_SHARE, has_second_opinion: false, encoder: None, topic: None };
+    let mix = Mix { audit_share: AUDIT_SHARE, has_second_opinion: false, encoder: None };
     loop {
         clock.tick().await;
         let asked = most_worth_labeling(store, a_second, &mix).await?;

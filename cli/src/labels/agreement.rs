@@ -3,7 +3,6 @@
 use service::DatabaseArguments;
 use trainer::agreement::{Agreement, Said, agreements};
 
-use super::all::all_labels;
 use crate::print;
 
 /// Flags of `labelstream labels agreement`.
@@ -19,7 +18,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let labels = all_labels(&arguments.database.connect().await?).await?;
+    let labels = arguments.database.connect().await?.all_labels().await?;
     let said =
         labels.iter().map(|label| Said { labeled_by: &label.labeled_by, text: &label.text, label: &label.label });
     let agreements = agreements(said);

@@ -10,9 +10,8 @@ use rows::spreadsheet::protected;
 use serde_json::json;
 use service::{DatabaseArguments, KafkaArguments, KafkaSettings};
 use store::Pick;
+use trainer::picks::{Mix, POOL, most_worth_labeling, that_cover};
 
-use super::mix::{Mix, most_worth_labeling};
-use super::topic::Topic;
 use crate::print;
 
 /// Flags of `labelstream labels next`.
@@ -66,24 +65,25 @@ pub const COLUMNS: [&str; 5] = ["review_id", "text", "prediction", "score", "lab
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let store = arguments.database.connect().await?;
-    let topic = arguments.brokers.map(|brokers| Topic {
-        kafka: KafkaArguments { brokers, settings: arguments.kafka },
-        name: arguments.topic,
-        text_field: arguments.text_field,
-        id_field: arguments.id_field,
-    });
-    let mix = Mix {
-        audit_share: arguments.audit_share,
-        has_second_opinion: true,
-        encoder: arguments.encoder,
-        topic: topic.as_ref(),
+    let asked = if store.has_predictions().await? {
+        let mix = Mix { audit_share: arguments.audit_share, has_second_opinion: true, encoder: arguments.encoder };
+        most_worth_labeling(&store, arguments.limit, &mix).await?
+    } else if let Some(brokers) = arguments.brokers {
+        let topic = consumer::Config {
+            kafka: KafkaArguments { brokers, settings: arguments.kafka },
+            topic: arguments.topic,
+            text_field: arguments.text_field,
+            id_field: arguments.id_field,
+            ..consumer::Config::default()
+        };
+        let reviews = consumer::newest_reviews(&topic, POOL as usize).await?;
+        that_cover(&store, reviews, arguments.limit, arguments.encoder).await?
+    } else {
+        eprintln!("no review is stored yet: with --brokers they are read from the topic");
+        Vec::new()
     };
-    let asked = most_worth_labeling(&store, arguments.limit, &mix).await?;
     if asked.is_empty() {
         eprintln!("no review waits for a label");
-        if topic.is_none() && !store.has_predictions().await? {
-            eprintln!("no review is stored yet: with --brokers they are read from the topic");
-        }
     }
     if arguments.json {
         return asked.iter().try_for_each(|pick| {

@@ -1,17 +1,13 @@
 //! `labelstream labels suspects`: labels that are probably wrong, ready to be given anew.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
 use rows::spreadsheet::protected;
 use serde_json::json;
 use service::{DatabaseArguments, Secret};
-use trainer::prepare::key;
-use trainer::suspects::{Encoder, Suspect, add_nearest, out_of_fold, suspects};
-use trainer::{Columns, Dataset, Example};
+use trainer::suspects::{Encoder, Suspect, add_nearest, dataset, newest, out_of_fold, suspects};
+use trainer::{Columns, Dataset};
 
-use super::all::all_labels;
 use crate::print;
 
 /// Flags of `labelstream labels suspects`.
@@ -61,14 +57,17 @@ struct Labeled {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let labeled = match (&arguments.data, &arguments.database_url) {
         (Some(file), _) => of_file(file)?,
-        (None, Some(url)) => newest(all_labels(&DatabaseArguments::new(url.clone()).connect().await?).await?),
+        (None, Some(url)) => {
+            let labels = DatabaseArguments::new(url.clone()).connect().await?.all_labels().await?;
+            newest(labels).into_iter().map(of_database).collect()
+        }
         (None, None) => anyhow::bail!("--database-url or --data says where the labels are"),
     };
     tokio::task::spawn_blocking(move || print(&arguments, &labeled)).await?
 }
 
 fn print(arguments: &Arguments, labeled: &[Labeled]) -> anyhow::Result<()> {
-    let dataset = dataset(labeled)?;
+    let dataset = dataset(labeled.iter().map(|labeled| (labeled.text.as_str(), labeled.label.as_str())))?;
     let encoder = arguments.encoder.as_deref().map(|directory| Encoder { directory, cache: None });
     let probabilities = out_of_fold(&dataset, encoder)?;
     if arguments.all {
@@ -119,22 +118,9 @@ fn as_json(dataset: &Dataset, labeled: &[Labeled], suspect: &Suspect) -> serde_j
     })
 }
 
-/// Of each text the newest label.
-fn newest(labels: Vec<store::Label>) -> Vec<Labeled> {
-    let mut newest: BTreeMap<String, store::Label> = BTreeMap::new();
-    for label in labels {
-        let held = newest.entry(key(&label.text)).or_insert_with(|| label.clone());
-        if (label.labeled_at, label.id) > (held.labeled_at, held.id) {
-            *held = label;
-        }
-    }
-    let labeled = |label: store::Label| Labeled {
-        review_id: label.review_id,
-        text: label.text,
-        label: label.label,
-        labeled_by: label.labeled_by,
-    };
-    newest.into_values().map(labeled).collect()
+fn of_database(label: store::Label) -> Labeled {
+    let store::Label { review_id, text, label, labeled_by, .. } = label;
+    Labeled { review_id, text, label, labeled_by }
 }
 
 fn of_file(file: &Path) -> anyhow::Result<Vec<Labeled>> {
@@ -146,15 +132,4 @@ fn of_file(file: &Path) -> anyhow::Result<Vec<Labeled>> {
         labeled_by: String::new(),
     };
     Ok(rows.into_iter().map(labeled).collect())
-}
-
-/// The texts in their order.
-fn dataset(labeled: &[Labeled]) -> anyhow::Result<Dataset> {
-    let mut classes: Vec<String> = labeled.iter().map(|labeled| labeled.label.clone()).collect();
-    classes.sort();
-    classes.dedup();
-    ensure!(classes.len() >= 2, "labels of two classes are needed, there are {}", classes.len());
-    let class = |label: &String| classes.binary_search(label).unwrap_or_default();
-    let example = |labeled: &Labeled| Example { text: labeled.text.clone(), label: class(&labeled.label) };
-    Ok(Dataset { train: labeled.iter().map(example).collect(), classes: classes.clone(), valid: Vec::new() })
 }

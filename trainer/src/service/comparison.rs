@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use classifier::{Classifier, DeviceChoice, Prediction};
+use serde::Serialize;
 
 use super::champion::Champion;
 use super::fitting::Fitted;
@@ -35,6 +36,20 @@ pub(super) struct Compared {
     pub certain: Vec<Example>,
     /// What its logits are to be divided by for its scores to be as high as they are right.
     pub temperature: Option<f64>,
+    /// Held-out texts that it has wrong, those of which it is surest first.
+    pub wrong: Vec<Wrong>,
+}
+
+/// A text that a candidate has wrong.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Wrong {
+    text: String,
+    /// What people say.
+    label: String,
+    /// What the candidate says.
+    said: String,
+    /// How probable it finds that.
+    score: f32,
 }
 
 /// Held-out texts without which nothing is said of scores.
@@ -48,6 +63,9 @@ struct Answered {
     predictions: Vec<Prediction>,
     golden: Vec<Golden>,
 }
+
+/// Wrong ones that go on record.
+const MOST_WRONG: usize = 30;
 
 /// Texts of each class by which a consumer tests a checkpoint before it serves.
 const CERTAIN_PER_CLASS: usize = 3;
@@ -85,7 +103,7 @@ impl Comparison {
         baseline: Option<Answered>,
         champion: Option<Answered>,
     ) -> Compared {
-        let (certain, temperature) = (self.certain(&model), self.temperature(&model));
+        let (certain, temperature, wrong) = (self.certain(&model), self.temperature(&model), self.wrong(&model));
         let case = Case {
             classes: self.dataset.dataset.classes.clone(),
             candidate_classes: model.classes.clone(),
@@ -104,7 +122,27 @@ impl Comparison {
             classes: model.classes,
             certain,
             temperature,
+            wrong,
         }
+    }
+
+    /// Of the held-out texts.
+    fn wrong(&self, model: &Answered) -> Vec<Wrong> {
+        let class = |example: &Example| &self.dataset.dataset.classes[example.label];
+        let answers = self.dataset.held_out.iter().zip(&model.predictions);
+        let mut wrong: Vec<Wrong> = answers
+            .map(|(example, prediction)| (example, prediction.best()))
+            .map(|(example, (said, score))| Wrong {
+                text: example.text.clone(),
+                label: class(example).clone(),
+                said: model.classes[said].clone(),
+                score,
+            })
+            .filter(|wrong| wrong.said != wrong.label)
+            .collect();
+        wrong.sort_by(|one, other| other.score.total_cmp(&one.score));
+        wrong.truncate(MOST_WRONG);
+        wrong
     }
 
     /// By the held-out texts, if the model has the dataset's classes in their order.

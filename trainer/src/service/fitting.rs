@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use classifier::Classifier;
 use classifier::checkpoint::Manifest;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::copy;
@@ -59,7 +60,23 @@ pub(super) struct Fitted {
     pub left_out: Vec<LeftOut>,
     /// The same of the linear model, where another one is the candidate.
     pub baseline_left_out: Vec<LeftOut>,
+    /// How the network learned, where one was trained: the loss of single steps, and the accuracy
+    /// on the validation texts where it was measured.
+    pub curve: Vec<CurvePoint>,
 }
+
+/// A point of a training's curve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(super) struct CurvePoint {
+    step: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<f64>,
+}
+
+/// Points of losses that go on record.
+const POINTS: usize = 200;
 
 impl Fitting {
     /// Fits a linear model and perhaps a student, and trains a network, if one is worth trying; the
@@ -67,21 +84,20 @@ impl Fitting {
     pub fn run(self) -> Result<Fitted> {
         fs::create_dir_all(&self.directory).with_context(|| format!("{}: cannot be made", self.directory.display()))?;
         let (linear, left_out) = self.linear()?;
-        let quick =
-            Fitted { candidate: linear.clone(), baseline: None, reason: None, left_out, baseline_left_out: Vec::new() };
+        let quick = Fitted { candidate: linear.clone(), left_out, ..Fitted::default() };
         let quick = match &self.pretrained {
             Some(pretrained) => self.student(quick, pretrained)?,
             None => quick,
         };
         let Some((base, proof)) = self.network_base() else { return Ok(quick) };
-        let network = self.network(&base)?;
+        let (network, curve) = self.network(&base)?;
         let name = if quick.candidate == linear { "linear model" } else { "student" };
         let choice = choose(("network", name), &self.right(&network)?, &self.right(&quick.candidate)?, proof);
         tracing::info!(network = choice.takes_over, reason = choice.reason, "the candidate is chosen");
         Ok(if choice.takes_over {
-            Fitted { candidate: network, baseline: Some(linear), left_out: Vec::new(), ..Fitted::default() }
+            Fitted { candidate: network, baseline: Some(linear), curve, ..Fitted::default() }
         } else {
-            Fitted { reason: Some(choice.reason), ..quick }
+            Fitted { reason: Some(choice.reason), curve, ..quick }
         })
     }
 
@@ -119,7 +135,7 @@ impl Fitting {
         }
         let left_out = left_out(&student.answers);
         let (baseline, baseline_left_out) = (Some(linear.candidate), linear.left_out);
-        Ok(Fitted { candidate: directory, baseline, reason, left_out, baseline_left_out })
+        Ok(Fitted { candidate: directory, baseline, reason, left_out, baseline_left_out, curve: Vec::new() })
     }
 
     fn linear_settings(&self) -> LinearSettings {
@@ -139,8 +155,9 @@ impl Fitting {
         }
     }
 
-    fn network(&self, base: &Base) -> Result<PathBuf> {
+    fn network(&self, base: &Base) -> Result<(PathBuf, Vec<CurvePoint>)> {
         let directory = self.directory.join("network");
+        let mut curve = Vec::new();
         if !is_finished(&directory)? {
             self.reporter.phase("training");
             let mut settings = self.settings.clone();
@@ -152,11 +169,12 @@ impl Fitting {
             let mut events = self.tensorboard.as_deref().map(EventFile::create).transpose()?;
             fit(&settings, &self.dataset, base, &directory, &mut |progress| {
                 events.as_mut().map_or(Ok(()), |events| events.record(progress))?;
+                curve.extend(CurvePoint::of(progress));
                 self.watch(progress)
             })?;
             copies.map_or(Ok(()), Copies::finish)?;
         }
-        Ok(directory)
+        Ok((directory, thinned(curve)))
     }
 
     /// Which validation texts a model labels right. It may know the classes in another order than
@@ -189,6 +207,25 @@ impl Fitting {
         ensure!(!self.stop.is_cancelled(), "the round was stopped");
         Ok(())
     }
+}
+
+impl CurvePoint {
+    fn of(progress: &Progress) -> Option<Self> {
+        match progress {
+            Progress::Stepped { step, loss, .. } => Some(Self { step: *step, loss: Some(*loss), accuracy: None }),
+            Progress::Evaluated { step, evaluation, .. } => {
+                Some(Self { step: *step, loss: None, accuracy: Some(evaluation.accuracy) })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One loss of so many, and all that was measured.
+fn thinned(curve: Vec<CurvePoint>) -> Vec<CurvePoint> {
+    let every = curve.len().div_ceil(POINTS).max(1);
+    let kept = curve.into_iter().enumerate();
+    kept.filter(|(number, point)| number % every == 0 || point.accuracy.is_some()).map(|(_, point)| point).collect()
 }
 
 fn left_out(answers: &[Answer]) -> Vec<LeftOut> {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::champion::Champion;
 use super::comparison::{Compared, Comparison};
 use super::config::{Config, From, short_digest};
-use super::fitting::{Fitted, Fitting};
+use super::fitting::{CurvePoint, Fitted, Fitting};
 use super::judging::{FEW, Origins};
 use super::lease::Keeper;
 use super::metrics::Metrics;
@@ -285,8 +285,10 @@ impl Work<'_> {
             let compared = self.compare(dataset, fitted, champion.clone()).await?;
             let (compared, model) = self.publish(dataset, compared, directory, parent).await?;
             let shadow_first = self.rounds.config.shadow_first;
-            let conclusion =
-                Conclusion { shadow_first, ..conclusion(compared, model, champion.as_ref(), &dataset.warnings) };
+            let conclusion = Conclusion {
+                shadow_first,
+                ..conclusion(compared, model, champion.as_ref(), &dataset.warnings, &fitted.curve)
+            };
             let conclude = async || self.rounds.store.conclude_round(&self.lease, &conclusion).await;
             match retry("Postgres takes the verdict", &self.keeper.stop, conclude).await? {
                 Concluded::Promoted(version) => return Ok(Ended::Promoted(version)),
@@ -351,9 +353,19 @@ impl Work<'_> {
     }
 }
 
-fn conclusion(compared: Compared, model: NewModel, champion: Option<&Champion>, known: &[String]) -> Conclusion {
+fn conclusion(
+    compared: Compared,
+    model: NewModel,
+    champion: Option<&Champion>,
+    known: &[String],
+    curve: &[CurvePoint],
+) -> Conclusion {
     let verdict = compared.verdict;
     let mut evidence = json!(verdict.evidence);
+    evidence["wrong"] = json!(compared.wrong);
+    if !curve.is_empty() {
+        evidence["curve"] = json!(curve);
+    }
     let warnings = [known, &warnings::of_evaluation(&verdict.evidence.candidate)].concat();
     if !warnings.is_empty() {
         evidence["warnings"] = json!(warnings);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use service::http::Server;
-use service::{Transient as _, retry, thread};
+use service::{Transient as _, owner, retry, thread};
 use store::checkpoints::CheckpointStore;
 use store::{DriftHour, Round, Trigger, Verdict};
 use tokio_util::sync::CancellationToken;
@@ -227,6 +227,7 @@ impl Rounds {
     /// Keeps the gauges true, also while a round keeps the loop busy.
     async fn observe(&self) -> Infallible {
         let Self { store, metrics, config, .. } = self;
+        let schedule = config.schedule.as_ref().map(ToString::to_string);
         let look = async || -> Result<()> {
             metrics.new_labels.set(store.new_labels().await?);
             metrics.champion_version.set(store.champion().await?.map_or(0, |champion| champion.version.0));
@@ -235,6 +236,10 @@ impl Rounds {
         let mut looked: Option<tokio::time::Instant> = None;
         loop {
             if looked.is_none_or(|looked| looked.elapsed() >= DRIFT_EVERY) {
+                let noted = store.note_trainer(&owner(), Some(config.min_new_labels), schedule.as_deref()).await;
+                if let Err(error) = noted {
+                    tracing::warn!(%error, "the page cannot be told of this trainer");
+                }
                 if let Err(error) = self.look_at_the_stream().await {
                     tracing::warn!(error = format!("{error:#}"), "what the champion sees was not looked at");
                 }

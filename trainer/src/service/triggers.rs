@@ -50,6 +50,12 @@ impl FromStr for Schedule {
     }
 }
 
+impl std::fmt::Display for Schedule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.pattern.as_str().fmt(f)
+    }
+}
+
 impl Schedule {
     /// The first time after `since`; none where the expression never comes true again.
     fn next(&self, since: DateTime<Utc>, time_zone: Tz) -> Option<DateTime<Utc>> {

@@ -4,12 +4,13 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use store::Predicted;
-use trainer::near_copies::near_copies;
+
+use crate::near_copies::near_copies;
 
 /// Up to `limit` of the candidates, which come least certain first: the predicted classes take
 /// turns, and what nearly copies a review that was picked before is passed over, for a second label
 /// of it would teach little.
-pub fn pick(candidates: Vec<Predicted>, limit: usize) -> Vec<Predicted> {
+pub(super) fn least_certain(candidates: Vec<Predicted>, limit: usize) -> Vec<Predicted> {
     let texts: Vec<&str> = candidates.iter().map(|candidate| candidate.text.as_str()).collect();
     let copies = both_ways(near_copies(&texts));
     let mut classes: BTreeMap<String, Class> = BTreeMap::new();
@@ -87,8 +88,8 @@ mod tests {
             predicted("下次再点", "差评", 0.53),
             predicted("酒店很旧", "好评", 0.60),
         ];
-        assert_eq!(texts(&pick(candidates.clone(), 3)), ["味道还行", "酒店很旧", "送来是凉的"]);
-        assert_eq!(pick(candidates, 10).len(), 4, "a class that has no more leaves its turns to the others");
+        assert_eq!(texts(&least_certain(candidates.clone(), 3)), ["味道还行", "酒店很旧", "送来是凉的"]);
+        assert_eq!(least_certain(candidates, 10).len(), 4, "a class that has no more leaves its turns to the others");
     }
 
     #[test]
@@ -99,6 +100,6 @@ mod tests {
             predicted("黄焖鸡米饭太咸了，再也不点", "差评", 0.53),
             predicted("黄焖鸡米饭很好吃 送餐也快", "差评", 0.54),
         ];
-        assert_eq!(texts(&pick(candidates, 10)), ["黄焖鸡米饭很好吃，送餐也快", "黄焖鸡米饭太咸了，再也不点"]);
+        assert_eq!(texts(&least_certain(candidates, 10)), ["黄焖鸡米饭很好吃，送餐也快", "黄焖鸡米饭太咸了，再也不点"]);
     }
 }

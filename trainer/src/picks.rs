@@ -1,31 +1,32 @@
 //! Which reviews people should label next: some drawn at random, so that what a model is worth can
 //! be told, and the others those of which a person's word would teach most.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
+mod uncertain;
 
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
 use store::{Draw, Drawn, Pick, Predicted, Store, Way};
-use trainer::near_copies::near_copies;
-use trainer::{cover, second_opinion};
 
-use super::all::all_labels;
-use super::pick::pick;
-use super::topic::Topic;
+use self::uncertain::least_certain;
+use crate::cover::cover;
+use crate::near_copies::near_copies;
+use crate::second_opinion::second_opinion;
 
 /// How the reviews are mixed.
-pub struct Mix<'a> {
+#[derive(Debug, Clone, Default)]
+pub struct Mix {
     /// Share that is drawn at random.
     pub audit_share: f64,
     /// Whether a linear model of all labels is asked too.
     pub has_second_opinion: bool,
     /// A directory of a pretrained encoder, which tells texts apart.
     pub encoder: Option<PathBuf>,
-    /// Where reviews are read while no model has labeled any.
-    pub topic: Option<&'a Topic>,
 }
 
 /// Reviews that are looked at for those that are unlike the others.
-const POOL: u32 = 1_000;
+pub const POOL: u32 = 1_000;
 /// Labeled ones that they should be unlike.
 const LABELED: usize = 500;
 /// Newest labels that a second opinion rests on: more would take longer than a person waits.
@@ -33,12 +34,16 @@ const OPINION: usize = 10_000;
 /// Candidates for every review that is asked: near-copies and the largest class use some up.
 const CANDIDATES: u32 = 20;
 
-/// Reviews without a label, of which a person's word would teach most, at most `limit`. All picks
-/// are on record afterwards, those too that were drawn and had a label already.
-pub async fn most_worth_labeling(store: &Store, limit: u32, mix: &Mix<'_>) -> anyhow::Result<Vec<Pick>> {
+/// Reviews without a label, of which a person's word would teach most, at most `limit`; none while
+/// no model has labeled anything. All picks are on record afterwards, those too that were drawn and
+/// had a label already.
+///
+/// # Errors
+/// The database's; an encoder that cannot be read.
+pub async fn most_worth_labeling(store: &Store, limit: u32, mix: &Mix) -> Result<Vec<Pick>> {
     let draw = store.draw_predictions(POOL).await?;
     if draw.predictions.is_empty() {
-        return from_nothing(store, limit as usize, mix).await;
+        return Ok(Vec::new());
     }
     let audits = audit(&draw, (f64::from(limit) * mix.audit_share).ceil() as usize);
     let drawn = audits.len();
@@ -84,8 +89,8 @@ fn choose(
     candidates: Candidates,
     labels: &[(String, String)],
     rest: usize,
-    encoder: Option<&std::path::Path>,
-) -> anyhow::Result<Vec<Pick>> {
+    encoder: Option<&Path>,
+) -> Result<Vec<Pick>> {
     let limit = chosen.len() + rest;
     let (labeled, waiting): (Vec<Drawn>, Vec<Drawn>) =
         draw.predictions.into_iter().skip(drawn).partition(|drawn| drawn.is_labeled);
@@ -100,7 +105,7 @@ fn choose(
     let mut apart = apart.into_iter().map(|index| picked(waiting[index].clone(), Way::Diverse));
     add(&mut chosen, apart.by_ref(), quarter);
     let missing = limit - chosen.len();
-    let uncertain = pick(candidates.uncertain, missing + chosen.len()).into_iter();
+    let uncertain = least_certain(candidates.uncertain, missing + chosen.len()).into_iter();
     add(&mut chosen, uncertain.map(|predicted| picked(predicted, Way::Uncertain)), missing);
     let missing = limit - chosen.len();
     add(&mut chosen, apart, missing);
@@ -109,7 +114,7 @@ fn choose(
 
 /// Those on which a linear model of all labels says something else than the champion, the surest
 /// first.
-fn contested(waiting: &[Predicted], texts: &[&str], labels: &[(String, String)]) -> anyhow::Result<Vec<usize>> {
+fn contested(waiting: &[Predicted], texts: &[&str], labels: &[(String, String)]) -> Result<Vec<usize>> {
     let labels: Vec<(&str, &str)> = labels.iter().map(|(text, label)| (text.as_str(), label.as_str())).collect();
     let Some(said) = second_opinion(&labels, texts)? else { return Ok(Vec::new()) };
     let mut contested: Vec<(f32, usize)> = (said.into_iter().zip(waiting).enumerate())
@@ -138,12 +143,19 @@ fn add(chosen: &mut Vec<Pick>, candidates: impl Iterator<Item = Pick>, count: us
     }
 }
 
-/// Where no model has labeled anything: reviews of the topic that stand for the others.
-async fn from_nothing(store: &Store, limit: usize, mix: &Mix<'_>) -> anyhow::Result<Vec<Pick>> {
-    let Some(topic) = mix.topic else { return Ok(Vec::new()) };
-    let reviews = topic.reviews(POOL as usize).await?;
+/// Of reviews by id, which no model has labeled, those that stand for the others, at most `limit`.
+/// They are on record afterwards.
+///
+/// # Errors
+/// The database's; an encoder that cannot be read.
+pub async fn that_cover(
+    store: &Store,
+    reviews: BTreeMap<String, String>,
+    limit: u32,
+    encoder: Option<PathBuf>,
+) -> Result<Vec<Pick>> {
     let labels = labels(store).await?;
-    let encoder = mix.encoder.clone();
+    let limit = limit as usize;
     let choose = move || {
         let labeled: Vec<&str> = labels.iter().rev().take(LABELED).map(|(text, _)| text.as_str()).collect();
         let known: HashSet<&str> = labels.iter().map(|(text, _)| text.as_str()).collect();
@@ -187,6 +199,6 @@ fn picked(predicted: Predicted, way: Way) -> Pick {
 }
 
 /// The texts of all labels with what people said, the newest last.
-async fn labels(store: &Store) -> anyhow::Result<Vec<(String, String)>> {
-    Ok(all_labels(store).await?.into_iter().map(|label| (label.text, label.label)).collect())
+async fn labels(store: &Store) -> Result<Vec<(String, String)>> {
+    Ok(store.all_labels().await?.into_iter().map(|label| (label.text, label.label)).collect())
 }
