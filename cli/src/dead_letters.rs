@@ -1,12 +1,10 @@
 //! `labelstream dead-letters`: the records that could not become reviews.
 
-mod replay;
-
 use std::process::ExitCode;
 
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
-use service::{DatabaseArguments, KafkaArguments};
+use service::{DatabaseArguments, KafkaArguments, broker};
 use store::{DeadLetter, DeadLetterFilter};
 use tokio_util::sync::CancellationToken;
 
@@ -117,7 +115,7 @@ pub async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Resul
                 println!("nothing was published: --dry-run");
                 return Ok(ExitCode::SUCCESS);
             }
-            let replay = replay::replay(&store, &kafka, &letters, to_topic.as_deref(), &shutdown);
+            let replay = broker::replay(&store, &kafka, &letters, to_topic.as_deref(), &shutdown);
             let done = replay.await.context("replay")?;
             println!("replayed {} dead letters", done.replayed);
             if done.passed_over > 0 {

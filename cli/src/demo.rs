@@ -106,6 +106,8 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
     tokio::pin!(trainer);
     let consumer = services::consumer(&arguments, &servers, &addresses);
     let mut consumer = tokio::spawn(consumer::run(consumer, ModelSource::Registry, stop.clone()));
+    let page = services::page(&arguments, &servers, &addresses);
+    let mut page = tokio::spawn(page::run(page, stop.clone()));
     tell_where(&arguments, &servers, &addresses);
 
     let truth = reviews.truth();
@@ -126,12 +128,14 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
         result = simulated_people::label(&store, &truth, a_second) => result.context("the simulated reviewers"),
         result = narration::narrate(&store) => result,
         result = &mut trainer => Err(stopped_early("trainer", result)),
+        result = &mut page => Err(stopped_early("page", result.map_err(Into::into).flatten())),
         result = &mut consumer => Err(stopped_early("consumer", result.map_err(Into::into).flatten())),
     };
     stop.cancel();
     if ended.is_ok() {
         trainer.await.context("the trainer")?;
         consumer.await.context("the consumer")?.context("the consumer")?;
+        page.await.context("the page")?.context("the page")?;
     }
     ended?;
     watch.summary().await?;
@@ -168,6 +172,7 @@ async fn unless<T>(
 fn tell_where(arguments: &Arguments, servers: &Servers, addresses: &Addresses) {
     let brokers = &servers.kafka.brokers;
     eprintln!();
+    eprintln!("Page      http://{}: label reviews, and watch the models get better", addresses.page);
     eprintln!("Kafka     {brokers}, topic {}", arguments.topic);
     eprintln!("          echo '很快，好吃' | labelstream publish - --brokers {brokers} --topic {}", arguments.topic);
     if servers.database_is_private() {

@@ -92,6 +92,8 @@ enum Command {
     Positions(positions::Command),
     /// Show how far the stream is: lag, rates, champion, errors.
     Status(status::Arguments),
+    /// Serve the page for people who label, watch the stream and decide about models.
+    Page(Box<page::Config>),
     /// Check everything the stream stands on, and say what to do.
     Doctor(doctor::Arguments),
     /// Bring the database to this program's schema.
@@ -137,6 +139,7 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Resu
         Command::DeadLetters(command) => return dead_letters::run(command, shutdown).await,
         Command::Positions(command) => positions::run(command).await?,
         Command::Status(arguments) => status::run(arguments).await?,
+        Command::Page(config) => page::run(*config, shutdown).await?,
         Command::Doctor(arguments) => return doctor::run(arguments).await,
         Command::Migrate(arguments) => migrate::run(arguments).await?,
         Command::Bench(command) => print::json(&bench::run(command).await?)?,

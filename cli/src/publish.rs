@@ -68,9 +68,6 @@ pub fn positive(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a number above 0".into())
 }
 
-/// How long after Ctrl-C what is under way may still arrive.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// Runs the command.
 pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
     let (file, column, options) = (arguments.file.clone(), arguments.text_column.clone(), arguments.format.options());
@@ -106,7 +103,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
     let progress = print::progress_bar(None, "{spinner} {human_pos} published, {per_sec}, {elapsed}");
     let started = Instant::now();
     let unreadable = stream(&publisher, &arguments.topic, records, arguments.rate, &shutdown, &progress).await.err();
-    let failed = settled(&publisher, &shutdown).await;
+    let failed = publisher.settled(&shutdown).await;
     progress.finish_and_clear();
 
     let seconds = started.elapsed().as_secs_f64();
@@ -138,19 +135,6 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> anyhow::R
             Ok(service::interrupted())
         }
         (None, None) => Ok(ExitCode::SUCCESS),
-    }
-}
-
-/// Waits for what was sent, and not for long once somebody wants to stop; returns what was not
-/// delivered, and why.
-pub async fn settled(publisher: &Publisher, shutdown: &CancellationToken) -> Vec<(usize, String)> {
-    let interrupted = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        failed = publisher.finish() => failed,
-        () = interrupted => publisher.give_up(),
     }
 }
 

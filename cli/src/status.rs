@@ -2,8 +2,7 @@
 
 mod learning;
 
-use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
+use std::collections::HashMap;
 
 use serde_json::json;
 use service::{DatabaseArguments, KafkaArguments, KafkaSettings};
@@ -11,7 +10,7 @@ use store::{PartitionStatus, Status};
 
 use self::learning::Learning;
 use crate::print::{self, ago, grouped};
-use service::broker::Cluster;
+use service::broker::{self, Ends};
 
 /// Flags of `labelstream status`.
 #[derive(clap::Args)]
@@ -44,7 +43,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         None => Err("no --brokers".to_owned()),
         Some(brokers) => {
             let kafka = KafkaArguments { brokers, settings: arguments.kafka };
-            ends(&kafka, &status).await.map_err(|error| format!("{error:#}"))
+            broker::ends(&kafka, &status.partitions).await.map_err(|error| format!("{error:#}"))
         }
     };
     if arguments.json {
@@ -58,39 +57,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The offset after the last record, by cluster, topic and partition.
-type Ends = HashMap<(String, String, i32), i64>;
-
-async fn ends(kafka: &KafkaArguments, status: &Status) -> anyhow::Result<Ends> {
-    let cluster = Cluster::connect(kafka, Duration::from_secs(5)).await?;
-    let id = cluster.id().await.unwrap_or_default();
-    let here = status.partitions.iter().map(|partition| &partition.stream).filter(|stream| stream.cluster_id == id);
-    let mut ends = Ends::new();
-    for topic in here.map(|stream| &stream.topic).collect::<BTreeSet<_>>() {
-        // A topic that is gone has no end.
-        if let Some(partitions) = cluster.partitions(topic).await? {
-            for (partition, end) in (0..).zip(cluster.ends(topic, partitions).await?) {
-                ends.insert((id.clone(), topic.clone(), partition), end);
-            }
-        }
-    }
-    Ok(ends)
-}
-
 fn end_of(partition: &PartitionStatus, ends: &Result<Ends, String>) -> Option<i64> {
-    let stream = &partition.stream;
-    let key = (stream.cluster_id.clone(), stream.topic.clone(), partition.partition);
-    ends.as_ref().ok()?.get(&key).copied()
+    broker::end_of(partition, ends.as_ref().ok()?)
 }
 
 fn lag_of(partition: &PartitionStatus, ends: &Result<Ends, String>) -> Option<i64> {
     end_of(partition, ends).map(|end| (end - partition.next_offset.0).max(0))
-}
-
-/// Why a partition stands still now: an error that the position has not moved past.
-fn error_of(partition: &PartitionStatus) -> Option<&str> {
-    let stands = partition.last_error_at.is_some_and(|at| at >= partition.updated_at);
-    partition.last_error.as_deref().filter(|_| stands)
 }
 
 fn show(pipeline: &str, status: &Status, learning: &Learning, ends: &Result<Ends, String>) {
@@ -131,7 +103,7 @@ fn show(pipeline: &str, status: &Status, learning: &Learning, ends: &Result<Ends
         .collect();
     print::table(["PARTITION", "POSITION", "END", "LAG", "PREDICTIONS", "DEAD LETTERS", "MOVED", "OWNER"], &rows);
     for partition in &status.partitions {
-        if let Some(error) = error_of(partition) {
+        if let Some(error) = partition.stands_still() {
             println!("{}/{} stands still: {error}", partition.stream.topic, partition.partition);
         }
     }
@@ -148,7 +120,7 @@ fn as_json(pipeline: &str, status: &Status, ends: &Result<Ends, String>) -> serd
                 "tombstones": partition.tombstones, "owner": partition.owner, "epoch": partition.epoch.0,
                 "claimed_at": partition.claimed_at, "updated_at": partition.updated_at,
                 "last_error": partition.last_error, "last_error_at": partition.last_error_at,
-                "stands_still": error_of(partition).is_some(),
+                "stands_still": partition.stands_still().is_some(),
             })
         })
         .collect();

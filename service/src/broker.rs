@@ -1,6 +1,8 @@
 //! The broker, as the command line and the benchmarks talk to it.
 
+mod lag;
 mod newest;
+mod replay;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,14 +20,20 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::metadata::MetadataBroker;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
 
+pub use lag::{Ends, end_of, ends};
 pub use newest::Stored;
+pub use replay::{Replayed, replay};
 
 /// One question to a broker; long enough for a broker on the other side of the world.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// After this, what was sent counts as lost: a little longer than librdkafka tries by default.
 const FATE: Duration = Duration::from_secs(65);
+
+/// Who wants to stop waits so long for what is on its way.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// A cluster to ask about its topics.
 pub struct Cluster {
@@ -244,6 +252,18 @@ impl Publisher {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.give_up()
+    }
+
+    /// The same, and not for long once somebody wants to stop.
+    pub async fn settled(&self, shutdown: &CancellationToken) -> Vec<(usize, String)> {
+        let interrupted = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            failed = self.finish() => failed,
+            () = interrupted => self.give_up(),
+        }
     }
 
     /// Those that were not delivered so far, by number, each with the reason. What no broker has

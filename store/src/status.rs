@@ -69,6 +69,14 @@ from_row!(PartitionStatus {
     ..stream
 });
 
+impl PartitionStatus {
+    /// Why it stands still now: an error that the position has not moved past.
+    pub fn stands_still(&self) -> Option<&str> {
+        let stands = self.last_error_at.is_some_and(|at| at >= self.updated_at);
+        self.last_error.as_deref().filter(|_| stands)
+    }
+}
+
 impl Store {
     /// How the pipeline is doing, for people to read.
     pub async fn status(&self, pipeline: &str) -> Result<Status, StoreError> {

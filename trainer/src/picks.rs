@@ -185,7 +185,8 @@ fn unlabeled((review_id, text): (String, String)) -> Pick {
     }
 }
 
-fn picked(predicted: Predicted, way: Way) -> Pick {
+/// A prediction as a pick.
+pub fn picked(predicted: Predicted, way: Way) -> Pick {
     Pick {
         review_id: Some(predicted.review_id),
         text: predicted.text,

@@ -30,6 +30,21 @@ pub fn consumer(arguments: &Arguments, servers: &Servers, addresses: &Addresses)
     }
 }
 
+/// The page over the demo's servers.
+pub fn page(arguments: &Arguments, servers: &Servers, addresses: &Addresses) -> page::Config {
+    page::Config {
+        database: DatabaseArguments::new(&*servers.database_url),
+        http: addresses.page,
+        pipeline: PIPELINE.to_owned(),
+        checkpoints: Some(servers.checkpoints.clone()),
+        cache: CacheArguments { directory: Some(servers.files.join("page")) },
+        brokers: Some(servers.kafka.brokers.clone()),
+        kafka: servers.kafka.settings.clone(),
+        topic: arguments.topic.clone(),
+        ..page::Config::default()
+    }
+}
+
 /// The trainer: linear models, because a round of theirs takes seconds; with an encoder, students
 /// of it.
 pub fn trainer(
@@ -61,13 +76,15 @@ pub fn trainer(
 pub struct Addresses {
     pub consumer: SocketAddr,
     pub trainer: SocketAddr,
+    pub page: SocketAddr,
 }
 
 impl Addresses {
     pub fn free() -> anyhow::Result<Self> {
-        // Both are held until both are found.
+        // All are held until all are found.
         let listen = |usual| TcpListener::bind(usual).or_else(|_| TcpListener::bind("127.0.0.1:0"));
-        let (consumer, trainer) = (listen("127.0.0.1:9100")?, listen("127.0.0.1:9101")?);
-        Ok(Self { consumer: consumer.local_addr()?, trainer: trainer.local_addr()? })
+        let [consumer, trainer, page] =
+            [listen("127.0.0.1:9100")?, listen("127.0.0.1:9101")?, listen("127.0.0.1:9102")?];
+        Ok(Self { consumer: consumer.local_addr()?, trainer: trainer.local_addr()?, page: page.local_addr()? })
     }
 }

@@ -18,7 +18,7 @@ pub struct Arguments {
     /// File of labels: a CSV, JSON lines, or - for standard input. It has a column `label` and
     /// `text` (or `review`), `review_id`, or both; `labeled_by` and `labeled_at` are imported too.
     /// Rows without a label are left out; a review id that has two texts, here or in the database,
-    /// is refused.
+    /// is refused. Or what Label Studio exports, as JSON or JSON-MIN.
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
@@ -44,6 +44,17 @@ pub struct Arguments {
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
     let name = name_of(&arguments.file);
+    if let Some(export) = label_studio_export(&arguments.file)? {
+        let labels = page::labels_of(&export, arguments.labeled_by.as_deref().unwrap_or("label studio"));
+        let labels = labels.with_context(|| format!("{name}: nothing was imported"))?;
+        let imported = arguments.database.connect().await?.add_labels(&labels).await;
+        let imported = imported.with_context(|| format!("{name}: nothing was imported"))?;
+        if arguments.json {
+            return print::json(&json!({"imported": imported, "without_label": 0}));
+        }
+        println!("imported {} labels from {name}", print::grouped(imported));
+        return Ok(());
+    }
     let input = Input::open(&arguments.file, arguments.format.options(), Some(Format::Csv))?;
     let file = Labels::read(input.rows()?)?;
     let labels = file.labels(arguments.labeled_by.as_deref(), arguments.source.as_deref().unwrap_or(&name));
@@ -67,6 +78,20 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         }
     );
     Ok(())
+}
+
+/// The file as JSON, if it is an export of Label Studio's: an array, which no other file begins with.
+fn label_studio_export(path: &Path) -> Result<Option<serde_json::Value>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let json = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+    if !json.trim_ascii_start().starts_with(b"[") {
+        return Ok(None);
+    }
+    // A CSV may begin so, too.
+    Ok(serde_json::from_slice(json).ok().filter(page::is_export))
 }
 
 fn name_of(path: &Path) -> String {

@@ -53,6 +53,10 @@ pub struct Arguments {
     #[arg(long, env = "LABELSTREAM_ENCODER", value_name = "DIR")]
     encoder: Option<PathBuf>,
 
+    /// Print tasks for Label Studio (JSON), whose export `labels import` takes
+    #[arg(long, conflicts_with = "json")]
+    label_studio: bool,
+
     /// Print a JSON object a line in place of CSV, with why each was picked; for programs, with
     /// every text as it is
     #[arg(long)]
@@ -84,6 +88,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     if asked.is_empty() {
         eprintln!("no review waits for a label");
+    }
+    if arguments.label_studio {
+        return print::json(&page::tasks(&asked));
     }
     if arguments.json {
         return asked.iter().try_for_each(|pick| {

@@ -4,12 +4,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use service::KafkaArguments;
 use store::{DeadLetter, DeadLetterId, RawRecord, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::publish::settled;
-use service::broker::{Cluster, Publisher, Record};
+use super::{Cluster, Publisher, Record};
+use crate::KafkaArguments;
 
 /// A record may hold a megabyte: so many are in memory at once.
 const AT_ONCE: usize = 200;
@@ -56,7 +55,7 @@ pub async fn replay(
                 publisher.send(&topic_of(&id), &record(raw), sent.len()).await;
                 sent.push(id);
             }
-            let undelivered = settled(&publisher, shutdown).await;
+            let undelivered = publisher.settled(shutdown).await;
             let numbers: HashSet<usize> = undelivered.iter().map(|(number, _)| *number).collect();
             failed = undelivered.into_iter().map(|(number, why)| (sent[number].clone(), why)).collect();
             let mut number = 0..;

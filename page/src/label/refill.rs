@@ -1,0 +1,129 @@
+//! Queues that are filled as they empty.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use store::{Asker, Question, Queue, SuspectLabel, Way};
+use trainer::picks::{Mix, POOL, most_worth_labeling, picked, that_cover};
+use trainer::suspects::{dataset, newest, out_of_fold, suspects};
+
+use crate::failure::Failure;
+use crate::server::App;
+
+/// Reviews that are picked at once: few enough that the next ones come from what was learned since.
+const AT_ONCE: u32 = 40;
+/// Fewer waiting ones than this are made more.
+const FEW: i64 = 12;
+/// A queue in which there was nothing is not looked into again before.
+const REST: Duration = Duration::from_secs(3);
+/// Suspects are looked for anew after so many labels.
+const NEW_LABELS: i64 = 20;
+/// Suspects that are kept.
+const MOST_SUSPECTS: usize = 200;
+
+/// When queues were filled last.
+#[derive(Default)]
+pub struct Refilled {
+    picks: Option<Instant>,
+    disagreements: Option<Instant>,
+    /// And how many labels there were.
+    suspects: Option<i64>,
+}
+
+/// The next review of a queue, which is filled first if it is empty.
+pub async fn next(app: &Arc<App>, queue: Queue, asker: Asker<'_>) -> Result<Option<Question>, Failure> {
+    if queue == Queue::Suspects {
+        look_for_suspects(app).await?;
+    }
+    let question = app.store.next_question(queue, asker).await?;
+    if question.is_none() {
+        match queue {
+            Queue::Picks => fill(app, false).await?,
+            Queue::Disagreements => add_disagreements(app).await?,
+            Queue::Suspects => return Ok(None),
+        }
+        return Ok(app.store.next_question(queue, asker).await?);
+    }
+    if queue == Queue::Picks && *app.questions.get(async || app.store.count_questions().await).await? < FEW {
+        let app = app.clone();
+        // Nobody waits for it.
+        tokio::spawn(async move {
+            if let Err(failure) = fill(&app, true).await {
+                tracing::warn!(?failure, "the queue could not be filled");
+            }
+        });
+    }
+    Ok(question)
+}
+
+/// How reviews are mixed.
+pub fn mix(app: &App) -> Mix {
+    Mix { audit_share: app.config.audit_share, has_second_opinion: true, encoder: app.config.encoder.clone() }
+}
+
+async fn fill(app: &App, may_be_full: bool) -> Result<(), Failure> {
+    let mut refilled = app.refilling.lock().await;
+    if refilled.picks.is_some_and(|at| at.elapsed() < REST) {
+        return Ok(());
+    }
+    if may_be_full && app.store.count_questions().await? >= FEW {
+        return Ok(());
+    }
+    if app.store.has_predictions().await? {
+        most_worth_labeling(&app.store, AT_ONCE, &mix(app)).await?;
+    } else if let Some(kafka) = app.config.kafka() {
+        let topic = consumer::Config {
+            kafka,
+            topic: app.config.topic.clone(),
+            text_field: app.config.text_field.clone(),
+            id_field: app.config.id_field.clone(),
+            ..consumer::Config::default()
+        };
+        let reviews = consumer::newest_reviews(&topic, POOL as usize).await?;
+        that_cover(&app.store, reviews, AT_ONCE, app.config.encoder.clone()).await?;
+    }
+    refilled.picks = Some(Instant::now());
+    app.questions.forget().await;
+    Ok(())
+}
+
+/// Those of the challenger in the shadow, the surest first.
+async fn add_disagreements(app: &App) -> Result<(), Failure> {
+    let mut refilled = app.refilling.lock().await;
+    if refilled.disagreements.is_some_and(|at| at.elapsed() < REST) {
+        return Ok(());
+    }
+    let contested = app.store.shadow_disagreements(AT_ONCE).await?;
+    let picks: Vec<_> = contested.into_iter().map(|predicted| picked(predicted, Way::Disagreement)).collect();
+    app.store.record_picks(&picks).await?;
+    refilled.disagreements = Some(Instant::now());
+    Ok(())
+}
+
+async fn look_for_suspects(app: &App) -> Result<(), Failure> {
+    let mut refilled = app.refilling.lock().await;
+    let labels = app.store.count_labels().await?;
+    if refilled.suspects.is_some_and(|before| labels < before + NEW_LABELS) {
+        return Ok(());
+    }
+    let all = app.store.all_labels().await?;
+    let look = move || {
+        let labels = newest(all);
+        let dataset = dataset(labels.iter().map(|label| (label.text.as_str(), label.label.as_str())))?;
+        let probabilities = out_of_fold(&dataset, None)?;
+        let found = suspects(&dataset, &probabilities).into_iter().take(MOST_SUSPECTS);
+        let found = found.map(|suspect| SuspectLabel {
+            label: labels[suspect.index].id,
+            claimed: dataset.classes[suspect.claimed].clone(),
+            probability: suspect.probability,
+        });
+        anyhow::Ok(found.collect::<Vec<_>>())
+    };
+    let looked = tokio::task::spawn_blocking(look).await.context("looking for suspects ended")?;
+    // Too few labels to contradict one.
+    let found = looked.map_err(|error| Failure::Unavailable(format!("{error:#}")))?;
+    app.store.record_suspects(&found).await?;
+    refilled.suspects = Some(labels);
+    Ok(())
+}
