@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn numbers_and_texts_are_short() {
         assert_eq!(
-            [0, 999, 1_000, 1_234_567, -5_000].map(grouped::<i64>),
+            [0, 999, 1_000, 1_234_567, -5_000].map(|number: i64| grouped(number)),
             ["0", "999", "1,000", "1,234,567", "-5,000"]
         );
         assert_eq!((shortened("很快好吃", 2), shortened("很快", 2)), ("很快…".to_owned(), "很快".to_owned()));
