@@ -141,35 +141,35 @@ pub struct Node {
     pub caption: String,
 }
 
-/// Which version was trained from which: each in the row below its parent's, the newest last.
+/// Which version was trained from which: each in the column after its parent's.
 pub fn lineage(nodes: &[Node]) -> String {
     let mut depth: BTreeMap<i64, usize> = BTreeMap::new();
-    let mut rows: Vec<Vec<&Node>> = Vec::new();
+    let mut columns: Vec<Vec<&Node>> = Vec::new();
     for node in nodes {
-        let below = node.parent.and_then(|parent| depth.get(&parent)).map_or(0, |depth| depth + 1);
-        depth.insert(node.version, below);
-        if rows.len() <= below {
-            rows.resize_with(below + 1, Vec::new);
+        let after = node.parent.and_then(|parent| depth.get(&parent)).map_or(0, |depth| depth + 1);
+        depth.insert(node.version, after);
+        if columns.len() <= after {
+            columns.resize_with(after + 1, Vec::new);
         }
-        rows[below].push(node);
+        columns[after].push(node);
     }
-    let (across, down) = (150.0, 66.0);
-    let width = rows.iter().map(Vec::len).max().unwrap_or(0) as f64 * across;
+    let (across, down) = (170.0, 54.0);
+    let height = columns.iter().map(Vec::len).max().unwrap_or(0) as f64 * down;
     let mut places: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
-    let mut svg = open(width.max(across), rows.len() as f64 * down);
+    let mut svg = open(columns.len().max(1) as f64 * across, height.max(down));
     let mut boxes = String::new();
-    for (row, nodes) in rows.iter().enumerate() {
-        for (column, node) in nodes.iter().enumerate() {
+    for (column, nodes) in columns.iter().enumerate() {
+        for (row, node) in nodes.iter().enumerate() {
             let (x, y) = (column as f64 * across + 6.0, row as f64 * down + 6.0);
             places.insert(node.version, (x, y));
             if let Some((from_x, from_y)) = node.parent.and_then(|parent| places.get(&parent)) {
                 let _ = write!(
                     svg,
-                    "<path class=\"edge\" d=\"M{:.0} {:.0} C{0:.0} {3:.0} {2:.0} {1:.0} {2:.0} {3:.0}\"/>",
-                    from_x + 66.0,
-                    from_y + 42.0,
-                    x + 66.0,
-                    y,
+                    "<path class=\"edge\" d=\"M{:.0} {:.0} C{2:.0} {1:.0} {0:.0} {3:.0} {2:.0} {3:.0}\"/>",
+                    from_x + 132.0,
+                    from_y + 21.0,
+                    x,
+                    y + 21.0,
                 );
             }
             let _ = write!(
@@ -229,11 +229,11 @@ mod tests {
     }
 
     #[test]
-    fn a_version_stands_below_the_one_that_it_was_trained_from() {
+    fn a_version_stands_after_the_one_that_it_was_trained_from() {
         let node = |version, parent| Node { version, parent, role: "", caption: String::new() };
         let svg = lineage(&[node(1, None), node(2, Some(1)), node(3, Some(1)), node(4, Some(3))]);
         assert_eq!(svg.matches("class=\"edge\"").count(), 3);
-        assert!(svg.contains("viewBox=\"0 0 300 198\""), "{svg}");
+        assert!(svg.contains("viewBox=\"0 0 510 108\""), "{svg}");
     }
 
     #[test]

@@ -126,7 +126,9 @@ impl Store {
                 from (
                     select classified_at, extract(epoch from classified_at - record_time)::float8 as seconds
                     from prediction_rows
-                    where ctid >= format('(%s,0)', greatest(0, pg_relation_size('prediction_rows') / 8192 - 50))::tid
+                    where ctid >= (
+                            select format('(%s,0)', greatest(0, pg_relation_size('prediction_rows') / 8192 - 50))::tid
+                        )
                         and stream_id in (select id from streams where pipeline = $1)
                 ) as newest",
             )

@@ -279,7 +279,9 @@ impl Store {
         self.run(async |connection| {
             Ok(sqlx::query_as(
                 "select review_id, text from prediction_rows as row
-                where ctid >= format('(%s,0)', greatest(0, pg_relation_size('prediction_rows') / 8192 - 300))::tid
+                where ctid >= (
+                    select format('(%s,0)', greatest(0, pg_relation_size('prediction_rows') / 8192 - 300))::tid
+                )
                     and not exists (select from labels where labels.review_id = row.review_id)
                     and not exists (select from labels where labels.text = row.text)
                 limit $1",

@@ -3,6 +3,7 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
+use fantoccini::actions::{InputSource as _, KeyAction, KeyActions};
 use fantoccini::{Client, ClientBuilder, Locator};
 use harness::until_some;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -79,6 +80,14 @@ impl Browser {
     /// Types a key where no field has the focus.
     pub async fn press(&self, key: &str) {
         self.client.find(Locator::Css("body")).await.unwrap().send_keys(key).await.unwrap();
+    }
+
+    /// Goes on to the next control.
+    pub async fn tab(&self) {
+        let value = '\u{e004}';
+        let keys = KeyActions::new("keyboard".to_owned());
+        let keys = keys.then(KeyAction::Down { value }).then(KeyAction::Up { value });
+        self.client.perform_actions(keys).await.unwrap();
     }
 
     /// The text of what a selector finds first; `None` where it finds nothing.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::site::Site;
+use crate::site::{Site, Visitor};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_million_predictions_each_view_answers_in_under_a_second() {
@@ -19,9 +19,10 @@ async fn with_a_million_predictions_each_view_answers_in_under_a_second() {
         from generate_series(1000000::bigint, 1, -1) as n";
     sqlx::query(fill).execute(&site.storage.pool).await.unwrap();
     sqlx::query("analyze prediction_rows").execute(&site.storage.pool).await.unwrap();
-    let mut visitor = site.visitor();
+    // Pages that have not answered anything yet, so that none has an answer at hand.
+    let mut visitors = [site.visitor(), Visitor::of(site.another().await), Visitor::of(site.another().await)];
     // The first one fills the queue; nobody waits for that a second time.
-    visitor.get("/label");
+    visitors[0].get("/label");
     for path in [
         "/label",
         "/label?queue=disagreements",
@@ -39,19 +40,19 @@ async fn with_a_million_predictions_each_view_answers_in_under_a_second() {
         // The best of three: the machine does other things, too.
         let path = &url::Url::parse("http://page").unwrap().join(path).unwrap();
         let path = format!("{}?{}", path.path(), path.query().unwrap_or_default());
-        let took = (0..3).map(|_| {
+        let took = visitors.each_mut().map(|visitor| {
             let started = Instant::now();
             assert_eq!(visitor.get(&path).status, 200, "{path}");
             started.elapsed()
         });
-        let took = took.min().unwrap();
         println!("{path}: {took:?}");
+        let took = *took.iter().min().unwrap();
         assert!(took < Duration::from_secs(1), "{path}: {took:?}");
     }
     // What is said to be nowhere was looked for everywhere, a step at a time.
     let mut path = "/search?text=%E6%B2%A1%E6%9C%89".to_owned();
     let mut steps = 0;
-    while let Some(next) = crate::site::between(&visitor.get(&path).body, "<a class=\"button\" href=\"", "\"") {
+    while let Some(next) = crate::site::between(&visitors[0].get(&path).body, "<a class=\"button\" href=\"", "\"") {
         (path, steps) = (next.replace("&#38;", "&"), steps + 1);
         assert!(steps < 100);
     }
