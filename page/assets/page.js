@@ -62,6 +62,10 @@ if (form) {
       headers: { "content-type": "application/json" },
       body: await file.text(),
     });
+    if (response.status === 413) {
+      document.getElementById("import-result").textContent = form.dataset.large;
+      return;
+    }
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const said = page.querySelector(".notice bdi, .notice") || page.querySelector("h1");
     document.getElementById("import-result").textContent = said ? said.textContent : response.statusText;

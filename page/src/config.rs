@@ -31,8 +31,8 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_PIPELINE", default_value = "labelstream")]
     pub pipeline: String,
 
-    /// Checkpoint store, to ask models and to show which words decide; without it the page shows
-    /// what is in Postgres
+    /// Checkpoint store, to ask models and to show which words decide, with up to four models in
+    /// memory; without it the page shows what is in Postgres
     #[arg(long, env = "LABELSTREAM_CHECKPOINTS", value_name = "URL")]
     pub checkpoints: Option<String>,
 

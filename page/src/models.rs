@@ -13,8 +13,8 @@ use axum::response::Html;
 use axum::routing::{get, post};
 use serde_json::Value;
 use store::{
-    Change, Deployment, DriftHour, LoadReport, Model, ModelStatus, Round, Shadow, ShadowCount, Trainer, Verdict,
-    Version,
+    Change, Deployment, DriftHour, LoadReport, Model, ModelStatus, Round, Shadow, ShadowCount, Store, StoreError,
+    Trainer, Verdict, Version,
 };
 use trainer::audit::{Accuracy, Estimate, accuracies};
 
@@ -44,6 +44,13 @@ pub fn routes() -> Router<Arc<App>> {
 #[template(path = "models.html")]
 struct Page<'a> {
     visit: &'a Visit,
+    known: &'a Registry,
+    accuracies: &'a BTreeMap<i64, Accuracy>,
+    curve: String,
+}
+
+/// What everybody who looks at the models sees.
+pub struct Registry {
     champion: Option<Model>,
     champion_since: Option<Deployment>,
     can_roll_back: bool,
@@ -52,10 +59,8 @@ struct Page<'a> {
     rounds: Vec<Round>,
     running: Option<Running>,
     requested: bool,
-    accuracies: BTreeMap<i64, Accuracy>,
     drift: Vec<DriftHour>,
     lineage: String,
-    curve: String,
     changes: Vec<Change>,
     refused: Vec<LoadReport>,
     trainer: Option<Trainer>,
@@ -72,7 +77,7 @@ struct Running {
 
 impl Page<'_> {
     fn role(&self, model: &Model) -> &'static str {
-        role(model, self.champion.as_ref(), self.shadow.as_ref().map(|(shadow, _)| shadow.version))
+        role(model, self.known.champion.as_ref(), self.known.shadow.as_ref().map(|(shadow, _)| shadow.version))
     }
 
     fn role_name(&self, model: &Model) -> &'static str {
@@ -146,49 +151,56 @@ fn role(model: &Model, champion: Option<&Model>, shadow: Option<Version>) -> &'s
     }
 }
 
+impl Registry {
+    async fn look(store: &Store) -> Result<Self, StoreError> {
+        let champion = store.champion().await?;
+        let deployments = store.deployments().await?;
+        let shadow = match store.shadow().await? {
+            Some((shadow, _)) => {
+                let counts = store.shadow_counts(shadow.id).await?;
+                Some((shadow, counts))
+            }
+            None => None,
+        };
+        let mut models = store.models().await?;
+        models.truncate(SHOWN as usize);
+        let rounds = store.rounds(SHOWN).await?;
+        let drift = match &champion {
+            Some(champion) => store.drift_hours(Some(champion.version), HOURS).await?,
+            None => Vec::new(),
+        };
+        let mut refused = store.load_reports().await?;
+        refused.retain(|report| report.reason.is_some());
+        refused.truncate(10);
+        let is_other =
+            |deployment: &Deployment| champion.as_ref().is_some_and(|champion| champion.version != deployment.version);
+        Ok(Self {
+            can_roll_back: deployments.iter().any(is_other),
+            champion_since: deployments.into_iter().next(),
+            lineage: picture(&models, champion.as_ref(), shadow.as_ref().map(|(shadow, _)| shadow.version)),
+            running: rounds.first().filter(|round| round.verdict.is_none()).map(running),
+            requested: store.open_request().await?.is_some(),
+            changes: store.changes(SHOWN).await?,
+            trainer: store.trainer().await?,
+            new_labels: store.new_labels().await?,
+            refused,
+            drift,
+            champion,
+            shadow,
+            models,
+            rounds,
+        })
+    }
+}
+
 async fn show(State(app): Shared, visit: Visit) -> Result<Html<String>, Failure> {
-    let store = &app.store;
-    let champion = store.champion().await?;
-    let deployments = store.deployments().await?;
-    let shadow = match store.shadow().await? {
-        Some((shadow, _)) => {
-            let counts = store.shadow_counts(shadow.id).await?;
-            Some((shadow, counts))
-        }
-        None => None,
+    let known = app.models.get(async || Registry::look(&app.store).await).await?;
+    let estimate = async || {
+        let audited = app.store.audited().await?;
+        Ok::<_, StoreError>(accuracies(&audited).into_iter().map(|known| (known.version.0, known)).collect())
     };
-    let mut models = store.models().await?;
-    models.truncate(SHOWN as usize);
-    let rounds = store.rounds(SHOWN).await?;
-    let shadows = shadow.as_ref().map(|(shadow, _)| shadow.version);
-    let drift = match &champion {
-        Some(champion) => store.drift_hours(Some(champion.version), HOURS).await?,
-        None => Vec::new(),
-    };
-    let mut refused = store.load_reports().await?;
-    refused.retain(|report| report.reason.is_some());
-    refused.truncate(10);
-    page(&Page {
-        champion_since: deployments.first().cloned(),
-        can_roll_back: deployments
-            .iter()
-            .any(|deployment| champion.as_ref().is_some_and(|champion| champion.version != deployment.version)),
-        lineage: picture(&models, champion.as_ref(), shadows),
-        curve: learning_curve(&visit, &rounds),
-        running: rounds.first().filter(|round| round.verdict.is_none()).map(running),
-        requested: store.open_request().await?.is_some(),
-        accuracies: accuracies(&store.audited().await?).into_iter().map(|known| (known.version.0, known)).collect(),
-        changes: store.changes(SHOWN).await?,
-        trainer: store.trainer().await?,
-        new_labels: store.new_labels().await?,
-        refused,
-        drift,
-        champion,
-        shadow,
-        models,
-        rounds,
-        visit: &visit,
-    })
+    let accuracies = app.accuracies.get(estimate).await?;
+    page(&Page { curve: learning_curve(&visit, &known.rounds), known: &known, accuracies: &accuracies, visit: &visit })
 }
 
 fn running(round: &Round) -> Running {

@@ -1,6 +1,7 @@
 //! Predictions that people look for, with the SQL that finds them, and the history of one review.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use askama::Template;
 use axum::Router;
@@ -22,6 +23,8 @@ use crate::visit::Visit;
 const ROWS: usize = 50;
 /// Rows of a table to download.
 const TABLE: usize = 10_000;
+/// What takes longer would keep others waiting.
+const LONGEST: Duration = Duration::from_secs(10);
 
 pub fn routes() -> Router<Arc<App>> {
     Router::new().route("/search", get(show)).route("/search.csv", get(download)).route("/review", get(review))
@@ -164,8 +167,12 @@ async fn show(State(app): Shared, visit: Visit, Query(form): Query<Form>) -> Res
 /// As a table that a spreadsheet opens: a byte-order mark, and no cell that it would calculate.
 async fn download(State(app): Shared, _: Visit, Query(form): Query<Form>) -> Result<Response, Failure> {
     let search = form.search(&app.config.pipeline)?;
-    let (mut found, mut cursor) = (Vec::new(), None);
+    let (mut found, mut cursor, started) = (Vec::new(), None, Instant::now());
     loop {
+        if started.elapsed() > LONGEST {
+            let advice = "this search takes too long for a table to download: narrow it, or ask by its SQL";
+            return Err(Failure::Refused(advice.to_owned()));
+        }
         let more = app.store.search(&search, cursor, TABLE - found.len()).await?;
         found.extend(more.found);
         cursor = more.next;

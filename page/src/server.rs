@@ -1,5 +1,6 @@
 //! The routes, and what the views share.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,14 +12,17 @@ use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
+use service::broker::Ends;
 use service::http::Monitored;
 use store::{Count, Store};
 use tokio::runtime::Handle;
+use trainer::audit::Accuracy;
 
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::fresh::Fresh;
 use crate::guard::{Door, Guard, SESSION, guard, set_cookie};
+use crate::models::Registry;
 use crate::opened::Opened;
 use crate::stream::Live;
 use crate::visit::Visit;
@@ -33,6 +37,9 @@ pub struct App {
     /// Whether Postgres answers.
     pub database: Problem,
     pub live: Fresh<Live>,
+    pub ends: Fresh<Result<Ends, String>>,
+    pub models: Fresh<Registry>,
+    pub accuracies: Fresh<BTreeMap<i64, Accuracy>>,
     pub rates: Mutex<stream::Rates>,
     pub hours: Fresh<Vec<Count>>,
     pub days: Fresh<Vec<Count>>,
@@ -64,7 +71,11 @@ impl App {
             opened,
             guard,
             database: Problem::default(),
-            live: Fresh::new(fresh(3)),
+            // A little less than an open view waits.
+            live: Fresh::new(Duration::from_millis(4_500)),
+            ends: Fresh::new(fresh(10)),
+            models: Fresh::new(fresh(12)),
+            accuracies: Fresh::new(fresh(30)),
             rates: Mutex::default(),
             hours: Fresh::new(fresh(30)),
             days: Fresh::new(fresh(120)),
@@ -77,7 +88,9 @@ impl App {
     /// Puts down that a person changed something.
     pub async fn changed(&self, visit: &Visit, change: &str) -> Result<(), Failure> {
         tracing::info!(person = visit.name(), change, "changed on the page");
-        Ok(self.store.record_change(visit.name(), change).await?)
+        self.store.record_change(visit.name(), change).await?;
+        self.models.forget().await;
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use askama::Template;
 use axum::Router;
@@ -12,6 +12,7 @@ use axum::response::{Html, Redirect};
 use axum::routing::{get, post};
 use chrono::{TimeDelta, Utc};
 use serde::Deserialize;
+use service::KafkaArguments;
 use service::broker::{self, Ends};
 use store::{DeadExample, DeadLetterFilter, DeadReason, Deployment, EndToEnd, PartitionStatus, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,8 @@ use crate::visit::Visit;
 const REPLAYED: u32 = 1_000;
 /// Dead letters that are shown.
 const SHOWN: u32 = 30;
+/// A broker that takes longer is away: the rest is shown without it.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Looks at the positions that the rate is told by.
 const LOOKS: usize = 20;
 
@@ -40,7 +43,7 @@ pub fn routes() -> Router<Arc<App>> {
 /// What everybody who watches sees.
 pub struct Live {
     partitions: Vec<PartitionStatus>,
-    ends: Option<Result<Ends, String>>,
+    ends: Option<Arc<Result<Ends, String>>>,
     end_to_end: EndToEnd,
     dead: Vec<DeadReason>,
     rate: Option<f64>,
@@ -75,7 +78,7 @@ impl Live {
         let records = partitions.iter().map(|row| row.predictions + row.dead_letters + row.tombstones).sum();
         let rate = app.rates.lock().expect("a poisoned lock is a bug").look(records);
         let ends = match app.config.kafka() {
-            Some(kafka) => Some(broker::ends(&kafka, &partitions).await.map_err(|error| format!("{error:#}"))),
+            Some(kafka) => Some(app.ends.get(async || Ok::<_, StoreError>(look_at(&kafka, &partitions).await)).await?),
             None => None,
         };
         Ok(Self {
@@ -88,7 +91,7 @@ impl Live {
     }
 
     fn lag_of(&self, partition: &PartitionStatus) -> Option<i64> {
-        let ends = self.ends.as_ref()?.as_ref().ok()?;
+        let ends = self.ends.as_deref()?.as_ref().ok()?;
         broker::end_of(partition, ends).map(|end| (end - partition.next_offset.0).max(0))
     }
 
@@ -98,11 +101,19 @@ impl Live {
     }
 
     fn lag_unknown(&self) -> Option<&str> {
-        self.ends.as_ref()?.as_ref().err().map(String::as_str)
+        self.ends.as_deref()?.as_ref().err().map(String::as_str)
     }
 
     fn halted(&self) -> usize {
         self.partitions.iter().filter(|partition| partition.stands_still().is_some()).count()
+    }
+}
+
+/// Where the partitions end, or why that is not known.
+async fn look_at(kafka: &KafkaArguments, partitions: &[PartitionStatus]) -> Result<Ends, String> {
+    match tokio::time::timeout(PATIENCE, broker::ends(kafka, partitions)).await {
+        Ok(ends) => ends.map_err(|error| format!("{error:#}")),
+        Err(_) => Err(format!("no broker of {} has answered within {} s", kafka.brokers, PATIENCE.as_secs())),
     }
 }
 

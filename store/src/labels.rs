@@ -114,6 +114,23 @@ impl Store {
         }
     }
 
+    /// The newest labels, at most `limit`, in the order of the ids.
+    pub async fn newest_labels(&self, limit: u32) -> Result<Vec<Label>, StoreError> {
+        self.run(async |connection| {
+            Ok(sqlx::query_as(
+                "select id, review_id, text, label, labeled_by, labeled_at, source
+                from (
+                    select id, review_id, text, label, labeled_by, labeled_at, source
+                    from labels order by id desc limit $1
+                ) as newest order by id",
+            )
+            .bind(i64::from(limit))
+            .fetch_all(connection)
+            .await?)
+        })
+        .await
+    }
+
     /// How many labels there are.
     pub async fn count_labels(&self) -> Result<i64, StoreError> {
         self.run(async |connection| Ok(sqlx::query_scalar("select count(*) from labels").fetch_one(connection).await?))

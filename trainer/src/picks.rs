@@ -30,7 +30,7 @@ pub const POOL: u32 = 1_000;
 /// Labeled ones that they should be unlike.
 const LABELED: usize = 500;
 /// Newest labels that a second opinion rests on: more would take longer than a person waits.
-const OPINION: usize = 10_000;
+const OPINION: u32 = 10_000;
 /// Candidates for every review that is asked: near-copies and the largest class use some up.
 const CANDIDATES: u32 = 20;
 
@@ -51,8 +51,7 @@ pub async fn most_worth_labeling(store: &Store, limit: u32, mix: &Mix) -> Result
     let rest = limit as usize - asked.len();
     let uncertain = store.least_certain(CANDIDATES.saturating_mul(rest as u32)).await?;
     let contested = store.shadow_disagreements(rest as u32).await?;
-    let mut opinion = if mix.has_second_opinion { labels(store).await? } else { Vec::new() };
-    opinion.drain(..opinion.len().saturating_sub(OPINION));
+    let opinion = if mix.has_second_opinion { labels(store).await? } else { Vec::new() };
     let encoder = mix.encoder.clone();
     let choose =
         move || choose(asked, draw, drawn, Candidates { uncertain, contested }, &opinion, rest, encoder.as_deref());
@@ -199,7 +198,7 @@ pub fn picked(predicted: Predicted, way: Way) -> Pick {
     }
 }
 
-/// The texts of all labels with what people said, the newest last.
+/// The texts of the newest labels with what people said, the newest last.
 async fn labels(store: &Store) -> Result<Vec<(String, String)>> {
-    Ok(store.all_labels().await?.into_iter().map(|label| (label.text, label.label)).collect())
+    Ok(store.newest_labels(OPINION).await?.into_iter().map(|label| (label.text, label.label)).collect())
 }

@@ -19,6 +19,10 @@ const FEW: i64 = 12;
 const REST: Duration = Duration::from_secs(3);
 /// Suspects are looked for anew after so many labels.
 const NEW_LABELS: i64 = 20;
+/// Newest labels that are looked through.
+const LOOKED_THROUGH: u32 = 20_000;
+/// A person does not wait for longer; suspects are looked for all the same.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Suspects that are kept.
 const MOST_SUSPECTS: usize = 200;
 
@@ -34,7 +38,11 @@ pub struct Refilled {
 /// The next review of a queue, which is filled first if it is empty.
 pub async fn next(app: &Arc<App>, queue: Queue, asker: Asker<'_>) -> Result<Option<Question>, Failure> {
     if queue == Queue::Suspects {
-        look_for_suspects(app).await?;
+        let look = tokio::spawn(look_for_suspects(app.clone()));
+        // Else those that were found before are shown.
+        if let Ok(looked) = tokio::time::timeout(PATIENCE, look).await {
+            looked.context("looking for suspects ended")??;
+        }
     }
     let question = app.store.next_question(queue, asker).await?;
     if question.is_none() {
@@ -101,13 +109,13 @@ async fn add_disagreements(app: &App) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn look_for_suspects(app: &App) -> Result<(), Failure> {
+async fn look_for_suspects(app: Arc<App>) -> Result<(), Failure> {
     let mut refilled = app.refilling.lock().await;
     let labels = app.store.count_labels().await?;
     if refilled.suspects.is_some_and(|before| labels < before + NEW_LABELS) {
         return Ok(());
     }
-    let all = app.store.all_labels().await?;
+    let all = app.store.newest_labels(LOOKED_THROUGH).await?;
     let look = move || {
         let labels = newest(all);
         let dataset = dataset(labels.iter().map(|label| (label.text.as_str(), label.label.as_str())))?;

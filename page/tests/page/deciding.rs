@@ -4,7 +4,7 @@ use harness::Storage;
 use serde_json::json;
 use store::{Begun, Concluded, Conclusion, LabelsSeen, NewModel, NewRound, Outcome, Trigger};
 
-use crate::site::Site;
+use crate::site::{Site, Visitor};
 
 async fn site_with_models() -> Site {
     let storage = Storage::new().await;
@@ -134,7 +134,8 @@ async fn a_round_shows_its_verdict_numbers_curve_and_what_it_gets_wrong() {
     ] {
         assert!(page.contains(shown), "{shown}: {page}");
     }
-    let models = visitor.get("/models").body;
+    // Another page: this one shows for some seconds what it knew.
+    let models = Visitor::of(site.another().await).get("/models").body;
     assert!(models.contains("class=\"node rejected\"") && models.contains("class=\"edge\""), "{models}");
     assert_eq!(visitor.get("/rounds/99").status, 404);
     site.close().await;

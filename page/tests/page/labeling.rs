@@ -48,6 +48,11 @@ async fn twenty_labels_by_keys_start_a_round_that_changes_the_champion() {
     };
     let trainer = tokio::spawn(trainer::service::run(trainer, stop.clone()));
 
+    let noted = "select count(*) from trainers where min_new_labels = 300";
+    until("a trainer that is known", async || site.storage.number(noted).await == Some(1)).await;
+    let page = site.visitor().get("/label").body;
+    assert!(page.contains("<dt>Until the next round</dt><dd>20</dd>"), "{page}");
+
     let browser = Browser::open().await;
     browser.goto(&site.url("/label")).await;
     for done in 1..=20 {

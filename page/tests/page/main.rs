@@ -1,5 +1,7 @@
 //! The page over a real Postgres: asked as a program asks it, and in a real Chromium.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod browser;
 mod site;
 

@@ -20,7 +20,7 @@ async fn an_open_page_asks_postgres_at_most_twice_a_second_and_leaks_nothing() {
     let site = Site::open().await;
     site.predict_some(100).await;
     let browsers = [Browser::open().await, Browser::open().await, Browser::open().await];
-    for (browser, path) in browsers.iter().zip(["/stream", "/stream", "/stream?by=day"]) {
+    for (browser, path) in browsers.iter().zip(["/stream", "/stream?by=day", "/models"]) {
         browser.goto(&site.url(path)).await;
     }
     // A statement is one of the page's if its connection is: all others are this test's own.

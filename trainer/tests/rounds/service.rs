@@ -119,6 +119,9 @@ async fn a_round_trains_as_train_does_with_several_processes_and_a_figure_of_its
     let told = told.map(|name| settings[name].to_string());
     assert_eq!(told, ["\"balanced\"", "0.1", "0.9", "1", "3", "\"macro-f1\""]);
     assert_eq!(round["evidence"]["policy"]["metric"], "macro-f1");
+    let curve = round["evidence"]["curve"].as_array().unwrap();
+    let points = |of: &str| curve.iter().filter(|point| point[of].is_f64()).count();
+    assert!(points("loss") > 2 && points("accuracy") == 2, "{curve:?}");
     let file = std::fs::read_dir(site.path("events").join("round-1")).unwrap().next().unwrap().unwrap();
     let written = std::fs::read(file.path()).unwrap();
     assert!(written.windows(10).any(|bytes| bytes == b"train/loss"), "no loss in the event file");

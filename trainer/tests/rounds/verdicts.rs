@@ -26,6 +26,11 @@ async fn labels_make_a_first_champion_more_of_them_a_better_one_and_nothing_new_
     let held_out = second["evidence"]["held_out"].as_i64().unwrap();
     assert!((700..=900).contains(&held_out), "{held_out}");
     assert_eq!(second["labels_seen"], 4000);
+    // What it gets wrong is on record, the surest first.
+    let wrong = second["evidence"]["wrong"].as_array().unwrap();
+    let scores: Vec<f64> = wrong.iter().map(|wrong| wrong["score"].as_f64().unwrap()).collect();
+    assert!((1..=30).contains(&wrong.len()) && scores.is_sorted_by(|one, other| one >= other), "{wrong:?}");
+    assert!(wrong.iter().all(|wrong| wrong["said"] != wrong["label"] && wrong["text"].is_string()), "{wrong:?}");
     assert_eq!(site.registry().await.champions, [1, 2]);
     site.every_registered_checkpoint_is_complete().await;
 }
