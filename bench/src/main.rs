@@ -40,7 +40,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    service::main(Kind::Command, run)
+    service::main(|_| Kind::Command, run)
 }
 
 async fn run(program: Program, shutdown: CancellationToken) -> Result<ExitCode> {

@@ -40,7 +40,14 @@ use service::Kind;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    service::main(Kind::Command, run)
+    service::main(kind, run)
+}
+
+fn kind(program: &Program) -> Kind {
+    match program.command {
+        Command::Page(_) => Kind::Service,
+        _ => Kind::Command,
+    }
 }
 
 /// Labels a stream of reviews: Kafka in, labels in Postgres out.
@@ -114,7 +121,8 @@ enum Command {
 /// with them the servers that they started.
 async fn run(program: Program, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
     print::end_quietly_on_a_broken_pipe();
-    let ends_in_order = matches!(program.command, Command::Demo(_) | Command::Publish(_) | Command::DeadLetters(_));
+    let ends_in_order =
+        matches!(program.command, Command::Demo(_) | Command::Publish(_) | Command::DeadLetters(_) | Command::Page(_));
     let ended = dispatch(program.command, shutdown.clone());
     let ended = if ends_in_order { Some(ended.await) } else { shutdown.run_until_cancelled(ended).await };
     ended.unwrap_or_else(|| Ok(service::interrupted())).map_err(print::visible_error)

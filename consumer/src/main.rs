@@ -6,5 +6,5 @@ use consumer::{Config, ModelSource};
 use service::Kind;
 
 fn main() -> ExitCode {
-    service::main(Kind::Service, |config: Config, shutdown| consumer::run(config, ModelSource::Registry, shutdown))
+    service::main(|_| Kind::Service, |config: Config, shutdown| consumer::run(config, ModelSource::Registry, shutdown))
 }

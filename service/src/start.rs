@@ -22,11 +22,12 @@ pub enum Kind {
 /// Reads the command line, starts the log, and runs the program until its end. The token is
 /// cancelled by the first Ctrl-C or SIGTERM; the second ends the program at once.
 pub fn main<P: Parser, T: Termination, F: Future<Output = Result<T>>>(
-    kind: Kind,
+    kind: impl FnOnce(&P) -> Kind,
     run: impl FnOnce(P, CancellationToken) -> F,
 ) -> ExitCode {
     candle::keep_to_one_thread();
     let (program, log) = arguments::parse::<P>();
+    let kind = kind(&program);
     log.start(if kind == Kind::Service { "info" } else { "warn" });
     let ended = Runtime::new().context("cannot start the runtime").and_then(|runtime| {
         let ended = runtime.block_on(async { run(program, signals::shutdown()?).await });

@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use service::Kind;
 
 fn main() -> ExitCode {
-    service::main(Kind::Service, trainer::service::run)
+    service::main(|_| Kind::Service, trainer::service::run)
 }

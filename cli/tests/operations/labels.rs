@@ -166,3 +166,32 @@ fn what_is_shown_of_a_record_or_a_file_acts_on_no_terminal() {
     let refused = fail(&import(&url, &file(".csv", "label,\u{1b}[31mtext\u{202e}\na,b\n")));
     assert!(refused.contains("\\u001b[31mtext\\u202e"), "{refused:?}");
 }
+
+#[test]
+fn label_studio_gets_tasks_and_what_it_exports_is_imported_or_nothing_of_it() {
+    let url = migrated_database("label_studio");
+    let checkpoints = tempfile::tempdir().unwrap();
+    registered(&url, checkpoints.path(), 1, &[]);
+    let store = block_on(written(&url, "label-studio", vec![prediction(0)], vec![]));
+    let tasks = json(&succeed(&["labels", "next", "--database-url", &url, "--label-studio"]));
+    assert_eq!(tasks[0]["data"]["review_id"], "r-0");
+    assert_eq!(tasks[0]["predictions"][0]["result"][0]["value"]["choices"][0], "好评");
+
+    let export = |choice: &str| {
+        let result = serde_json::json!([{"type": "choices", "value": {"choices": [choice]}}]);
+        let annotation = serde_json::json!({"completed_by": {"email": "ann@example.org"}, "result": result});
+        serde_json::json!([{"id": 1, "data": tasks[0]["data"], "annotations": [annotation]}]).to_string()
+    };
+    let unknown = file(".json", &export("中评"));
+    let error = fail(&import(&url, &unknown));
+    assert!(error.contains("nothing was imported") && error.contains("中评"), "{error}");
+    let good = file(".json", &export("差评"));
+    assert!(succeed(&import(&url, &good)).starts_with("imported 1 labels from march"));
+    let labels = labels(&store);
+    assert_eq!((labels[0].label.as_str(), labels[0].labeled_by.as_str()), ("差评", "ann@example.org"));
+    assert_eq!((labels[0].review_id.as_deref(), labels[0].source.as_str()), (Some("r-0"), "label studio"));
+    let short = file(".json", "[{\"text\": \"太慢了\", \"label\": \"差评\", \"annotation_id\": 3}]");
+    succeed(&import(&url, &short));
+    let broken = file(".json", "[{\"data\": {\"text\": \"\"}, \"annotations\": []}]");
+    assert!(fail(&import(&url, &broken)).contains("task 1: it has no text"));
+}

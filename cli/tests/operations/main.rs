@@ -8,6 +8,7 @@ mod drift;
 mod labeling;
 mod labels;
 mod models;
+mod page;
 mod positions;
 mod rescore;
 mod rounds;
