@@ -210,7 +210,8 @@ enum Next {
     Nothing,
 }
 
-/// What this browser has already comes first; what an older version was not sure of comes last.
+/// What this browser has already comes first; what an older version was not sure of comes last. Each
+/// browser goes through what was picked together in an order of its own, so that few meet.
 async fn next_pick(connection: &mut PgConnection, asker: Asker<'_>, way: Option<Way>) -> Result<Next, StoreError> {
     let rows: Vec<Taken> = sqlx::query_as(
         "with waiting as (
@@ -236,7 +237,7 @@ async fn next_pick(connection: &mut PgConnection, asker: Asker<'_>, way: Option<
                     select count(distinct passed_by) from label_passes as pass
                     where pass.text_digest = digest and cannot_say
                 )
-            order by holder is null, is_old, picked_at, hashint8(id) limit 1
+            order by holder is null, is_old, picked_at, hashint8(id) # hashtext($1) limit 1
         ), leased as (
             insert into label_leases (text_digest, holder, leased_until)
             select digest, $1, now() + interval '3 minutes' from free
