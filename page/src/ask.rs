@@ -18,7 +18,8 @@ use crate::show;
 use crate::visit::Visit;
 
 /// Versions that are asked: the champion, the challenger, and the newest others.
-const MOST: usize = 6;
+/// No more than are kept open.
+const MOST: usize = 4;
 /// Characters of a text.
 const LONGEST: usize = 20_000;
 
@@ -56,6 +57,7 @@ async fn ask(State(app): Shared, visit: Visit, Form(asked): Form<Asked>) -> Resu
     if text.trim().is_empty() {
         return Err(Failure::Refused("there is no text".to_owned()));
     }
+    let _alone = app.questions_to_models.acquire().await.map_err(|_| Failure::Broken)?;
     let mut answers = Vec::new();
     for (version, role) in versions(&app).await? {
         let said = app.opened.ask(version, &text).await.map_err(|error| format!("{error:#}"));

@@ -102,10 +102,13 @@ impl Guard {
         if matches!(self.door, Door::ThisMachine) && !is_this_machine(host) {
             return false;
         }
+        let site = text(HeaderName::from_static("sec-fetch-site"));
         if method.is_safe() {
-            return true;
+            // A link may be followed; a picture or a script of another site has nothing to ask here.
+            let follows = text(HeaderName::from_static("sec-fetch-mode")).is_none_or(|mode| mode == "navigate");
+            return follows || site.is_none_or(|site| site == "same-origin" || site == "none");
         }
-        match (text(HeaderName::from_static("sec-fetch-site")), text(header::ORIGIN)) {
+        match (site, text(header::ORIGIN)) {
             (Some(site), _) => site == "same-origin" || site == "none",
             (None, Some(origin)) => origin.parse::<Uri>().is_ok_and(|origin| {
                 origin.authority().is_some_and(|authority| authority.as_str().eq_ignore_ascii_case(host))
@@ -128,7 +131,11 @@ impl Guard {
         if !self.comes_from_us(&parts.method, &parts.headers) {
             return Failure::OtherSite.page(&visit);
         }
-        let who = session.as_ref().map_or("", |session| &session.id);
+        let who = session.as_ref().map_or("", |session| match self.door {
+            // Who sends no cookie is given a new one each time.
+            Door::Proxy(..) => &session.name,
+            _ => &session.id,
+        });
         let limits = [Some(&self.requests), (!is_safe).then_some(&self.changes)];
         if let Some(wait) = limits.into_iter().flatten().find_map(|limit| limit.take(who).err()) {
             return Failure::TooMany(wait.as_secs() + 1).page(&visit);
@@ -215,6 +222,8 @@ mod tests {
         assert!(!comes(&[("sec-fetch-site", "cross-site"), ("origin", "https://page.example")]));
         let look = guard.comes_from_us(&Method::GET, &headers(&[("sec-fetch-site", "cross-site")]));
         assert!(look, "a link from elsewhere may be followed");
+        let picture = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")];
+        assert!(!guard.comes_from_us(&Method::GET, &headers(&picture)), "a picture of another site");
     }
 
     #[test]

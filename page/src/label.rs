@@ -118,6 +118,12 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    /// The copies that a person sees, as a JSON array of their ids.
+    fn shown(&self, answered: &Answered) -> String {
+        let ids: Vec<&String> = answered.copies.iter().map(|(id, _)| id).collect();
+        serde_json::json!(ids).to_string()
+    }
+
     fn why(&self, question: &Question) -> &'static str {
         match question.way {
             Some(Way::Audit) => self.visit.say(
@@ -240,6 +246,8 @@ struct Answer {
     item: String,
     label: Option<String>,
     pass: Option<String>,
+    /// Ids of the near-copies that were shown, as a JSON array.
+    shown: Option<String>,
 }
 
 async fn answer(State(app): Shared, visit: Visit, Form(answer): Form<Answer>) -> Result<Redirect, Failure> {
@@ -280,7 +288,14 @@ async fn label_copies(State(app): Shared, visit: Visit, Form(answer): Form<Answe
     let (_, queue) = queue_of(answer.queue.as_deref());
     let question = app.store.question(&subject_of(&answer.item)?).await?.ok_or(Failure::NotFound)?;
     let label = answer.label.ok_or_else(|| Failure::Refused("a label is missing".to_owned()))?;
-    let copies = copies::of(&app, &question.text).await?;
+    let shown: Vec<String> = serde_json::from_str(answer.shown.as_deref().unwrap_or("[]")).unwrap_or_default();
+    let mut copies = Vec::new();
+    for (id, text) in copies::of(&app, &question.text).await? {
+        // What nobody saw, or somebody has labeled meanwhile, is left alone.
+        if shown.contains(&id) && app.store.newest_label(&text).await?.is_none() {
+            copies.push((id, text));
+        }
+    }
     let labels = copies.into_iter().map(|(id, text)| new_label(Some(id), text, label.clone(), &session.name));
     let added = app.store.add_labels(&labels.collect::<Vec<_>>()).await?;
     app.unlabeled.forget().await;
@@ -303,7 +318,10 @@ async fn import(State(app): Shared, visit: Visit, body: String) -> Result<Respon
     let session = visit.needs(Role::Labeler)?;
     let refused = |error: anyhow::Error| Failure::Refused(format!("{error:#}"));
     let export = serde_json::from_str(&body).map_err(|error| Failure::Refused(format!("not JSON: {error}")))?;
-    let labels = crate::labels_of(&export, &session.name).map_err(refused)?;
+    let mut labels = crate::labels_of(&export, &session.name).map_err(refused)?;
+    for label in &mut labels {
+        label.source = format!("label studio, by {}", session.name);
+    }
     let added = app.store.add_labels(&labels).await?;
     Ok(Redirect::to(&format!("/label?added={added}")).into_response())
 }

@@ -5,7 +5,7 @@
 //! (<https://labelstud.io/guide/export>).
 
 use anyhow::{Context as _, Result, bail, ensure};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use store::{NewLabel, Pick};
 
@@ -157,6 +157,7 @@ fn annotator(by: &Value) -> Option<String> {
 fn time(at: &Value) -> Result<Option<DateTime<Utc>>> {
     let Some(at) = at.as_str() else { return Ok(None) };
     let parsed = DateTime::parse_from_rfc3339(at).with_context(|| format!("{at:?} is no time"))?;
+    ensure!(parsed <= Utc::now() + TimeDelta::minutes(5), "{at} is in the future");
     Ok(Some(parsed.to_utc()))
 }
 
@@ -224,6 +225,10 @@ mod tests {
             (json!([]), "no annotation"),
             (json!([{"data": {"text": " "}, "annotations": []}]), "task 1: it has no text"),
             (task(two), "task 1: a review has one label"),
+            (
+                json!([{"text": "a", "label": "b", "created_at": "9999-01-01T00:00:00Z"}]),
+                "task 1: 9999-01-01T00:00:00Z is in the future",
+            ),
             (task(json!([])), "task 1: an annotation has 0 choices"),
             (json!([{"text": "a", "id": 1}]), "task 1: it has none of the fields"),
         ] {

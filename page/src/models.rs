@@ -157,7 +157,10 @@ impl Registry {
         let deployments = store.deployments().await?;
         let shadow = match store.shadow().await? {
             Some((shadow, _)) => {
-                let counts = store.shadow_counts(shadow.id).await?;
+                let counts = store.shadow_counts(shadow.id).await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "what the shadow said could not be counted: it is shown without");
+                    Vec::new()
+                });
                 Some((shadow, counts))
             }
             None => None,

@@ -152,6 +152,7 @@ struct Page<'a> {
 
 async fn show(State(app): Shared, visit: Visit, Query(form): Query<Form>) -> Result<Html<String>, Failure> {
     let search = form.search(&app.config.pipeline)?;
+    let _alone = app.searches.acquire().await.map_err(|_| Failure::Broken)?;
     let result = app.store.search(&search, form.cursor(), ROWS).await?;
     page(&Page {
         classes: app.store.classes().await?,
@@ -167,6 +168,7 @@ async fn show(State(app): Shared, visit: Visit, Query(form): Query<Form>) -> Res
 /// As a table that a spreadsheet opens: a byte-order mark, and no cell that it would calculate.
 async fn download(State(app): Shared, _: Visit, Query(form): Query<Form>) -> Result<Response, Failure> {
     let search = form.search(&app.config.pipeline)?;
+    let _alone = app.searches.acquire().await.map_err(|_| Failure::Broken)?;
     let (mut found, mut cursor, started) = (Vec::new(), None, Instant::now());
     loop {
         if started.elapsed() > LONGEST {

@@ -16,6 +16,7 @@ use service::broker::Ends;
 use service::http::Monitored;
 use store::{Count, Store};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use trainer::audit::Accuracy;
 
 use crate::config::Config;
@@ -45,6 +46,10 @@ pub struct App {
     pub days: Fresh<Vec<Count>>,
     pub unlabeled: Fresh<Vec<(String, String)>>,
     pub questions: Fresh<i64>,
+    /// Searches at a time: there are few connections, and others label.
+    pub searches: Semaphore,
+    /// Questions to models at a time.
+    pub questions_to_models: Semaphore,
     pub refilling: tokio::sync::Mutex<label::Refilled>,
 }
 
@@ -81,6 +86,8 @@ impl App {
             days: Fresh::new(fresh(120)),
             unlabeled: Fresh::new(fresh(30)),
             questions: Fresh::new(fresh(5)),
+            searches: Semaphore::new(1),
+            questions_to_models: Semaphore::new(1),
             refilling: tokio::sync::Mutex::default(),
         }
     }
@@ -170,7 +177,12 @@ struct To {
 
 /// A path of this page, never of another one.
 fn within(to: Option<&str>) -> &str {
-    to.filter(|to| to.starts_with('/') && !to.starts_with("//") && !to.contains(['\\', '\n', '\r'])).unwrap_or("/")
+    to.filter(|to| {
+        to.starts_with('/')
+            && !to.starts_with("//")
+            && !to.contains(|character: char| character == '\\' || character.is_control())
+    })
+    .unwrap_or("/")
 }
 
 async fn settings(Query(to): Query<To>) -> Response {
@@ -243,7 +255,8 @@ mod tests {
     #[test]
     fn one_is_sent_back_to_this_page_alone() {
         assert_eq!(within(Some("/label?queue=picks")), "/label?queue=picks");
-        for elsewhere in ["//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", ""] {
+        for elsewhere in ["//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", "/\t/evil.example", ""]
+        {
             assert_eq!(within(Some(elsewhere)), "/", "{elsewhere}");
         }
         assert_eq!(within(None), "/");

@@ -30,6 +30,8 @@ const REPLAYED: u32 = 1_000;
 const SHOWN: u32 = 30;
 /// A broker that takes longer is away: the rest is shown without it.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Deployments that are shown.
+const DEPLOYMENTS: usize = 10;
 /// Looks at the positions that the rate is told by.
 const LOOKS: usize = 20;
 
@@ -47,6 +49,7 @@ pub struct Live {
     end_to_end: EndToEnd,
     dead: Vec<DeadReason>,
     rate: Option<f64>,
+    deployments: Vec<Deployment>,
 }
 
 /// Where the positions stood, at the last few looks.
@@ -84,6 +87,7 @@ impl Live {
         Ok(Self {
             end_to_end: app.store.end_to_end(pipeline).await?,
             dead: app.store.dead_reasons(pipeline).await?,
+            deployments: app.store.deployments().await?.into_iter().take(DEPLOYMENTS).collect(),
             partitions,
             ends,
             rate,
@@ -132,7 +136,6 @@ struct Page<'a> {
     classes: (String, Legend),
     versions: (String, Legend),
     totals: Vec<(String, String, String)>,
-    deployments: Vec<Deployment>,
     dead: i64,
 }
 
@@ -144,15 +147,12 @@ async fn show(State(app): Shared, visit: Visit, Query(wanted): Query<Wanted>) ->
     };
     let kept = if by == "day" { &app.days } else { &app.hours };
     let counts = kept.get(async || app.store.counts(&app.config.pipeline, by, Utc::now() - since).await).await?;
-    let mut deployments = app.store.deployments().await?;
-    deployments.truncate(10);
     page(&Page {
         pipeline: &app.config.pipeline,
         by,
         classes: bars(&counts, unit, |count| count.label.clone()),
         versions: bars(&counts, unit, |count| format!("v{}", count.version)),
         totals: totals(&counts),
-        deployments,
         dead: live.dead.iter().map(|reason| reason.letters).sum(),
         live: &live,
         visit: &visit,

@@ -46,7 +46,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let name = name_of(&arguments.file);
     if let Some(export) = label_studio_export(&arguments.file)? {
         let labels = page::labels_of(&export, arguments.labeled_by.as_deref().unwrap_or("label studio"));
-        let labels = labels.with_context(|| format!("{name}: nothing was imported"))?;
+        let mut labels = labels.with_context(|| format!("{name}: nothing was imported"))?;
+        if let Some(source) = &arguments.source {
+            labels.iter_mut().for_each(|label| label.source.clone_from(source));
+        }
         let imported = arguments.database.connect().await?.add_labels(&labels).await;
         let imported = imported.with_context(|| format!("{name}: nothing was imported"))?;
         if arguments.json {

@@ -1,11 +1,13 @@
 //! Queues that are filled as they empty.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use store::{Asker, Question, Queue, SuspectLabel, Way};
+use store::{Asker, Label, Question, Queue, SuspectLabel, Way};
 use trainer::picks::{Mix, POOL, most_worth_labeling, picked, that_cover};
+use trainer::prepare::key;
 use trainer::suspects::{dataset, newest, out_of_fold, suspects};
 
 use crate::failure::Failure;
@@ -117,10 +119,14 @@ async fn look_for_suspects(app: Arc<App>) -> Result<(), Failure> {
     }
     let all = app.store.newest_labels(LOOKED_THROUGH).await?;
     let look = move || {
+        let settled = said_twice(&all);
         let labels = newest(all);
         let dataset = dataset(labels.iter().map(|label| (label.text.as_str(), label.label.as_str())))?;
         let probabilities = out_of_fold(&dataset, None)?;
-        let found = suspects(&dataset, &probabilities).into_iter().take(MOST_SUSPECTS);
+        let found = suspects(&dataset, &probabilities).into_iter();
+        // What was said again is not asked a third time.
+        let is_open = |label: &Label| !settled.contains(&(key(&label.text), label.label.clone()));
+        let found = found.filter(|suspect| is_open(&labels[suspect.index])).take(MOST_SUSPECTS);
         let found = found.map(|suspect| SuspectLabel {
             label: labels[suspect.index].id,
             claimed: dataset.classes[suspect.claimed].clone(),
@@ -134,4 +140,11 @@ async fn look_for_suspects(app: Arc<App>) -> Result<(), Failure> {
     app.store.record_suspects(&found).await?;
     refilled.suspects = Some(labels);
     Ok(())
+}
+
+/// Texts with the class that two labels give them.
+fn said_twice(labels: &[Label]) -> HashSet<(String, String)> {
+    let mut once = HashSet::new();
+    let said = labels.iter().map(|label| (key(&label.text), label.label.clone()));
+    said.filter(|said| !once.insert(said.clone())).collect()
 }

@@ -35,13 +35,21 @@ pub async fn promote(State(app): Shared, visit: Visit, Form(form): Form<Promotio
 }
 
 #[derive(Deserialize)]
-pub struct Why {
+pub struct Rollback {
     #[serde(default)]
     why: String,
+    /// The champion that the person saw.
+    champion: Option<i64>,
 }
 
-pub async fn rollback(State(app): Shared, visit: Visit, Form(form): Form<Why>) -> Result<Redirect, Failure> {
+pub async fn rollback(State(app): Shared, visit: Visit, Form(form): Form<Rollback>) -> Result<Redirect, Failure> {
     visit.needs(Role::Operator)?;
+    let champion = app.store.champion().await?.map(|model| model.version.0);
+    if form.champion.is_some() && form.champion != champion {
+        let why = "the champion has changed since you looked: look again, then decide";
+        app.models.forget().await;
+        return Err(Failure::Refused(why.to_owned()));
+    }
     let version = app.store.rollback(&why(&visit, &form.why, "rolled back")).await?;
     app.changed(&visit, &format!("rolled back to version {version}")).await?;
     Ok(Redirect::to("/models"))

@@ -26,6 +26,9 @@ async fn promotions_rollbacks_shadows_and_rounds_are_done_and_on_record() {
     assert_eq!(champion().await, 2);
     assert_eq!(visitor.post("/models/rollback", &[]).status, 303);
     assert_eq!(champion().await, 1);
+    // Somebody else who saw the champion before it does not bring it back.
+    assert_eq!(visitor.post("/models/rollback", &[("champion", "2")]).status, 422);
+    assert_eq!(champion().await, 1);
     assert_eq!(visitor.post("/models/promote", &[("version", "2"), ("why", "it was better")]).status, 303);
     assert_eq!(champion().await, 2);
     let why = site.storage.store.deployments().await.unwrap()[0].why.clone();

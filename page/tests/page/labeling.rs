@@ -224,7 +224,9 @@ async fn near_copies_are_offered_and_labeled_together() {
         }
     };
     assert!(offer.1.contains("Label these too") && offer.1.contains("(1)"), "{}", offer.1);
-    let done = visitor.post("/label/copies", &[("item", &offer.0), ("label", "好评")]);
+    let unseen = visitor.post("/label/copies", &[("item", &offer.0), ("label", "好评"), ("shown", "[]")]);
+    assert!(unseen.to.ends_with("added=0"), "what nobody saw was labeled: {}", unseen.to);
+    let done = visitor.post("/label/copies", &[("item", &offer.0), ("label", "好评"), ("shown", "[\"r-1\",\"r-2\"]")]);
     assert!(done.to.ends_with("added=1"), "{}", done.to);
     let labeled = "select count(*) from labels where text like '黄焖鸡%' and label = '好评'";
     assert_eq!(site.storage.number(labeled).await, Some(2));
@@ -320,7 +322,7 @@ async fn label_studio_gets_tasks_and_gives_labels() {
     }]);
     let imported = visitor.send("/label/import", "application/json", &export.to_string(), &[]);
     assert_eq!((imported.status, imported.to.as_str()), (303, "/label?added=1"));
-    let stored = "select count(*) from labels where label = '差评' and source = 'label studio' and labeled_by = 'label studio 3'";
+    let stored = "select count(*) from labels where label = '差评' and source = 'label studio, by local' and labeled_by = 'label studio 3'";
     assert_eq!(site.storage.number(stored).await, Some(1));
     let refused = visitor.send("/label/import", "application/json", "[{\"text\": 1}]", &[]);
     assert!(refused.status == 422 && refused.body.contains("task 1"), "{}", refused.body);
