@@ -145,11 +145,11 @@ impl Store {
         self.run(async |connection| release(connection, text, holder).await).await
     }
 
-    /// How many picks of the newest two thousand nobody has labeled.
+    /// How many texts of the newest two thousand picks nobody has labeled.
     pub async fn count_questions(&self) -> Result<i64, StoreError> {
         self.run(async |connection| {
             Ok(sqlx::query_scalar(
-                "select count(*) from picks
+                "select count(distinct text) from picks
                 where id > (select coalesce(max(id), 0) - 2000 from picks)
                     and not exists (select from labels where labels.review_id = picks.review_id)
                     and not exists (select from labels where labels.text = picks.text)",
@@ -274,6 +274,11 @@ async fn next_suspect(connection: &mut PgConnection, asker: Asker<'_>) -> Result
                 and not exists (
                     select from label_passes as pass
                     where pass.text_digest = sha256(convert_to(text, 'UTF8')) and passed_by = $2
+                        and passed_at > given.labeled_at
+                )
+                and 2 > (
+                    select count(distinct passed_by) from label_passes as pass
+                    where pass.text_digest = sha256(convert_to(text, 'UTF8')) and cannot_say
                         and passed_at > given.labeled_at
                 )
             order by holder is null, probability desc, suspect.label_id limit 1

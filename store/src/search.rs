@@ -284,7 +284,7 @@ impl Store {
                 )
                     and not exists (select from labels where labels.review_id = row.review_id)
                     and not exists (select from labels where labels.text = row.text)
-                limit $1",
+                order by ctid desc limit $1",
             )
             .bind(i64::from(limit))
             .fetch_all(connection)
