@@ -305,7 +305,7 @@ async fn label_copies(State(app): Shared, visit: Visit, Form(answer): Form<Answe
 /// Reviews to label, for Label Studio.
 async fn tasks(State(app): Shared, visit: Visit) -> Result<Response, Failure> {
     visit.needs(Role::Labeler)?;
-    let picks = trainer::picks::most_worth_labeling(&app.store, 100, &refill::mix(&app)).await?;
+    let picks = trainer::picks::most_worth_labeling(&app.store, 100, &refill::mix(&app).await?).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"tasks.json\""),

@@ -222,8 +222,15 @@ async fn replay(State(app): Shared, visit: Visit, Form(wanted): Form<Reason>) ->
     };
     let mut letters = app.store.dead_letters(&filter).await?;
     letters.reverse();
-    let done = broker::replay(&app.store, &kafka, &letters, None, &CancellationToken::new()).await?;
     let of = reason.as_deref().map_or(String::new(), |reason| format!(" of {reason}"));
+    let done = match broker::replay(&app.store, &kafka, &letters, None, &CancellationToken::new()).await {
+        Ok(done) => done,
+        Err(error) => {
+            // Some may have arrived.
+            app.changed(&visit, &format!("tried to replay dead letters{of}: {error:#}")).await?;
+            return Err(error.into());
+        }
+    };
     app.changed(&visit, &format!("replayed {} dead letters{of}", done.replayed)).await?;
     app.live.forget().await;
     let query = url::form_urlencoded::Serializer::new(String::new())

@@ -160,6 +160,22 @@ impl Store {
         .await
     }
 
+    /// The texts of the newest two thousand picks that nobody has labeled: those that wait, and
+    /// those that people passed over.
+    pub async fn asked_texts(&self) -> Result<Vec<String>, StoreError> {
+        self.run(async |connection| {
+            Ok(sqlx::query_scalar(
+                "select distinct text from picks
+                where id > (select coalesce(max(id), 0) - 2000 from picks)
+                    and not exists (select from labels where labels.review_id = picks.review_id)
+                    and not exists (select from labels where labels.text = picks.text)",
+            )
+            .fetch_all(connection)
+            .await?)
+        })
+        .await
+    }
+
     /// How many labels there are.
     pub async fn label_counts(&self, person: &str) -> Result<LabelCounts, StoreError> {
         self.run(async |connection| {

@@ -23,6 +23,9 @@ pub struct Mix {
     pub has_second_opinion: bool,
     /// A directory of a pretrained encoder, which tells texts apart.
     pub encoder: Option<PathBuf>,
+    /// Texts that people were asked about and have not answered: they are not asked again, unless
+    /// they are drawn at random.
+    pub asked: HashSet<String>,
 }
 
 /// Reviews that are looked at for those that are unlike the others.
@@ -41,7 +44,7 @@ const CANDIDATES: u32 = 20;
 /// # Errors
 /// The database's; an encoder that cannot be read.
 pub async fn most_worth_labeling(store: &Store, limit: u32, mix: &Mix) -> Result<Vec<Pick>> {
-    let draw = store.draw_predictions(POOL).await?;
+    let mut draw = store.draw_predictions(POOL).await?;
     if draw.predictions.is_empty() {
         return Ok(Vec::new());
     }
@@ -49,8 +52,15 @@ pub async fn most_worth_labeling(store: &Store, limit: u32, mix: &Mix) -> Result
     let drawn = audits.len();
     let asked: Vec<Pick> = audits.iter().filter(|(_, is_labeled)| !is_labeled).map(|(pick, _)| pick.clone()).collect();
     let rest = limit as usize - asked.len();
-    let uncertain = store.least_certain(CANDIDATES.saturating_mul(rest as u32)).await?;
-    let contested = store.shadow_disagreements(rest as u32).await?;
+    let is_new = |text: &str| !mix.asked.contains(text);
+    let more = mix.asked.len() as u32;
+    let mut uncertain = store.least_certain(CANDIDATES.saturating_mul(rest as u32).saturating_add(more)).await?;
+    uncertain.retain(|predicted| is_new(&predicted.text));
+    let mut contested = store.shadow_disagreements((rest as u32).saturating_add(more)).await?;
+    contested.retain(|predicted| is_new(&predicted.text));
+    let (drawn_first, mut others) = (draw.predictions.drain(..drawn).collect::<Vec<_>>(), draw.predictions);
+    others.retain(|other| other.is_labeled || is_new(&other.predicted.text));
+    draw.predictions = drawn_first.into_iter().chain(others).collect();
     let opinion = if mix.has_second_opinion { labels(store).await? } else { Vec::new() };
     let encoder = mix.encoder.clone();
     let choose =
@@ -147,19 +157,15 @@ fn add(chosen: &mut Vec<Pick>, candidates: impl Iterator<Item = Pick>, count: us
 ///
 /// # Errors
 /// The database's; an encoder that cannot be read.
-pub async fn that_cover(
-    store: &Store,
-    reviews: BTreeMap<String, String>,
-    limit: u32,
-    encoder: Option<PathBuf>,
-) -> Result<Vec<Pick>> {
+pub async fn that_cover(store: &Store, reviews: BTreeMap<String, String>, limit: u32, mix: &Mix) -> Result<Vec<Pick>> {
     let labels = labels(store).await?;
     let limit = limit as usize;
+    let (encoder, asked) = (mix.encoder.clone(), mix.asked.clone());
     let choose = move || {
         let labeled: Vec<&str> = labels.iter().rev().take(LABELED).map(|(text, _)| text.as_str()).collect();
         let known: HashSet<&str> = labels.iter().map(|(text, _)| text.as_str()).collect();
         let waiting: Vec<(String, String)> =
-            reviews.into_iter().filter(|(_, text)| !known.contains(text.as_str())).collect();
+            reviews.into_iter().filter(|(_, text)| !known.contains(text.as_str()) && !asked.contains(text)).collect();
         let texts: Vec<&str> = waiting.iter().map(|(_, text)| text.as_str()).collect();
         let apart = cover(&texts, &labeled, limit.saturating_mul(2), encoder.as_deref())?;
         let mut chosen = Vec::new();

@@ -34,7 +34,7 @@ pub async fn labeled_before(store: &Store, reviews: &Reviews) -> anyhow::Result<
 pub async fn label(store: &Store, truth: &HashMap<String, String>, a_second: u32) -> anyhow::Result<()> {
     let mut clock = interval(EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mix = Mix { audit_share: AUDIT_SHARE, has_second_opinion: false, encoder: None };
+    let mix = Mix { audit_share: AUDIT_SHARE, has_second_opinion: false, ..Mix::default() };
     loop {
         clock.tick().await;
         let asked = most_worth_labeling(store, a_second, &mix).await?;

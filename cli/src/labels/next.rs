@@ -3,6 +3,7 @@
 //! The table opens in a spreadsheet as it is: a byte-order mark says that it is UTF-8, and no cell
 //! is taken for a formula or a number. `labels import` takes both away again.
 
+use std::collections::HashSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
@@ -69,8 +70,13 @@ pub const COLUMNS: [&str; 5] = ["review_id", "text", "prediction", "score", "lab
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let store = arguments.database.connect().await?;
+    let mix = Mix {
+        audit_share: arguments.audit_share,
+        has_second_opinion: true,
+        encoder: arguments.encoder,
+        asked: HashSet::new(),
+    };
     let asked = if store.has_predictions().await? {
-        let mix = Mix { audit_share: arguments.audit_share, has_second_opinion: true, encoder: arguments.encoder };
         most_worth_labeling(&store, arguments.limit, &mix).await?
     } else if let Some(brokers) = arguments.brokers {
         let topic = consumer::Config {
@@ -81,7 +87,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             ..consumer::Config::default()
         };
         let reviews = consumer::newest_reviews(&topic, POOL as usize).await?;
-        that_cover(&store, reviews, arguments.limit, arguments.encoder).await?
+        that_cover(&store, reviews, arguments.limit, &mix).await?
     } else {
         eprintln!("no review is stored yet: with --brokers they are read from the topic");
         Vec::new()

@@ -67,9 +67,14 @@ pub async fn next(app: &Arc<App>, queue: Queue, asker: Asker<'_>) -> Result<Opti
     Ok(question)
 }
 
-/// How reviews are mixed.
-pub fn mix(app: &App) -> Mix {
-    Mix { audit_share: app.config.audit_share, has_second_opinion: true, encoder: app.config.encoder.clone() }
+/// How reviews are mixed: without those that wait already, or that people passed over.
+pub async fn mix(app: &App) -> Result<Mix, Failure> {
+    Ok(Mix {
+        audit_share: app.config.audit_share,
+        has_second_opinion: true,
+        encoder: app.config.encoder.clone(),
+        asked: app.store.asked_texts().await?.into_iter().collect(),
+    })
 }
 
 async fn fill(app: &App, may_be_full: bool) -> Result<(), Failure> {
@@ -81,7 +86,7 @@ async fn fill(app: &App, may_be_full: bool) -> Result<(), Failure> {
         return Ok(());
     }
     if app.store.has_predictions().await? {
-        most_worth_labeling(&app.store, AT_ONCE, &mix(app)).await?;
+        most_worth_labeling(&app.store, AT_ONCE, &mix(app).await?).await?;
     } else if let Some(kafka) = app.config.kafka() {
         let topic = consumer::Config {
             kafka,
@@ -91,7 +96,7 @@ async fn fill(app: &App, may_be_full: bool) -> Result<(), Failure> {
             ..consumer::Config::default()
         };
         let reviews = consumer::newest_reviews(&topic, POOL as usize).await?;
-        that_cover(&app.store, reviews, AT_ONCE, app.config.encoder.clone()).await?;
+        that_cover(&app.store, reviews, AT_ONCE, &mix(app).await?).await?;
     }
     refilled.picks = Some(Instant::now());
     app.questions.forget().await;
@@ -104,8 +109,10 @@ async fn add_disagreements(app: &App) -> Result<(), Failure> {
     if refilled.disagreements.is_some_and(|at| at.elapsed() < REST) {
         return Ok(());
     }
-    let contested = app.store.shadow_disagreements(AT_ONCE).await?;
-    let picks: Vec<_> = contested.into_iter().map(|predicted| picked(predicted, Way::Disagreement)).collect();
+    let asked: HashSet<String> = app.store.asked_texts().await?.into_iter().collect();
+    let contested = app.store.shadow_disagreements(AT_ONCE + asked.len() as u32).await?;
+    let contested = contested.into_iter().filter(|predicted| !asked.contains(&predicted.text)).take(AT_ONCE as usize);
+    let picks: Vec<_> = contested.map(|predicted| picked(predicted, Way::Disagreement)).collect();
     app.store.record_picks(&picks).await?;
     refilled.disagreements = Some(Instant::now());
     Ok(())

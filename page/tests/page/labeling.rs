@@ -299,6 +299,15 @@ async fn with_no_model_reviews_come_from_the_topic_and_classes_are_made_on_the_p
     for class in ["好评", "差评"] {
         assert_eq!(visitor.post("/classes", &[("class", class)]).status, 303);
     }
+    // What one has passed over is not asked again while there are others.
+    let mut seen = HashSet::new();
+    for _ in 0..45 {
+        let (item, shown) = visitor.asked("/label").expect("another review");
+        assert!(seen.insert(shown.clone()), "{shown} was asked again");
+        assert_eq!(visitor.post("/label", &[("item", &item), ("pass", "skip")]).status, 303);
+        // As slowly as a person.
+        tokio::time::sleep(std::time::Duration::from_millis(220)).await;
+    }
     let (item, shown) = visitor.asked("/label").unwrap();
     assert!(shown.contains('第'), "{shown}");
     assert_eq!(visitor.post("/label", &[("item", &item), ("label", "好评")]).status, 303);
