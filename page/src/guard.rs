@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 
 use crate::failure::Failure;
+use crate::failure_page;
 use crate::limits::Limit;
 use crate::people::{LIFETIME, People, Role, Session, new_session};
 use crate::visit::{Visit, cookie};
@@ -129,7 +130,7 @@ impl Guard {
         let visit = Visit::new(&parts, session.clone(), has_signed_in);
         let is_safe = parts.method.is_safe();
         if !self.comes_from_us(&parts.method, &parts.headers) {
-            return Failure::OtherSite.page(&visit);
+            return failure_page::page(&Failure::OtherSite, &visit);
         }
         let who = session.as_ref().map_or("", |session| match self.door {
             // Who sends no cookie is given a new one each time.
@@ -138,7 +139,7 @@ impl Guard {
         });
         let limits = [Some(&self.requests), (!is_safe).then_some(&self.changes)];
         if let Some(wait) = limits.into_iter().flatten().find_map(|limit| limit.take(who).err()) {
-            return Failure::TooMany(wait.as_secs() + 1).page(&visit);
+            return failure_page::page(&Failure::TooMany(wait.as_secs() + 1), &visit);
         }
         let is_public = ["/sign-in", "/settings"].contains(&path.as_str());
         if session.is_none() && !is_public {
@@ -147,7 +148,7 @@ impl Guard {
                     let to = url::form_urlencoded::byte_serialize(visit.path.as_bytes()).collect::<String>();
                     Redirect::to(&format!("/sign-in?to={to}")).into_response()
                 }
-                _ => Failure::Forbidden.page(&visit),
+                _ => failure_page::page(&Failure::Forbidden, &visit),
             };
         }
         parts.extensions.insert(visit.clone());
@@ -156,7 +157,7 @@ impl Guard {
         });
         let mut response = next.run(Request::from_parts(parts, body)).await;
         if let Some(failure) = response.extensions_mut().remove::<Failure>() {
-            response = failure.page(&visit);
+            response = failure_page::page(&failure, &visit);
         }
         if let Some(session) = new_cookie {
             response.headers_mut().append(header::SET_COOKIE, set_cookie(SESSION, &session.id, true));

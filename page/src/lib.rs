@@ -29,6 +29,7 @@ mod opened;
 
 mod chart;
 mod failure;
+mod failure_page;
 mod fresh;
 mod show;
 
