@@ -10,10 +10,10 @@ use axum::routing::get;
 use serde::Deserialize;
 use store::{Model, Version};
 
+use crate::app::{App, Shared, page};
 use crate::explanation::{Piece, explain};
 use crate::failure::Failure;
 use crate::opened::Said;
-use crate::server::{App, Shared, page};
 use crate::show;
 use crate::visit::Visit;
 

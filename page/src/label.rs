@@ -14,14 +14,12 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use store::{Asker, LabelCounts, NewLabel, Question, Queue, Subject, Way};
 
+use crate::app::{App, Shared, page};
 use crate::explanation::{Piece, explain};
 use crate::failure::Failure;
 use crate::people::Role;
-use crate::server::{App, Shared, page};
 use crate::show;
 use crate::visit::Visit;
-
-pub use refill::Refilled;
 
 /// The words that decided are waited for so long.
 const EXPLAINING: Duration = Duration::from_secs(3);

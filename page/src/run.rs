@@ -8,10 +8,11 @@ use service::http::{AccessArguments, Server};
 use service::retry;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::App;
 use crate::config::Config;
 use crate::guard::{Door, Guard};
 use crate::opened::Opened;
-use crate::server::{App, router};
+use crate::server::router;
 
 /// How often it is looked whether Postgres answers.
 const EVERY: Duration = Duration::from_secs(10);

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use store::{Cursor, Found, ReviewHistory, Search, Version};
 
+use crate::app::{App, Shared, page};
 use crate::failure::Failure;
-use crate::server::{App, Shared, page};
 use crate::show;
 use crate::visit::Visit;
 

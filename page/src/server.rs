@@ -1,8 +1,6 @@
-//! The routes, and what the views share.
+//! The routes.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
@@ -12,94 +10,14 @@ use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
-use service::broker::Ends;
 use service::http::Monitored;
-use store::{Count, Store};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
-use trainer::audit::Accuracy;
 
-use crate::config::Config;
+use crate::app::{App, Shared, page};
 use crate::failure::Failure;
-use crate::fresh::Fresh;
-use crate::guard::{Door, Guard, SESSION, guard, set_cookie};
-use crate::models::Registry;
-use crate::opened::Opened;
-use crate::stream::Live;
+use crate::guard::{Door, SESSION, guard, set_cookie};
 use crate::visit::Visit;
 use crate::{ask, label, models, search, stream};
-
-/// What the views share: nothing that would be missed if it were lost.
-pub struct App {
-    pub config: Config,
-    pub store: Store,
-    pub opened: Arc<Opened>,
-    pub guard: Arc<Guard>,
-    /// Whether Postgres answers.
-    pub database: Problem,
-    pub live: Fresh<Live>,
-    pub ends: Fresh<Result<Ends, String>>,
-    pub models: Fresh<Registry>,
-    pub accuracies: Fresh<BTreeMap<i64, Accuracy>>,
-    pub rates: Mutex<stream::Rates>,
-    pub hours: Fresh<Vec<Count>>,
-    pub days: Fresh<Vec<Count>>,
-    pub unlabeled: Fresh<Vec<(String, String)>>,
-    pub questions: Fresh<i64>,
-    /// Searches at a time: there are few connections, and others label.
-    pub searches: Semaphore,
-    /// Questions to models at a time.
-    pub questions_to_models: Semaphore,
-    pub refilling: tokio::sync::Mutex<label::Refilled>,
-}
-
-/// What is wrong, if anything is.
-#[derive(Default)]
-pub struct Problem(Mutex<Option<String>>);
-
-impl Problem {
-    pub fn set(&self, problem: Option<String>) {
-        *self.0.lock().expect("a poisoned lock is a bug") = problem;
-    }
-
-    fn get(&self) -> Option<String> {
-        self.0.lock().expect("a poisoned lock is a bug").clone()
-    }
-}
-
-impl App {
-    pub fn new(config: Config, store: Store, opened: Arc<Opened>, guard: Arc<Guard>) -> Self {
-        let fresh = Duration::from_secs;
-        Self {
-            config,
-            store,
-            opened,
-            guard,
-            database: Problem::default(),
-            // A little less than an open view waits.
-            live: Fresh::new(Duration::from_millis(4_500)),
-            ends: Fresh::new(fresh(10)),
-            models: Fresh::new(fresh(12)),
-            accuracies: Fresh::new(fresh(30)),
-            rates: Mutex::default(),
-            hours: Fresh::new(fresh(30)),
-            days: Fresh::new(fresh(120)),
-            unlabeled: Fresh::new(fresh(30)),
-            questions: Fresh::new(fresh(5)),
-            searches: Semaphore::new(1),
-            questions_to_models: Semaphore::new(1),
-            refilling: tokio::sync::Mutex::default(),
-        }
-    }
-
-    /// Puts down that a person changed something.
-    pub async fn changed(&self, visit: &Visit, change: &str) -> Result<(), Failure> {
-        tracing::info!(person = visit.name(), change, "changed on the page");
-        self.store.record_change(visit.name(), change).await?;
-        self.models.forget().await;
-        Ok(())
-    }
-}
 
 /// What health and metrics know.
 #[derive(Clone)]
@@ -118,8 +36,6 @@ impl Monitored for Health {
         )
     }
 }
-
-pub type Shared = State<Arc<App>>;
 
 /// The routes of the page. They run in the runtime that this is called in.
 pub fn router(app: Arc<App>) -> Router {
@@ -156,11 +72,6 @@ fn asset(kind: &'static str, content: &'static str) -> Response {
     let headers =
         [(header::CONTENT_TYPE, format!("{kind}; charset=utf-8")), (header::CACHE_CONTROL, "max-age=60".to_owned())];
     (headers, content).into_response()
-}
-
-/// A template as a page.
-pub fn page(template: &impl Template) -> Result<Html<String>, Failure> {
-    Ok(Html(template.render()?))
 }
 
 async fn home(visit: Visit) -> Redirect {

@@ -1,9 +1,7 @@
 //! How the stream is doing: lag, rate, time from end to end, what could not be read, and what was
 //! said by the hour.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use askama::Template;
 use axum::Router;
@@ -12,15 +10,15 @@ use axum::response::{Html, Redirect};
 use axum::routing::{get, post};
 use chrono::{TimeDelta, Utc};
 use serde::Deserialize;
-use service::KafkaArguments;
-use service::broker::{self, Ends};
-use store::{DeadExample, DeadLetterFilter, DeadReason, Deployment, EndToEnd, PartitionStatus, StoreError};
+use service::broker;
+use store::{DeadExample, DeadLetterFilter, DeadReason};
 use tokio_util::sync::CancellationToken;
 
+use crate::app::{App, Shared, page};
 use crate::chart::{Legend, bars};
 use crate::failure::Failure;
+use crate::live::Live;
 use crate::people::Role;
-use crate::server::{App, Shared, page};
 use crate::show;
 use crate::visit::Visit;
 
@@ -28,97 +26,12 @@ use crate::visit::Visit;
 const REPLAYED: u32 = 1_000;
 /// Dead letters that are shown.
 const SHOWN: u32 = 30;
-/// A broker that takes longer is away: the rest is shown without it.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// Deployments that are shown.
-const DEPLOYMENTS: usize = 10;
-/// Looks at the positions that the rate is told by.
-const LOOKS: usize = 20;
 
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/stream", get(show))
         .route("/dead-letters", get(dead_letters))
         .route("/dead-letters/replay", post(replay))
-}
-
-/// What everybody who watches sees.
-pub struct Live {
-    partitions: Vec<PartitionStatus>,
-    ends: Option<Arc<Result<Ends, String>>>,
-    end_to_end: EndToEnd,
-    dead: Vec<DeadReason>,
-    rate: Option<f64>,
-    deployments: Vec<Deployment>,
-}
-
-/// Where the positions stood, at the last few looks.
-#[derive(Default)]
-pub struct Rates(VecDeque<(Instant, i64)>);
-
-impl Rates {
-    /// Records a second since the look of a minute ago or so; `None` at the first look.
-    fn look(&mut self, records: i64) -> Option<f64> {
-        let now = Instant::now();
-        if self.0.back().is_some_and(|(_, before)| *before > records) {
-            // A database that was made anew.
-            self.0.clear();
-        }
-        self.0.push_back((now, records));
-        while self.0.len() > LOOKS || self.0.front().is_some_and(|(at, _)| at.elapsed().as_secs() > 120) {
-            self.0.pop_front();
-        }
-        let (first, before) = self.0.front()?;
-        let seconds = (now - *first).as_secs_f64();
-        (seconds > 0.5).then(|| (records - before) as f64 / seconds)
-    }
-}
-
-impl Live {
-    async fn look(app: &App) -> Result<Self, StoreError> {
-        let pipeline = &app.config.pipeline;
-        let partitions = app.store.partitions(pipeline).await?;
-        let records = partitions.iter().map(|row| row.predictions + row.dead_letters + row.tombstones).sum();
-        let rate = app.rates.lock().expect("a poisoned lock is a bug").look(records);
-        let ends = match app.config.kafka() {
-            Some(kafka) => Some(app.ends.get(async || Ok::<_, StoreError>(look_at(&kafka, &partitions).await)).await?),
-            None => None,
-        };
-        Ok(Self {
-            end_to_end: app.store.end_to_end(pipeline).await?,
-            dead: app.store.dead_reasons(pipeline).await?,
-            deployments: app.store.deployments().await?.into_iter().take(DEPLOYMENTS).collect(),
-            partitions,
-            ends,
-            rate,
-        })
-    }
-
-    fn lag_of(&self, partition: &PartitionStatus) -> Option<i64> {
-        let ends = self.ends.as_deref()?.as_ref().ok()?;
-        broker::end_of(partition, ends).map(|end| (end - partition.next_offset.0).max(0))
-    }
-
-    fn lag(&self) -> Option<i64> {
-        let lags: Option<Vec<i64>> = self.partitions.iter().map(|partition| self.lag_of(partition)).collect();
-        lags.filter(|lags| !lags.is_empty()).map(|lags| lags.iter().sum())
-    }
-
-    fn lag_unknown(&self) -> Option<&str> {
-        self.ends.as_deref()?.as_ref().err().map(String::as_str)
-    }
-
-    fn halted(&self) -> usize {
-        self.partitions.iter().filter(|partition| partition.stands_still().is_some()).count()
-    }
-}
-
-/// Where the partitions end, or why that is not known.
-async fn look_at(kafka: &KafkaArguments, partitions: &[PartitionStatus]) -> Result<Ends, String> {
-    match tokio::time::timeout(PATIENCE, broker::ends(kafka, partitions)).await {
-        Ok(ends) => ends.map_err(|error| format!("{error:#}")),
-        Err(_) => Err(format!("no broker of {} has answered within {} s", kafka.brokers, PATIENCE.as_secs())),
-    }
 }
 
 #[derive(Deserialize)]
@@ -140,7 +53,7 @@ struct Page<'a> {
 }
 
 async fn show(State(app): Shared, visit: Visit, Query(wanted): Query<Wanted>) -> Result<Html<String>, Failure> {
-    let live = app.live.get(async || Live::look(&app).await).await?;
+    let live = app.live.get(async || Live::look(&app.store, &app.config, &app.ends, &app.rates).await).await?;
     let (by, unit, since) = match wanted.by.as_deref() {
         Some("day") => ("day", TimeDelta::days(1), TimeDelta::days(30)),
         _ => ("hour", TimeDelta::hours(1), TimeDelta::hours(48)),
@@ -238,19 +151,4 @@ async fn replay(State(app): Shared, visit: Visit, Form(wanted): Form<Reason>) ->
         .append_pair("replayed", &done.replayed.to_string())
         .finish();
     Ok(Redirect::to(&format!("/dead-letters?{query}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rate_is_told_by_two_looks_and_forgets_a_database_that_was_made_anew() {
-        let mut rates = Rates::default();
-        assert_eq!(rates.look(100), None);
-        rates.0[0].0 -= std::time::Duration::from_secs(10);
-        let rate = rates.look(600).unwrap();
-        assert!((49.0..=50.0).contains(&rate), "{rate}");
-        assert_eq!(rates.look(5), None);
-    }
 }

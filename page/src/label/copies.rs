@@ -2,8 +2,8 @@
 
 use trainer::near_copies::near_copies;
 
+use crate::app::App;
 use crate::failure::Failure;
-use crate::server::App;
 
 /// The newest reviews without a label among which copies are looked for.
 const AMONG: u32 = 5_000;

@@ -10,8 +10,8 @@ use trainer::picks::{Mix, POOL, most_worth_labeling, picked, that_cover};
 use trainer::prepare::key;
 use trainer::suspects::{dataset, newest, out_of_fold, suspects};
 
+use crate::app::App;
 use crate::failure::Failure;
-use crate::server::App;
 
 /// Reviews that are picked at once: few enough that the next ones come from what was learned since.
 const AT_ONCE: u32 = 40;
@@ -27,15 +27,6 @@ const LOOKED_THROUGH: u32 = 20_000;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Suspects that are kept.
 const MOST_SUSPECTS: usize = 200;
-
-/// When queues were filled last.
-#[derive(Default)]
-pub struct Refilled {
-    picks: Option<Instant>,
-    disagreements: Option<Instant>,
-    /// And how many labels there were.
-    suspects: Option<i64>,
-}
 
 /// The next review of a queue, which is filled first if it is empty.
 pub async fn next(app: &Arc<App>, queue: Queue, asker: Asker<'_>) -> Result<Option<Question>, Failure> {

@@ -7,9 +7,9 @@ use serde_json::json;
 use service::promote_over_the_champion;
 use store::Version;
 
+use crate::app::Shared;
 use crate::failure::Failure;
 use crate::people::Role;
-use crate::server::Shared;
 use crate::visit::Visit;
 
 #[derive(Deserialize)]

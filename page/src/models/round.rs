@@ -6,10 +6,10 @@ use axum::response::Html;
 use serde_json::Value;
 use store::Round;
 
-use super::{figure, verdict};
+use crate::app::{Shared, page};
 use crate::chart::{Line, lines};
 use crate::failure::Failure;
-use crate::server::{Shared, page};
+use crate::registry::{figure, verdict};
 use crate::visit::Visit;
 
 /// A confusion matrix: of each true class how often which class was said.

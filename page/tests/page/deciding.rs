@@ -1,26 +1,13 @@
 //! Operators decide which version serves; everybody sees why.
 
-use harness::Storage;
 use serde_json::json;
 use store::{Begun, Concluded, Conclusion, LabelsSeen, NewModel, NewRound, Outcome, Trigger};
 
 use crate::site::{Site, Visitor};
 
-async fn site_with_models() -> Site {
-    let storage = Storage::new().await;
-    let checkpoints = storage.checkpoints();
-    for seed in [1, 2] {
-        let directory = storage.path(&format!("model-{seed}"));
-        harness::save_tiny_model(&directory, &["好评", "差评"], seed);
-        let version = storage.register(&directory, &["好评", "差评"]).await;
-        storage.promote(version).await;
-    }
-    Site::over(storage, |config, _| config.checkpoints = Some(checkpoints)).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn promotions_rollbacks_shadows_and_rounds_are_done_and_on_record() {
-    let site = site_with_models().await;
+    let site = Site::with_models().await;
     let mut visitor = site.visitor();
     let champion = async || site.storage.store.champion().await.unwrap().unwrap().version.0;
     assert_eq!(champion().await, 2);
@@ -63,7 +50,7 @@ async fn promotions_rollbacks_shadows_and_rounds_are_done_and_on_record() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_version_is_asked_and_its_words_are_marked() {
-    let site = site_with_models().await;
+    let site = Site::with_models().await;
     let mut visitor = site.visitor();
     let page = visitor.post("/ask", &[("text", "很快，好吃。太慢了")]).body;
     assert_eq!(page.matches("<article").count(), 2, "{page}");
@@ -78,7 +65,7 @@ async fn every_version_is_asked_and_its_words_are_marked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_round_shows_its_verdict_numbers_curve_and_what_it_gets_wrong() {
-    let site = site_with_models().await;
+    let site = Site::with_models().await;
     let store = &site.storage.store;
     let new = NewRound {
         trigger: Trigger::Command,

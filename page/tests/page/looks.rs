@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::Storage;
 use serde_json::Value;
 
 use crate::browser::{Browser, cannot_run};
@@ -33,15 +32,7 @@ fn axe() -> Option<String> {
 
 /// A page that has something in every view.
 async fn furnished() -> Site {
-    let storage = Storage::new().await;
-    let checkpoints = storage.checkpoints();
-    for seed in [1, 2] {
-        let directory = storage.path(&format!("model-{seed}"));
-        harness::save_tiny_model(&directory, &["好评", "差评"], seed);
-        let version = storage.register(&directory, &["好评", "差评"]).await;
-        storage.promote(version).await;
-    }
-    let site = Site::over(storage, |config, _| config.checkpoints = Some(checkpoints)).await;
+    let site = Site::with_models().await;
     let said = |number: usize| store::PredictionRow {
         label: if number.is_multiple_of(5) { "好评" } else { class_of(number) }.into(),
         score: 0.55 + (number % 40) as f32 / 100.0,

@@ -35,6 +35,19 @@ impl Site {
         .await
     }
 
+    /// With two versions, of which the second serves.
+    pub async fn with_models() -> Self {
+        let storage = Storage::new().await;
+        let checkpoints = storage.checkpoints();
+        for seed in [1, 2] {
+            let directory = storage.path(&format!("model-{seed}"));
+            harness::save_tiny_model(&directory, &["好评", "差评"], seed);
+            let version = storage.register(&directory, &["好评", "差评"]).await;
+            storage.promote(version).await;
+        }
+        Self::over(storage, |config, _| config.checkpoints = Some(checkpoints)).await
+    }
+
     pub async fn with(change: impl FnOnce(&mut Config, &Storage)) -> Self {
         Self::over(Storage::new().await, change).await
     }
