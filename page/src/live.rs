@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use service::KafkaArguments;
 use service::broker::{self, Ends};
 use store::{DeadReason, Deployment, EndToEnd, PartitionStatus, Store, StoreError};
@@ -90,6 +91,11 @@ impl Live {
 
     pub fn lag_unknown(&self) -> Option<&str> {
         self.ends.as_deref()?.as_ref().err().map(String::as_str)
+    }
+
+    /// When a position moved last.
+    pub fn moved_at(&self) -> Option<DateTime<Utc>> {
+        self.partitions.iter().map(|partition| partition.updated_at).max()
     }
 
     pub fn halted(&self) -> usize {

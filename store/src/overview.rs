@@ -29,11 +29,9 @@ pub struct EndToEnd {
     pub median: Option<f64>,
     /// 99 of 100 took less.
     pub p99: Option<f64>,
-    /// When the newest was written.
-    pub newest: Option<DateTime<Utc>>,
 }
 
-from_row!(EndToEnd { median, p99, newest });
+from_row!(EndToEnd { median, p99 });
 
 /// Dead letters with one reason.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,19 +115,20 @@ impl Store {
         .await
     }
 
-    /// How long the newest predictions took, by the newest fifty blocks.
+    /// How long the predictions of the last hour took, by those in the last fifty blocks.
     pub async fn end_to_end(&self, pipeline: &str) -> Result<EndToEnd, StoreError> {
         self.run(async |connection| {
             Ok(sqlx::query_as(
                 "select percentile_cont(0.5) within group (order by seconds) as median,
-                    percentile_cont(0.99) within group (order by seconds) as p99, max(classified_at) as newest
+                    percentile_cont(0.99) within group (order by seconds) as p99
                 from (
-                    select classified_at, extract(epoch from classified_at - record_time)::float8 as seconds
+                    select extract(epoch from classified_at - record_time)::float8 as seconds
                     from prediction_rows
                     where ctid >= (
                             select format('(%s,0)', greatest(0, pg_relation_size('prediction_rows') / 8192 - 50))::tid
                         )
                         and stream_id in (select id from streams where pipeline = $1)
+                        and classified_at >= now() - interval '1 hour'
                 ) as newest",
             )
             .bind(pipeline)

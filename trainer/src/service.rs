@@ -16,6 +16,7 @@ mod triggers;
 
 mod champion;
 mod comparison;
+mod conclusion;
 mod drift;
 mod fitting;
 mod judging;

@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::champion::Champion;
 use super::comparison::{Compared, Comparison};
+use super::conclusion::conclusion;
 use super::config::{Config, From, short_digest};
-use super::fitting::{CurvePoint, Fitted, Fitting};
+use super::fitting::{Fitted, Fitting};
 use super::judging::{FEW, Origins};
 use super::lease::Keeper;
 use super::metrics::Metrics;
@@ -350,37 +351,6 @@ impl Work<'_> {
         let model =
             NewModel { uri, manifest_sha256, labels: compared.classes.clone(), metrics, parent, round: Some(round) };
         Ok((compared, model))
-    }
-}
-
-fn conclusion(
-    compared: Compared,
-    model: NewModel,
-    champion: Option<&Champion>,
-    known: &[String],
-    curve: &[CurvePoint],
-) -> Conclusion {
-    let verdict = compared.verdict;
-    let mut evidence = json!(verdict.evidence);
-    evidence["wrong"] = json!(compared.wrong);
-    if !curve.is_empty() {
-        evidence["curve"] = json!(curve);
-    }
-    let warnings = [known, &warnings::of_evaluation(&verdict.evidence.candidate)].concat();
-    if !warnings.is_empty() {
-        evidence["warnings"] = json!(warnings);
-    }
-    let metrics = |evaluation: &Option<crate::Evaluation>| evaluation.as_ref().map(|evaluation| json!(evaluation));
-    Conclusion {
-        model,
-        accepted: verdict.accepted,
-        reason: verdict.reason,
-        evidence,
-        champion_metrics: metrics(&verdict.evidence.champion),
-        candidate_metrics: json!(verdict.evidence.candidate),
-        baseline_metrics: metrics(&verdict.evidence.baseline),
-        expected_champion: champion.map(|champion| champion.version),
-        shadow_first: None,
     }
 }
 
