@@ -57,14 +57,15 @@ impl Checkpoint {
             let file = directory.join("config.json");
             return Err(CheckpointError::damaged(&file, "id2label has fewer than two classes"));
         }
-        let weights = Weights::open(directory)?;
-        if !weights.has("classifier.weight") {
+        let weights = Weights::open(directory, config.family.prefix())?;
+        let head = config.stored_name("classifier.weight");
+        if !weights.has(&head) {
             let problem = "missing: an encoder without a classification head must be fine-tuned first";
-            return Err(weights.error("classifier.weight", problem));
+            return Err(weights.error(&head, problem));
         }
         let tokenizer = open_tokenizer(directory, &config)?;
         let tensors = shapes(&config).into_iter().map(|(name, shape)| {
-            let tensor = weights.read(&name, &shape)?;
+            let tensor = weights.read(&config.stored_name(&name), &shape)?;
             Ok((name, tensor))
         });
         let parameters = Parameters::new(tensors.collect::<Result<_, _>>()?);
@@ -105,29 +106,31 @@ impl Base {
         let mut config = read_config(directory)?;
         let same_pooling = pooling.is_none_or(|pooling| pooling == config.pooling);
         config.pooling = pooling.unwrap_or(config.pooling);
-        let weights = Weights::open(directory)?;
+        let weights = Weights::open(directory, config.family.prefix())?;
         let same_names = config.classes.len() == classes.len()
             && config.classes.names().iter().all(|name| classes.index(name).is_some());
         let nameless = config.classes.len() == classes.len() && config.classes.are_unnamed();
-        let keeps_head = weights.has("classifier.weight") && same_pooling && (same_names || nameless);
+        let keeps_head =
+            weights.has(&config.stored_name("classifier.weight")) && same_pooling && (same_names || nameless);
         let config = if same_names { config } else { config.with_classes(classes.clone()) };
         let tokenizer = open_tokenizer(directory, &config)?;
 
         let mut initialised = Vec::new();
         let mut tensors = BTreeMap::new();
         for (name, shape) in shapes(&config) {
+            let stored = config.stored_name(&name);
             let is_new = if name.starts_with("classifier.") {
                 !keeps_head
             } else {
-                let has_pooler = weights.has("bert.pooler.dense.weight");
+                let has_pooler = weights.has(&config.stored_name("bert.pooler.dense.weight"));
                 name.starts_with("bert.pooler.") && !has_pooler || name.starts_with("pooling.") && !weights.has(&name)
             };
             let tensor = if is_new {
                 initialised.push(name.clone());
                 let made = initial(&name, &shape, &config, seed);
-                made.map_err(|error| weights.error(&name, error))?
+                made.map_err(|error| weights.error(&stored, error))?
             } else {
-                weights.read(&name, &shape)?
+                weights.read(&stored, &shape)?
             };
             tensors.insert(name, tensor);
         }
@@ -147,7 +150,11 @@ pub fn model_type(directory: &Path) -> Result<Option<String>, CheckpointError> {
     Ok(config["model_type"].as_str().map(str::to_owned))
 }
 
-fn read_config(directory: &Path) -> Result<ModelConfig, CheckpointError> {
+/// What the directory's `config.json` says of the model's shape.
+///
+/// # Errors
+/// A file that cannot be read, or that is no configuration of a model that this crate knows.
+pub fn read_config(directory: &Path) -> Result<ModelConfig, CheckpointError> {
     let (file, text) = read_config_text(directory)?;
     ModelConfig::parse(&text).map_err(|problem| CheckpointError::Config { file, problem })
 }
@@ -164,7 +171,7 @@ fn open_tokenizer(directory: &Path, config: &ModelConfig) -> Result<Tokenizer, C
     if entries > rows {
         return Err(CheckpointError::Tensor {
             file: directory.to_owned(),
-            tensor: "bert.embeddings.word_embeddings.weight".to_owned(),
+            tensor: config.stored_name("bert.embeddings.word_embeddings.weight"),
             problem: format!("has {rows} rows, too few for a tokenizer with {entries} entries"),
         });
     }

@@ -1,4 +1,4 @@
-//! What a BERT is: a checkpoint directory, its configuration, parameters, classes and tokenizer,
+//! What a BERT is, or one of its relatives: a checkpoint directory, its configuration, parameters, classes and tokenizer,
 //! and a [`Reference`] that says what it computes.
 //!
 //! The reference is made of candle's plain operations and shares no arithmetic with the
@@ -9,6 +9,7 @@ mod classes;
 mod config;
 mod dropout;
 mod error;
+mod family;
 mod parameters;
 mod reference;
 mod token_batch;
@@ -18,9 +19,10 @@ pub mod parallel;
 pub mod tokenizer;
 
 pub use classes::Classes;
-pub use config::{Activation, ConfigError, LINEAR_MODEL, ModelConfig, Pooling, UnknownPooling};
+pub use config::{Activation, ConfigError, LINEAR_MODEL, ModelConfig, Pooling, Sharing, UnknownPooling};
 pub use dropout::{Dropout, Mask, Site};
 pub use error::CheckpointError;
+pub use family::Family;
 pub use parameters::{Parameters, initialise};
 pub use reference::Reference;
 pub use token_batch::TokenBatch;

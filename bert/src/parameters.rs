@@ -7,7 +7,11 @@ use candle_core::{Device, Result, Tensor, Var, bail};
 use crate::dropout::mix;
 use crate::{ModelConfig, Pooling};
 
-/// The weights of a model by their HuggingFace names (`bert.` prefix included), sorted by name.
+/// The weights of a model by the names that HuggingFace's BERT has for them (`bert.` included),
+/// sorted by name: also those of its relatives, whose files call them otherwise.
+///
+/// Three names are ours: `bert.embeddings.projection` where embeddings are narrower than the layers,
+/// `bert.encoder.LayerNorm` where each part is normalised before it, and `pooling.query`.
 #[derive(Clone, Debug)]
 pub struct Parameters(BTreeMap<String, Tensor>);
 
@@ -126,20 +130,26 @@ pub(crate) fn initial(name: &str, shape: &[usize], config: &ModelConfig, seed: u
 
 /// Every parameter of a model with its shape, sorted by name.
 pub(crate) fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
-    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let (hidden, inner, embedding) = (config.hidden_size, config.intermediate_size, config.embedding_width());
     let mut shapes = BTreeMap::new();
     for (name, rows) in [
         ("word", config.vocab_size),
         ("position", config.max_position_embeddings),
         ("token_type", config.type_vocab_size),
+        ("task_type", config.task_type_vocab_size),
     ] {
-        shapes.insert(format!("bert.embeddings.{name}_embeddings.weight"), vec![rows, hidden]);
+        if rows > 0 {
+            shapes.insert(format!("bert.embeddings.{name}_embeddings.weight"), vec![rows, embedding]);
+        }
     }
     let mut linear = |name: &str, outputs: usize, inputs: usize| {
         shapes.insert(format!("{name}.weight"), vec![outputs, inputs]);
         shapes.insert(format!("{name}.bias"), vec![outputs]);
     };
-    for layer in 0..config.num_hidden_layers {
+    if config.projects_embeddings() {
+        linear("bert.embeddings.projection", hidden, embedding);
+    }
+    for layer in 0..config.distinct_layers() {
         let name = |part: &str| format!("bert.encoder.layer.{layer}.{part}");
         for part in ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"] {
             linear(&name(part), hidden, hidden);
@@ -154,12 +164,17 @@ pub(crate) fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
     if config.pooling == Pooling::Attention {
         shapes.insert("pooling.query.weight".to_owned(), vec![1, hidden]);
     }
-    let layers = (0..config.num_hidden_layers).flat_map(|layer| {
-        ["attention.output", "output"].map(|part| format!("bert.encoder.layer.{layer}.{part}.LayerNorm"))
+    let layers = (0..config.distinct_layers()).flat_map(|layer| {
+        ["attention.output", "output"].map(|part| (format!("bert.encoder.layer.{layer}.{part}.LayerNorm"), hidden))
     });
-    for norm in layers.chain(["bert.embeddings.LayerNorm".to_owned()]) {
-        shapes.insert(format!("{norm}.weight"), vec![hidden]);
-        shapes.insert(format!("{norm}.bias"), vec![hidden]);
+    let last = if config.norms_first() {
+        ("bert.encoder.LayerNorm".to_owned(), hidden)
+    } else {
+        ("bert.embeddings.LayerNorm".to_owned(), embedding)
+    };
+    for (norm, width) in layers.chain([last]) {
+        shapes.insert(format!("{norm}.weight"), vec![width]);
+        shapes.insert(format!("{norm}.bias"), vec![width]);
     }
     shapes
 }

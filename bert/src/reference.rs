@@ -1,5 +1,5 @@
-//! BERT for sequence classification in candle's plain operations: what every other implementation
-//! is tested against, and what trains on a GPU. Slow on a CPU, where others serve and train.
+//! BERT and its relatives for sequence classification in candle's plain operations: what every other
+//! implementation is tested against, and what trains on a GPU. Slow on a CPU, where others serve and train.
 //!
 //! Linear layers see the packed tokens of a batch, end to end; attention and pooling see them
 //! padded and masked.
@@ -21,6 +21,8 @@ use crate::{Activation, Dropout, Mask, ModelConfig, Parameters, Pooling, Site, T
 pub struct Reference {
     embeddings: Embeddings,
     layers: Vec<Layer>,
+    /// Behind the last layer, where the layers normalise first.
+    norm: Option<Norm>,
     pooler: Pooler,
     classifier: Linear,
     classifier_dropout: f64,
@@ -36,10 +38,13 @@ impl Reference {
     /// A parameter that is missing or has another shape than the configuration says.
     pub fn new(config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
         parameters.check(config)?;
-        let layers = (0..config.num_hidden_layers).map(|number| Layer::new(number, config, parameters));
+        let layers = config.layers().into_iter().zip(1..);
+        let layers = layers.map(|(weights, number)| Layer::new(number, weights, config, parameters));
+        let norm = config.norms_first().then(|| Norm::new("bert.encoder.LayerNorm", config, parameters));
         Ok(Self {
             embeddings: Embeddings::new(config, parameters)?,
             layers: layers.collect::<Result<_>>()?,
+            norm: norm.transpose()?,
             pooler: Pooler::new(config, parameters)?,
             classifier: Linear::new("classifier", parameters)?,
             classifier_dropout: config.classifier_dropout(),
@@ -65,9 +70,12 @@ impl Reference {
         for layer in &self.layers {
             hidden = layer.forward(&hidden, (batch, &padded), masks, self.products)?;
         }
-        let pooled = self.pooler.forward(&hidden, batch, &padded)?;
-        let mask = masks.and_then(|masks| masks.site(self.layers.len() + 1, Site::Output, self.classifier_dropout));
-        self.classifier.forward(&dropout(pooled, mask)?)
+        if let Some(norm) = &self.norm {
+            hidden = norm.forward(&hidden)?;
+        }
+        let mask = |site, probability| masks.and_then(|masks| masks.site(self.layers.len() + 1, site, probability));
+        let pooled = self.pooler.forward(&hidden, batch, &padded, mask)?;
+        self.classifier.forward(&dropout(pooled, mask(Site::Output, self.classifier_dropout))?)
     }
 
     /// Where the parameters are.
@@ -79,27 +87,45 @@ impl Reference {
 /// The vectors of all tokens to one a text.
 #[derive(Clone, Debug)]
 enum Pooler {
-    Cls(Linear),
+    Cls {
+        dense: Linear,
+        activation: Activation,
+        /// Dropout before the dense layer.
+        dropout: f64,
+    },
     Mean,
     Max,
-    Attention { query: Tensor },
+    Attention {
+        query: Tensor,
+    },
 }
 
 impl Pooler {
     fn new(config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
         Ok(match config.pooling {
-            Pooling::Cls => Self::Cls(Linear::new("bert.pooler.dense", parameters)?),
+            Pooling::Cls => Self::Cls {
+                dense: Linear::new("bert.pooler.dense", parameters)?,
+                activation: config.head_activation,
+                dropout: config.head_input_dropout(),
+            },
             Pooling::Mean => Self::Mean,
             Pooling::Max => Self::Max,
             Pooling::Attention => Self::Attention { query: parameters.get("pooling.query.weight")?.clone() },
         })
     }
 
-    fn forward(&self, hidden: &Tensor, batch: &TokenBatch, padded: &Padded) -> Result<Tensor> {
+    fn forward(
+        &self,
+        hidden: &Tensor,
+        batch: &TokenBatch,
+        padded: &Padded,
+        mask: impl Fn(Site, f64) -> Option<Mask>,
+    ) -> Result<Tensor> {
         match self {
-            Self::Cls(dense) => {
+            Self::Cls { dense, activation, dropout: probability } => {
                 let first_tokens = lookup(hidden, batch.ranges().map(|range| range.start as u32))?;
-                dense.forward(&first_tokens)?.tanh()
+                let first_tokens = dropout(first_tokens, mask(Site::AttentionOutput, *probability))?;
+                activate(&dense.forward(&first_tokens)?, *activation)
             }
             Self::Mean => mean_pool(hidden, padded),
             Self::Max => max_pool(hidden, padded),
@@ -110,31 +136,48 @@ impl Pooler {
 
 #[derive(Clone, Debug)]
 struct Embeddings {
+    config: ModelConfig,
     words: Tensor,
     positions: Tensor,
-    types: Tensor,
-    norm: Norm,
-    dropout: f64,
+    /// Tables of which every token gets row 0.
+    constant: Vec<Tensor>,
+    /// Where the layers normalise behind each part.
+    norm: Option<Norm>,
+    projection: Option<Linear>,
 }
 
 impl Embeddings {
     fn new(config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
-        let table = |name: &str| parameters.get(&format!("bert.embeddings.{name}.weight")).cloned();
+        let table = |name: &str| parameters.get(&format!("bert.embeddings.{name}_embeddings.weight")).cloned();
+        let norm = (!config.norms_first()).then(|| Norm::new("bert.embeddings.LayerNorm", config, parameters));
+        let projection = config.projects_embeddings().then(|| Linear::new("bert.embeddings.projection", parameters));
         Ok(Self {
-            words: table("word_embeddings")?,
-            positions: table("position_embeddings")?,
-            types: table("token_type_embeddings")?,
-            norm: Norm::new("bert.embeddings.LayerNorm", config, parameters)?,
-            dropout: config.hidden_dropout_prob,
+            config: config.clone(),
+            words: table("word")?,
+            positions: table("position")?,
+            constant: config.constant_embeddings().map(table).collect::<Result<_>>()?,
+            norm: norm.transpose()?,
+            projection: projection.transpose()?,
         })
     }
 
     fn forward(&self, batch: &TokenBatch, masks: Option<&Dropout>) -> Result<Tensor> {
-        batch.check(self.words.dim(0)?, self.positions.dim(0)?)?;
+        let positions = self.config.positions_of(batch)?.into_iter().map(|position| position as u32);
         let words = lookup(&self.words, batch.ids().iter().copied())?;
-        let positions = lookup(&self.positions, batch.ranges().flat_map(|range| 0..range.len() as u32))?;
-        let sum = (words + positions)?.broadcast_add(&self.types.get(0)?)?;
-        dropout(self.norm.forward(&sum)?, masks.and_then(|masks| masks.site(0, Site::Output, self.dropout)))
+        let mut sum = (words + lookup(&self.positions, positions)?)?;
+        for table in &self.constant {
+            sum = sum.broadcast_add(&table.get(0)?)?;
+        }
+        let normal = match &self.norm {
+            Some(norm) => norm.forward(&sum)?,
+            None => sum,
+        };
+        let probability = self.config.hidden_dropout_prob;
+        let dropped = dropout(normal, masks.and_then(|masks| masks.site(0, Site::Output, probability)))?;
+        match &self.projection {
+            Some(projection) => projection.forward(&dropped),
+            None => Ok(dropped),
+        }
     }
 }
 
@@ -143,6 +186,8 @@ struct Layer {
     /// Counted from 1: the embeddings are layer 0 to dropout.
     number: usize,
     heads: usize,
+    /// Whether each part is normalised before it, and not behind.
+    norms_first: bool,
     query: Linear,
     key: Linear,
     value: Linear,
@@ -157,13 +202,15 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(index: usize, config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
-        let name = |part: &str| format!("bert.encoder.layer.{index}.{part}");
+    /// The layer that has this `number`, over the weights that stand under another.
+    fn new(number: usize, weights: usize, config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
+        let name = |part: &str| format!("bert.encoder.layer.{weights}.{part}");
         let linear = |part: &str| Linear::new(&name(part), parameters);
         let norm = |part: &str| Norm::new(&name(part), config, parameters);
         Ok(Self {
-            number: index + 1,
+            number,
             heads: config.num_attention_heads,
+            norms_first: config.norms_first(),
             query: linear("attention.self.query")?,
             key: linear("attention.self.key")?,
             value: linear("attention.self.value")?,
@@ -186,17 +233,26 @@ impl Layer {
         products: DType,
     ) -> Result<Tensor> {
         let mask = |site, probability| masks.and_then(|masks| masks.site(self.number, site, probability));
-        let rounded = hidden.to_dtype(products)?;
-        let (query, key, value) =
-            (self.query.forward(&rounded)?, self.key.forward(&rounded)?, self.value.forward(&rounded)?);
-        let context =
-            attention([&query, &key, &value], texts, self.heads, mask(Site::Attention, self.attention_dropout))?;
-        let attended = self.attention_output.forward(&context)?;
-        let mask_attended = mask(Site::AttentionOutput, self.hidden_dropout);
-        let attended = self.attention_norm.add(&attended, hidden, mask_attended)?;
-        let inner = activate(&self.intermediate.forward(&attended.to_dtype(products)?)?, self.activation)?;
-        self.output_norm.add(&self.output.forward(&inner)?, &attended, mask(Site::Output, self.hidden_dropout))
+        let part = |norm: &Norm, x: &Tensor, work: &dyn Fn(&Tensor) -> Result<Tensor>, mask: Option<Mask>| {
+            if self.norms_first {
+                return dropped(&work(&norm.forward(x)?.to_dtype(products)?)?, mask)? + x;
+            }
+            norm.forward(&(dropped(&work(&x.to_dtype(products)?)?, mask)? + x)?)
+        };
+        let attend = |x: &Tensor| {
+            let (query, key, value) = (self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?);
+            let mask = mask(Site::Attention, self.attention_dropout);
+            self.attention_output.forward(&attention([&query, &key, &value], texts, self.heads, mask)?)
+        };
+        let feed = |x: &Tensor| self.output.forward(&activate(&self.intermediate.forward(x)?, self.activation)?);
+        let attended = part(&self.attention_norm, hidden, &attend, mask(Site::AttentionOutput, self.hidden_dropout))?;
+        part(&self.output_norm, &attended, &feed, mask(Site::Output, self.hidden_dropout))
     }
+}
+
+/// A branch with dropout, on its way to what it is added to: f32, whatever it is in.
+fn dropped(branch: &Tensor, mask: Option<Mask>) -> Result<Tensor> {
+    dropout(branch.to_dtype(DType::F32)?, mask)
 }
 
 #[derive(Clone, Debug)]
@@ -234,10 +290,5 @@ impl Norm {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         layer_norm(x, &self.weight, &self.bias, self.epsilon)
-    }
-
-    /// LayerNorm of the sum, with dropout on the branch; f32, whatever the branch is in.
-    fn add(&self, branch: &Tensor, residual: &Tensor, mask: Option<Mask>) -> Result<Tensor> {
-        self.forward(&(dropout(branch.to_dtype(DType::F32)?, mask)? + residual)?)
     }
 }

@@ -1,4 +1,4 @@
-//! Text to token ids, as the BERT tokenizer of transformers does it.
+//! Text to token ids, as the tokenizers of transformers' BERT and of its relatives do it.
 
 mod characters;
 mod ends;
@@ -7,6 +7,7 @@ mod pieces;
 mod prefixes;
 mod save;
 mod settings;
+mod subwords;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -101,6 +102,13 @@ impl Tokenizer {
     /// `None`: it sets no limit.
     pub fn max_length(&self) -> Option<usize> {
         self.max_length
+    }
+
+    /// The id of the token that stands for what the vocabulary does not have.
+    pub fn unknown(&self) -> Option<u32> {
+        let named = self.fields.get("unk_token").and_then(|token| token.as_str().or_else(|| token["content"].as_str()));
+        let usual = || self.class.special().iter().find(|(name, _)| *name == "unk_token").map(|(_, token)| *token);
+        self.id(named.or_else(usual)?)
     }
 
     /// The id of one entry, such as `[UNK]`.

@@ -93,7 +93,7 @@ impl Network {
 
     /// Tokens of the longest text that the model can take.
     pub fn positions(&self) -> usize {
-        self.config.max_position_embeddings
+        self.config.longest_text()
     }
 
     pub fn encode<T: AsRef<str> + Sync>(&self, texts: &[T], max_length: usize) -> Result<Vec<Vec<u32>>> {

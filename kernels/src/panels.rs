@@ -18,6 +18,12 @@ impl<const L: usize> Panels<L> {
         self.values.resize((rows * tokens.div_ceil(L) + SPARE_ROWS) * L);
     }
 
+    /// Makes room for as many vectors as another matrix has.
+    pub fn reshape_as(&mut self, other: &Self) {
+        self.rows = other.rows;
+        self.values.resize(other.values.len());
+    }
+
     /// The rows of one panel.
     pub fn panel(&self, panel: usize) -> &[[f32; L]] {
         &self.lines()[panel * self.rows..][..self.rows]

@@ -1,4 +1,4 @@
-//! The BERT that learns on the CPU: forward and backward by hand, over slices, in memory that is
+//! The BERT, or relative of it, that learns on the CPU: forward and backward by hand, over slices, in memory that is
 //! used again at each step.
 //!
 //! A batch is dealt to shards. Each goes forward on a thread of its own and leaves a [`Trace`]. On
@@ -68,7 +68,8 @@ impl Network {
     /// A parameter that is missing or has another shape than the configuration says.
     pub(crate) fn new(config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
         parameters.check(config)?;
-        let layers = (0..config.num_hidden_layers).map(|index| Layer::new(index, config, parameters));
+        let layers = config.layers().into_iter().zip(1..);
+        let layers = layers.map(|(weights, number)| Layer::new(number, weights, config, parameters));
         Ok(Self {
             embeddings: Embeddings::new(config, parameters)?,
             layers: layers.collect::<Result<_>>()?,
@@ -140,7 +141,7 @@ impl Network {
             let shards = traces.iter().map(|Trace { batch, embeddings, gradient, .. }| {
                 (Pass { batch, dropout: None, rows: Rows::Tokens }, embeddings, &**gradient)
             });
-            self.embeddings.learn(shards, gradients);
+            self.embeddings.learn(&shards.collect::<Vec<_>>(), gradients)?;
         }
         Ok(())
     }

@@ -36,7 +36,7 @@ struct Pair {
 /// threads give the same parameters.
 pub(crate) fn tune(encoder: &Checkpoint, ids: &[Vec<u32>], classes: &[usize], threads: usize) -> Result<Parameters> {
     ensure!(classes.iter().any(|class| *class != classes[0]), "texts of one class alone tell no other apart");
-    let layers = encoder.config.num_hidden_layers;
+    let layers = encoder.config.distinct_layers();
     let is_head = |name: &str| layers::depth(name, layers) > layers;
     let parameters = encoder.parameters.snapshot()?.trainable_but(is_head)?;
     let network = Network::new(&encoder.config, &parameters)?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use bert::checkpoint::{Base, Checkpoint};
-use bert::{Classes, ModelConfig, Parameters, Pooling};
+use bert::{Activation, Classes, ModelConfig, Parameters, Pooling};
 use candle_core::{Device, Tensor};
 use classifier::Classifier;
 use serde_json::Value;
@@ -44,12 +44,11 @@ impl Embedder {
     /// # Errors
     /// What is missing, damaged or does not fit, by file and tensor.
     pub fn open(directory: &Path, cache: Option<&Path>) -> Result<Self> {
-        let config = directory.join("config.json");
-        let config: Value = serde_json::from_slice(&bert::checkpoint::read_file(&config)?)
-            .with_context(|| config.display().to_string())?;
-        let width = config["hidden_size"].as_u64().and_then(|width| usize::try_from(width).ok()).unwrap_or(0).max(2);
+        let width = bert::checkpoint::read_config(directory)?.hidden_size.max(2);
         let pooling = if means(directory)? { Pooling::Mean } else { Pooling::Cls };
-        let base = Base::open(directory, &Classes::unnamed(width), Some(pooling), 0)?.checkpoint;
+        let mut base = Base::open(directory, &Classes::unnamed(width), Some(pooling), 0)?.checkpoint;
+        // Of all that bend a head's vector, tanh alone leaves small numbers as they are.
+        base.config.head_activation = Activation::Tanh;
         let parameters = with_identity(&base.config, &base.parameters, width)?;
         let cache =
             cache.map(|cache| Ok::<_, anyhow::Error>(cache.join(fingerprint(directory, &base.config, &parameters)?)));

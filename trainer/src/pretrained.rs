@@ -25,10 +25,8 @@ pub(crate) const ENOUGH_TO_TUNE: usize = 2_000;
 /// The highest learning rate at which an encoder is fine-tuned, unless a person says it: a small
 /// one takes, and needs, more than bert-base. Of one that cannot be read it does not matter.
 pub(crate) fn learning_rate(encoder: &Path) -> f64 {
-    let config = std::fs::read(encoder.join("config.json")).unwrap_or_default();
-    let config: Value = serde_json::from_slice(&config).unwrap_or_default();
-    let size = |name: &str| config[name].as_u64().unwrap_or(u64::MAX);
-    let is_small = size("hidden_size") <= 512 && size("num_hidden_layers") <= 6;
+    let config = bert::checkpoint::read_config(encoder);
+    let is_small = config.is_ok_and(|config| config.hidden_size <= 512 && config.num_hidden_layers <= 6);
     if is_small { 1.5e-4 } else { 5e-5 }
 }
 

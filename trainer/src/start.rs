@@ -49,14 +49,14 @@ impl Start {
         }
         // No longer than the model is asked for when it serves.
         let served = checkpoint.tokenizer.max_length().unwrap_or(usize::MAX);
-        let max_length = settings.max_length.min(checkpoint.config.max_position_embeddings).min(served);
+        let max_length = settings.max_length.min(checkpoint.config.longest_text()).min(served);
         // A base that was trained for these classes may know them in another order.
         let order = class_order(&dataset.classes, &checkpoint.config.classes)?;
         let sample = |examples: &[Example]| tokenize(&checkpoint.tokenizer, examples, max_length, &order);
-        let unknown_id = checkpoint.tokenizer.id("[UNK]");
+        let unknown_id = checkpoint.tokenizer.unknown();
         ensure!(
             settings.token_masking == 0.0 || unknown_id.is_some(),
-            "token-masking needs a vocabulary with [UNK]; the base has none"
+            "token-masking needs a vocabulary with an unknown token; the base has none"
         );
         Ok(Self { train: sample(&dataset.train)?, valid: sample(&dataset.valid)?, unknown_id, initialised, checkpoint })
     }

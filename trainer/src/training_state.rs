@@ -28,7 +28,7 @@ impl TrainingState {
         settings: &Settings,
         device: &Device,
     ) -> Result<Self> {
-        let layers = config.num_hidden_layers;
+        let layers = config.distinct_layers();
         let parameters = parameters.to_device(device)?;
         let parameters =
             parameters.trainable_but(|name| layers::is_frozen(name, layers, settings.hyperparameters.freeze))?;

@@ -50,9 +50,10 @@ fn write_config(checkpoint: &Checkpoint, directory: &Path) -> Result<(), Checkpo
 
 fn write_weights(checkpoint: &Checkpoint, directory: &Path) -> Result<(), CheckpointError> {
     let file = directory.join("model.safetensors");
-    let tensors = checkpoint.parameters.iter();
-    let on_cpu = tensors.map(|(name, tensor)| Ok((name, tensor.detach().to_device(&Device::Cpu)?.contiguous()?)));
-    let on_cpu: candle_core::Result<Vec<(&str, Tensor)>> = on_cpu.collect();
+    let on_cpu = checkpoint.parameters.iter().map(|(name, tensor)| {
+        Ok((checkpoint.config.stored_name(name), tensor.detach().to_device(&Device::Cpu)?.contiguous()?))
+    });
+    let on_cpu: candle_core::Result<Vec<(String, Tensor)>> = on_cpu.collect();
     let on_cpu = on_cpu.map_err(|error| CheckpointError::damaged(&file, error))?;
     // transformers refuses a file that does not say from which framework it is.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();

@@ -35,11 +35,14 @@ enum Format {
     Torch,
 }
 
-/// The tensors of a checkpoint by the names that we use.
+/// The tensors of a checkpoint by name.
 pub(super) struct Weights {
     /// The file to look at first when something is wrong.
     main: PathBuf,
     files: Vec<(PathBuf, File)>,
+    /// What may stand before a name.
+    prefix: &'static str,
+    /// By their [`bare`] names.
     tensors: HashMap<String, Found>,
 }
 
@@ -59,7 +62,9 @@ struct Index {
 
 impl Weights {
     /// Opens the weights that transformers would take, and reads where they stand.
-    pub fn open(directory: &Path) -> Result<Self, CheckpointError> {
+    ///
+    /// Names are the same with the encoder's `prefix` and without.
+    pub fn open(directory: &Path, prefix: &'static str) -> Result<Self, CheckpointError> {
         let adapter = directory.join("adapter_config.json");
         if adapter.exists() {
             let problem = "an adapter is no model: merge it into its base (merge_and_unload() of peft), and save";
@@ -68,7 +73,7 @@ impl Weights {
         let is_there = |(name, _): &(&str, Format)| directory.join(name).exists();
         let Some((name, format)) = CANDIDATES.into_iter().find(is_there) else { return Err(no_weights(directory)) };
         let main = directory.join(name);
-        let mut weights = Self { main: main.clone(), files: Vec::new(), tensors: HashMap::new() };
+        let mut weights = Self { main: main.clone(), files: Vec::new(), prefix, tensors: HashMap::new() };
         if !name.ends_with(".json") {
             weights.add(main, format)?;
             return Ok(weights);
@@ -83,7 +88,7 @@ impl Weights {
             weights.add(directory.join(shard), format)?;
         }
         for (tensor, shard) in &index.weight_map {
-            let found = weights.tensors.get(&our_name(tensor));
+            let found = weights.tensors.get(&bare(tensor, prefix));
             if !found.is_some_and(|found| weights.files[found.file].0.ends_with(shard)) {
                 return Err(weights.error(tensor, format!("is not in {shard}, where it should be")));
             }
@@ -100,7 +105,7 @@ impl Weights {
         for (name, mut stored) in tensors.map_err(|problem| CheckpointError::damaged(&path, problem))? {
             stored.end = stored.end.min(size);
             let found = Found { file: self.files.len(), name: name.clone(), stored };
-            if let Some(other) = self.tensors.insert(our_name(&name), found) {
+            if let Some(other) = self.tensors.insert(bare(&name, self.prefix), found) {
                 let problem = format!("stands for the same as {}: which of them counts?", other.name);
                 return Err(CheckpointError::Tensor { file: path, tensor: name, problem });
             }
@@ -109,14 +114,14 @@ impl Weights {
         Ok(())
     }
 
-    /// Whether there is a tensor that we call by this name.
+    /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+        self.tensors.contains_key(&bare(name, self.prefix))
     }
 
     /// The tensor as f32, checked: its shape is as expected and every number is finite.
     pub fn read(&self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
-        let found = self.tensors.get(name).ok_or_else(|| self.error(name, "missing"))?;
+        let found = self.tensors.get(&bare(name, self.prefix)).ok_or_else(|| self.error(name, "missing"))?;
         let (path, file) = &self.files[found.file];
         let error =
             |problem: String| CheckpointError::Tensor { file: path.clone(), tensor: found.name.clone(), problem };
@@ -143,7 +148,7 @@ impl Weights {
 /// # Errors
 /// Weights that are not there, or cannot be read.
 pub fn weight_files(directory: &Path) -> Result<Vec<String>, CheckpointError> {
-    let weights = Weights::open(directory)?;
+    let weights = Weights::open(directory, "")?;
     let paths = std::iter::once(&weights.main).chain(weights.files.iter().map(|(path, _)| path));
     let names: BTreeSet<_> = paths.filter_map(|path| path.file_name()).map(|name| name.to_string_lossy()).collect();
     Ok(names.into_iter().map(|name| name.into_owned()).collect())
@@ -158,17 +163,14 @@ fn no_weights(directory: &Path) -> CheckpointError {
     CheckpointError::file(&directory.join(CANDIDATES[0].0), io::Error::new(io::ErrorKind::NotFound, missing))
 }
 
-/// The name that `BertForSequenceClassification` gives to what the file may call otherwise:
-/// encoders are saved without `bert.`, and the first PyTorch ports of BERT kept TensorFlow's
-/// `gamma` and `beta`.
-fn our_name(stored: &str) -> String {
-    let name = stored.strip_prefix("bert.").unwrap_or(stored);
-    let name = match name.strip_suffix(".gamma").map(|layer| (layer, "weight")) {
+/// A name without what one file has and another not: encoders are saved without the `prefix` of
+/// their family, and the first PyTorch ports of BERT kept TensorFlow's `gamma` and `beta`.
+fn bare(stored: &str, prefix: &str) -> String {
+    let name = stored.strip_prefix(prefix).unwrap_or(stored);
+    let renamed = match name.strip_suffix(".gamma").map(|layer| (layer, "weight")) {
         Some(renamed) => Some(renamed),
         None => name.strip_suffix(".beta").map(|layer| (layer, "bias")),
-    }
-    .filter(|(layer, _)| layer.ends_with("LayerNorm"))
-    .map_or_else(|| name.to_owned(), |(layer, part)| format!("{layer}.{part}"));
-    let is_encoder = ["embeddings.", "encoder.", "pooler."].iter().any(|part| name.starts_with(part));
-    if is_encoder { format!("bert.{name}") } else { name }
+    };
+    let renamed = renamed.filter(|(layer, _)| layer.ends_with("LayerNorm"));
+    renamed.map_or_else(|| name.to_owned(), |(layer, part)| format!("{layer}.{part}"))
 }

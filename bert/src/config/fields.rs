@@ -3,27 +3,32 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Activation, ConfigError, LINEAR_MODEL, MOST_CLASSES, POOLED_TYPE, Pooling};
-use crate::Classes;
+use super::{Activation, ConfigError, LINEAR_MODEL, MOST_CLASSES, MOST_LAYERS, POOLED_PREFIX, Pooling, Sharing};
+use crate::{Classes, Family};
 
-/// Before any other field, which another kind of model would not have.
-pub(super) fn check_kind(fields: &Map<String, Value>) -> Result<(), ConfigError> {
+/// What kind of model it is: before any other field, which another kind would not have.
+pub(super) fn family(fields: &Map<String, Value>) -> Result<Family, ConfigError> {
     let refused = |field, value: &Value, expected| {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         Err(ConfigError::Unsupported { field, value, expected })
     };
     let model_type = fields.get("model_type").unwrap_or(&Value::Null);
-    match model_type.as_str() {
-        Some("bert" | POOLED_TYPE) => {}
+    let family = match model_type.as_str() {
         Some(LINEAR_MODEL) => {
             let expected = "a linear model has no layers to go on from; give a BERT directory, or `new-bert`";
             return refused("model_type", model_type, expected);
         }
-        None if model_type.is_null() => {
-            return refused("model_type", model_type, "only bert is supported; where it is one, write that it is");
-        }
-        _ => return refused("model_type", model_type, "only bert is supported"),
-    }
+        Some(name) => Family::of(name.strip_prefix(POOLED_PREFIX).unwrap_or(name)),
+        None => None,
+    };
+    let Some(family) = family else {
+        let expected = if model_type.is_null() {
+            "where it is bert or one of its relatives, write which"
+        } else {
+            "there are bert, roberta, xlm-roberta, camembert, electra, ernie, distilbert, albert and megatron-bert"
+        };
+        return refused("model_type", model_type, expected);
+    };
     for (field, expected) in CHANGES_EVERYTHING {
         let is_set = |value: &&Value| match value {
             Value::Null | Value::Bool(false) => false,
@@ -35,7 +40,7 @@ pub(super) fn check_kind(fields: &Map<String, Value>) -> Result<(), ConfigError>
             return refused(field, value, expected);
         }
     }
-    Ok(())
+    Ok(family)
 }
 
 /// Fields with which transformers makes another model of the directory.
@@ -60,8 +65,15 @@ pub(super) struct KnownFields {
     #[serde(default = "default_activation")]
     pub hidden_act: Activation,
     pub max_position_embeddings: usize,
+    pub pad_token_id: Option<u32>,
     #[serde(default = "default_type_vocab_size")]
     pub type_vocab_size: usize,
+    pub embedding_size: Option<usize>,
+    #[serde(default)]
+    use_task_id: bool,
+    task_type_vocab_size: Option<usize>,
+    num_hidden_groups: Option<usize>,
+    inner_group_num: Option<usize>,
     #[serde(default = "default_layer_norm_eps")]
     pub layer_norm_eps: f64,
     #[serde(default = "default_initializer_range")]
@@ -80,6 +92,47 @@ pub(super) struct KnownFields {
 }
 
 impl KnownFields {
+    /// By the family's own names and defaults.
+    pub fn read(fields: &Map<String, Value>, family: Family) -> Result<Self, ConfigError> {
+        let mut fields = fields.clone();
+        for (ours, theirs) in family.field_names() {
+            if let Some(value) = fields.remove(*theirs) {
+                fields.insert((*ours).to_owned(), value);
+            }
+        }
+        for (name, value) in family.defaults() {
+            fields.entry(name).or_insert(value);
+        }
+        if family == Family::DistilBert {
+            // transformers' model has this one whatever the file says.
+            fields.insert("layer_norm_eps".to_owned(), default_layer_norm_eps().into());
+        }
+        Ok(Self::deserialize(&Value::Object(fields))?)
+    }
+
+    /// Rows of the task embedding.
+    pub fn task_types(&self, family: Family) -> usize {
+        let is_used = family == Family::Ernie && self.use_task_id;
+        if is_used { self.task_type_vocab_size.unwrap_or(3) } else { 0 }
+    }
+
+    /// How layers share their weights, of an ALBERT.
+    pub fn sharing(&self, family: Family) -> Result<Option<Sharing>, ConfigError> {
+        if family != Family::Albert {
+            return Ok(None);
+        }
+        let (groups, inner) = (self.num_hidden_groups.unwrap_or(1), self.inner_group_num.unwrap_or(1));
+        for (field, number, most) in
+            [("num_hidden_groups", groups, self.num_hidden_layers), ("inner_group_num", inner, MOST_LAYERS)]
+        {
+            if !(1..=most.max(1)).contains(&number) {
+                let expected = "there must be one at least, and no more than there are layers";
+                return Err(ConfigError::Unsupported { field, value: number.to_string(), expected });
+            }
+        }
+        Ok(Some(Sharing { groups, inner }))
+    }
+
     /// The names of `id2label` by number. transformers writes no `id2label` where it would say
     /// `LABEL_0`, `LABEL_1`.
     pub fn classes(&self) -> Result<Classes, ConfigError> {

@@ -33,6 +33,7 @@ pub(super) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
         Activation::Gelu => x.gelu_erf(),
         Activation::GeluNew => x.gelu(),
         Activation::Relu => x.relu(),
+        Activation::Tanh => x.tanh(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tokenizers on disk, opened as transformers' `AutoTokenizer` opens them: BERT's own is made anew
-//! of a vocabulary (`tokenizer.json`, else `vocab.txt`) and the settings beside it; another one is
-//! what its `tokenizer.json` says.
+//! of a vocabulary (`tokenizer.json`, else `vocab.txt`) and the settings beside it, and so are its
+//! relatives' (`subwords`); another one is what its `tokenizer.json` says.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
+use tokenizers::processors::roberta::RobertaProcessing;
 
 use super::ends::{Ends, ends};
 use super::settings::{Class, SETTINGS_FILE, Settings, Token};
-use super::{Side, Tokenizer};
+use super::{Side, Tokenizer, subwords};
 use crate::CheckpointError;
 use crate::checkpoint::read_file;
 
@@ -35,31 +36,39 @@ pub(super) fn open(directory: &Path) -> Result<Tokenizer, CheckpointError> {
     let settings = Settings::read(directory, json.as_ref().map(|(_, json)| json))?;
     let settings_file = directory.join(SETTINGS_FILE);
     check(&settings).map_err(|problem| CheckpointError::damaged(&settings_file, problem))?;
-    match (json, settings.class) {
+    let class = settings.class;
+    let damaged = |file: &Path| {
+        let file = file.to_owned();
+        move |problem: String| CheckpointError::damaged(&file, problem)
+    };
+    match (json, class) {
         (Some((bytes, json)), Class::AsItStands) => {
             let inner =
                 tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| CheckpointError::damaged(&file, error))?;
-            complete(inner, settings, side_of(&json)).map_err(|problem| CheckpointError::damaged(&file, problem))
+            complete(inner, settings, side_of(&json)).map_err(damaged(&file))
         }
         (Some((_, mut json)), Class::Bert) => {
             let side = side_of(&json);
             let tokenizer =
                 word_piece(json["model"]["vocab"].take(), &settings).and_then(|model| bert(model, settings, side));
-            tokenizer.map_err(|problem| CheckpointError::damaged(&file, problem))
+            tokenizer.map_err(damaged(&file))
         }
+        (Some((_, json)), _) => subwords::remade(json, settings).map_err(damaged(&file)),
         (None, Class::AsItStands) => {
             let problem = "tokenizer_class is that of a tokenizer.json, which is not there";
             Err(CheckpointError::damaged(&settings_file, problem))
         }
-        (None, Class::Bert) => {
-            if !vocabulary.exists() {
-                return Err(no_vocabulary(directory));
-            }
+        (None, Class::Roberta) if subwords::has_pairs(directory) => {
+            let json = subwords::read_pairs(directory)?;
+            subwords::remade(json, settings).map_err(damaged(&directory.join(subwords::MERGES_FILE)))
+        }
+        (None, Class::Bert) if vocabulary.exists() => {
             let model = WordPiece::read_bytes(&read_file(&vocabulary)?)
                 .and_then(|entries| WordPiece::builder().vocab(entries).unk_token(unknown(&settings)).build());
             let tokenizer = model.map_err(|error| error.to_string()).and_then(|model| bert(model, settings, None));
-            tokenizer.map_err(|problem| CheckpointError::damaged(&vocabulary, problem))
+            tokenizer.map_err(damaged(&vocabulary))
         }
+        (None, _) => Err(no_vocabulary(directory, class)),
     }
 }
 
@@ -97,7 +106,15 @@ pub(super) fn with_ends(
         let id = tokenizer.token_to_id(&token);
         id.map(|id| (token.clone(), id)).ok_or_else(|| format!("the vocabulary has no {token}"))
     });
-    tokenizer.with_post_processor(Some(BertProcessing::new(last?, first?)));
+    let (first, last) = (first?, last?);
+    match settings.class {
+        Class::Roberta | Class::XlmRoberta | Class::Camembert => {
+            tokenizer.with_post_processor(Some(RobertaProcessing::new(last, first)));
+        }
+        _ => {
+            tokenizer.with_post_processor(Some(BertProcessing::new(last, first)));
+        }
+    }
     finish(tokenizer, settings, side)
 }
 
@@ -184,7 +201,7 @@ fn unknown(settings: &Settings) -> String {
 }
 
 /// The side that the truncation of a `tokenizer.json` cuts.
-fn side_of(json: &Value) -> Option<Side> {
+pub(super) fn side_of(json: &Value) -> Option<Side> {
     match json["truncation"]["direction"].as_str()? {
         "Left" => Some(Side::Left),
         _ => Some(Side::Right),
@@ -201,15 +218,26 @@ fn max_length(settings: &Settings) -> Result<Option<usize>, String> {
     }
 }
 
-fn no_vocabulary(directory: &Path) -> CheckpointError {
+fn no_vocabulary(directory: &Path, class: Class) -> CheckpointError {
     for foreign in ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tiktoken.model", "tekken.json"] {
         let file = directory.join(foreign);
-        if file.exists() {
+        if file.exists() && class == Class::Bert {
             let problem = "is the tokenizer of another kind of model: a BERT has tokenizer.json or vocab.txt";
             return CheckpointError::damaged(&file, problem);
         }
+        if file.exists() {
+            let problem = "is read by Python alone; this makes a tokenizer.json of it: python -c \"import sys, \
+                           transformers; transformers.AutoTokenizer.from_pretrained(sys.argv[1]).\
+                           save_pretrained(sys.argv[1])\" DIRECTORY";
+            return CheckpointError::damaged(&file, problem);
+        }
     }
-    let problem = std::io::Error::new(std::io::ErrorKind::NotFound, "not found, nor is vocab.txt beside it");
+    let problem = match class {
+        Class::Bert => "not found, nor is vocab.txt beside it",
+        Class::Roberta => "not found, nor are vocab.json and merges.txt beside it",
+        _ => "not found",
+    };
+    let problem = std::io::Error::new(std::io::ErrorKind::NotFound, problem);
     CheckpointError::File { file: directory.join("tokenizer.json"), problem }
 }
 

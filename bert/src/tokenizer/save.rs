@@ -41,17 +41,9 @@ pub(super) fn save(tokenizer: &Tokenizer, directory: &Path) -> Result<(), Checkp
 fn settings(tokenizer: &Tokenizer) -> Map<String, Value> {
     let mut settings = tokenizer.fields.clone();
     STALE.iter().for_each(|stale| drop(settings.remove(*stale)));
-    settings.insert(
-        "tokenizer_class".to_owned(),
-        json!(match tokenizer.class {
-            Class::Bert => "BertTokenizer",
-            Class::AsItStands => "PreTrainedTokenizerFast",
-        }),
-    );
-    if tokenizer.class == Class::Bert {
-        for (name, default) in super::settings::SPECIAL {
-            settings.entry(name).or_insert_with(|| json!(default));
-        }
+    settings.insert("tokenizer_class".to_owned(), json!(tokenizer.class.name()));
+    for (name, default) in tokenizer.class.special() {
+        settings.entry(*name).or_insert_with(|| json!(default));
     }
     // A list of them is read by newer releases alone.
     if settings.get(EXTRA).is_some_and(Value::is_array)

@@ -46,13 +46,77 @@ const BERT_CLASSES: [&str; 7] = [
     "SqueezeBertTokenizer",
 ];
 
-/// What transformers makes of a directory's tokenizer.
+/// What transformers makes of a directory's tokenizer. All but the last are made anew of the
+/// vocabulary and the settings, whatever else `tokenizer.json` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// BERT's, made anew of the vocabulary and the settings, whatever else `tokenizer.json` says.
+    /// WordPiece.
     Bert,
+    /// BPE over bytes.
+    Roberta,
+    /// SentencePiece's unigram model.
+    XlmRoberta,
+    /// The same, with other special tokens.
+    Camembert,
+    /// The same, behind another normalizer.
+    Albert,
     /// What `tokenizer.json` says.
     AsItStands,
+}
+
+/// The special tokens of RoBERTa and of those that follow it.
+const ROBERTA: [(&str, &str); 7] = [
+    ("bos_token", "<s>"),
+    ("eos_token", "</s>"),
+    ("unk_token", "<unk>"),
+    ("sep_token", "</s>"),
+    ("pad_token", "<pad>"),
+    ("cls_token", "<s>"),
+    ("mask_token", "<mask>"),
+];
+const ALBERT: [(&str, &str); 7] = [
+    ("bos_token", "[CLS]"),
+    ("eos_token", "[SEP]"),
+    ("unk_token", "<unk>"),
+    ("sep_token", "[SEP]"),
+    ("pad_token", "<pad>"),
+    ("cls_token", "[CLS]"),
+    ("mask_token", "[MASK]"),
+];
+
+impl Class {
+    /// transformers' name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bert => "BertTokenizer",
+            Self::Roberta => "RobertaTokenizer",
+            Self::XlmRoberta => "XLMRobertaTokenizer",
+            Self::Camembert => "CamembertTokenizer",
+            Self::Albert => "AlbertTokenizer",
+            Self::AsItStands => "PreTrainedTokenizerFast",
+        }
+    }
+
+    /// The special tokens where nothing is said of them.
+    pub fn special(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Bert => &SPECIAL,
+            Self::Roberta | Self::XlmRoberta | Self::Camembert => &ROBERTA,
+            Self::Albert => &ALBERT,
+            Self::AsItStands => &[],
+        }
+    }
+
+    /// That of a kind of model, where the files name none.
+    fn of_model(model_type: Option<&str>) -> Self {
+        match model_type {
+            Some("roberta") => Self::Roberta,
+            Some("xlm-roberta") => Self::XlmRoberta,
+            Some("camembert") => Self::Camembert,
+            Some("albert") => Self::Albert,
+            _ => Self::Bert,
+        }
+    }
 }
 
 /// All that is said of a tokenizer beside its vocabulary.
@@ -118,12 +182,14 @@ impl Settings {
     /// What the files of a directory say; `tokenizer_json` is the content of that file.
     pub fn read(directory: &Path, tokenizer_json: Option<&Value>) -> Result<Self, CheckpointError> {
         let fields = read_object(directory, SETTINGS_FILE)?.unwrap_or_default();
-        let mut class = fields.get("tokenizer_class").filter(|class| !class.is_null()).cloned();
-        if class.is_none() {
-            class = read_object(directory, "config.json")?.and_then(|mut config| config.remove("tokenizer_class"));
-        }
+        let is_said = |class: &&Value| !class.is_null();
+        let config = read_object(directory, "config.json")?.unwrap_or_default();
+        let said = [&fields, &config].into_iter().find_map(|fields| fields.get("tokenizer_class").filter(is_said));
         let file = directory.join(SETTINGS_FILE);
-        let class = class_of(class.as_ref()).map_err(|problem| CheckpointError::damaged(&file, problem))?;
+        let class = match said {
+            Some(said) => class_of(said).map_err(|problem| CheckpointError::damaged(&file, problem))?,
+            None => Class::of_model(config.get("model_type").and_then(Value::as_str)),
+        };
         let mut settings = Self::of(class, fields);
         settings.rename_additional(is_empty);
         let gathered = if settings.fields.contains_key("added_tokens_decoder") {
@@ -253,12 +319,9 @@ impl Settings {
 
     /// Finds the special tokens among the fields.
     fn name_tokens(&mut self) -> Result<(), String> {
-        let defaults: &[(&str, &str)] = match self.class {
-            Class::Bert => &SPECIAL,
-            Class::AsItStands => &[],
-        };
         for name in NAMED {
-            let default = defaults.iter().find(|(known, _)| *known == name).map(|(_, token)| Token::special(token));
+            let default =
+                self.class.special().iter().find(|(known, _)| *known == name).map(|(_, token)| Token::special(token));
             let token = match self.fields.get(name) {
                 None => default,
                 Some(Value::Null) => None,
@@ -282,6 +345,9 @@ impl Settings {
         }
         self.rename_additional(|extra| extra.is_object());
         match self.fields.get(EXTRA) {
+            None if self.class == Class::Camembert => {
+                self.extra = ["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"].map(Token::special).into();
+            }
             None | Some(Value::Null | Value::Object(_)) => {}
             Some(Value::Array(tokens)) => {
                 self.extra = tokens.iter().map(|token| named(EXTRA, token)).collect::<Result<_, _>>()?;
@@ -303,15 +369,18 @@ impl Settings {
     }
 }
 
-fn class_of(class: Option<&Value>) -> Result<Class, String> {
-    let Some(class) = class.filter(|class| !class.is_null()) else { return Ok(Class::Bert) };
+fn class_of(class: &Value) -> Result<Class, String> {
     let name = class.as_str().unwrap_or_default();
     match name.strip_suffix("Fast").unwrap_or(name) {
         name if BERT_CLASSES.contains(&name) => Ok(Class::Bert),
+        "RobertaTokenizer" => Ok(Class::Roberta),
+        "XLMRobertaTokenizer" => Ok(Class::XlmRoberta),
+        "CamembertTokenizer" => Ok(Class::Camembert),
+        "AlbertTokenizer" => Ok(Class::Albert),
         "PreTrainedTokenizer" | "TokenizersBackend" => Ok(Class::AsItStands),
         _ => Err(format!(
-            "tokenizer_class is {class}: only BertTokenizer and PreTrainedTokenizerFast, both also under their other \
-             names, are supported"
+            "tokenizer_class is {class}: only those of BERT, RoBERTa, XLM-RoBERTa, CamemBERT, ALBERT and \
+             PreTrainedTokenizerFast, also under their other names, are supported"
         )),
     }
 }

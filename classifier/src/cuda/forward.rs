@@ -26,12 +26,11 @@ pub(super) struct Bert<C: Chip> {
     weights: Weights<C::Memory>,
     scratch: Scratch<C::Memory>,
     sizes: Sizes,
+    config: ModelConfig,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
-    vocabulary: usize,
-    positions: usize,
     width: usize,
     heads: usize,
     classes: usize,
@@ -76,8 +75,12 @@ impl Batch {
     }
 }
 
-/// Whether the kernels can do a model of these sizes. They move eight numbers at a time.
+/// Whether the kernels can do a model of this kind and these sizes. They move eight numbers at a
+/// time, look up vectors of the layers' width, and normalise behind each part of a layer.
 pub(super) fn suits(config: &ModelConfig) -> bool {
+    if config.norms_first() || config.projects_embeddings() {
+        return false;
+    }
     let sizes = [config.hidden_size, config.intermediate_size, config.head_size()];
     sizes.iter().all(|size| *size > 0 && size % 8 == 0) && config.head_size() <= 128 && config.num_hidden_layers > 0
 }
@@ -86,12 +89,10 @@ impl<C: Chip> Bert<C> {
     /// A model that takes batches of up to `tokens` tokens, or of one text.
     pub fn new(chip: C, config: &ModelConfig, parameters: &Parameters, tokens: usize) -> Result<Self> {
         let sizes = Sizes {
-            vocabulary: config.vocab_size,
-            positions: config.max_position_embeddings,
             width: config.hidden_size,
             heads: config.num_attention_heads,
             classes: config.classes.len(),
-            capacity: tokens.max(config.max_position_embeddings),
+            capacity: tokens.max(config.longest_text()),
         };
         let weights = Weights::upload(&chip, config, parameters)?;
         let halves = |width: usize| chip.upload(Numbers::Halves(vec![bf16::ZERO; sizes.capacity * width]));
@@ -108,7 +109,7 @@ impl<C: Chip> Bert<C> {
         };
         // The next call may come from another thread, whose work is not ordered after this one's.
         chip.settle()?;
-        Ok(Self { chip, weights, scratch, sizes })
+        Ok(Self { chip, weights, scratch, sizes, config: config.clone() })
     }
 
     /// The logits of so many texts in batches, one row a text, in order. The device is at work on a
@@ -133,7 +134,7 @@ impl<C: Chip> Bert<C> {
         }
         let mut done = 0;
         for batch in batches {
-            let words = self.sizes.pack(&batch)?;
+            let words = self.pack(&batch)?;
             self.chip.send(&words, &mut self.scratch.input)?;
             self.start(Batch { tokens: batch.tokens(), texts: batch.texts() }, done)?;
             done += batch.texts();
@@ -144,7 +145,7 @@ impl<C: Chip> Bert<C> {
 
     /// Starts a forward pass over what is in the input, to the logits behind those of `done` texts.
     fn start(&mut self, batch: Batch, done: usize) -> Result<()> {
-        let Self { chip, weights, scratch, sizes } = self;
+        let Self { chip, weights, scratch, sizes, .. } = self;
         let Norm { weight, bias, epsilon } = &weights.norm;
         chip.launch(
             "embed",
@@ -163,13 +164,13 @@ impl<C: Chip> Bert<C> {
         for layer in &weights.layers {
             layer.start(chip, *sizes, batch, scratch)?;
         }
-        let is_bent = weights.pooler.start(chip, batch, scratch)?;
+        let bend = weights.pooler.start(chip, batch, scratch)?;
         chip.launch(
             "head",
             rows(batch.texts),
             &[
                 Memory(&scratch.context),
-                Count(is_bent.into()),
+                Count(bend),
                 Memory(&weights.head_weight),
                 Memory(&weights.head_bias),
                 Count(sizes.classes),
@@ -181,17 +182,17 @@ impl<C: Chip> Bert<C> {
     }
 }
 
-impl Sizes {
+impl<C: Chip> Bert<C> {
     /// The ids, the positions and the starts.
-    fn pack(self, batch: &TokenBatch) -> Result<Vec<u32>> {
-        let Self { vocabulary, positions, capacity, .. } = self;
-        batch.check(vocabulary, positions)?;
+    fn pack(&self, batch: &TokenBatch) -> Result<Vec<u32>> {
+        let capacity = self.sizes.capacity;
+        let positions = self.config.positions_of(batch)?;
         if batch.tokens() > capacity {
             bail!("a batch of {} tokens where there is room for {capacity} is a bug", batch.tokens());
         }
         let mut words = Vec::with_capacity(2 * batch.tokens() + batch.texts() + 1);
         words.extend_from_slice(batch.ids());
-        words.extend(batch.ranges().flat_map(|range| 0..range.len() as u32));
+        words.extend(positions.into_iter().map(|position| position as u32));
         words.extend(batch.starts().iter().map(|start| *start as u32));
         Ok(words)
     }
@@ -240,6 +241,7 @@ impl<M> Layer<M> {
             Activation::Gelu => Epilogue::Nothing,
             Activation::GeluNew => Epilogue::TanhGelu,
             Activation::Relu => Epilogue::Relu,
+            Activation::Tanh => bail!("a feed-forward block with tanh is a bug: no checkpoint has one"),
         };
         chip.multiply(&scratch.hidden, kept, &self.inner, epilogue, &mut scratch.broad)?;
         if self.activation == Activation::Gelu {
@@ -304,11 +306,12 @@ impl<M> Norm<M> {
 }
 
 impl<M> Pooler<M> {
-    /// From `hidden` to `context`, a row a text. Whether its tanh is left to do.
-    fn start<C: Chip<Memory = M>>(&self, chip: &C, batch: Batch, scratch: &mut Scratch<M>) -> Result<bool> {
+    /// From `hidden` to `context`, a row a text. How it is left to be bent, as `kernels.cu` counts
+    /// the ways.
+    fn start<C: Chip<Memory = M>>(&self, chip: &C, batch: Batch, scratch: &mut Scratch<M>) -> Result<usize> {
         let a_text = Grid { blocks: (batch.texts, 1), threads: ROWS * WARP };
         match self {
-            Self::Cls(dense) => {
+            Self::Cls { dense, .. } => {
                 chip.multiply(&scratch.hidden, batch.texts, dense, Epilogue::Nothing, &mut scratch.context)?;
             }
             Self::Max => {
@@ -337,7 +340,13 @@ impl<M> Pooler<M> {
                 )?;
             }
         }
-        Ok(matches!(self, Self::Cls(_)))
+        Ok(match self {
+            Self::Cls { bend: Activation::Tanh, .. } => 1,
+            Self::Cls { bend: Activation::Gelu, .. } => 2,
+            Self::Cls { bend: Activation::Relu, .. } => 3,
+            Self::Cls { bend: Activation::GeluNew, .. } => 4,
+            _ => 0,
+        })
     }
 }
 

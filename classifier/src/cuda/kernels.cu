@@ -337,7 +337,18 @@ extern "C" __global__ void greatest_rows(const Half* hidden, const unsigned* inp
     }
 }
 
-// The logits of each text, behind those of `before` texts, with tanh of what goes in where `bend` says so. A warp a text.
+// How a head bends its vector: not at all, by tanh, by x Φ(x), by max(x, 0), by the tanh approximation of x Φ(x).
+__device__ __forceinline__ float bent(float x, int bend) {
+    switch (bend) {
+        case 1: return tanhf(x);
+        case 2: return 0.5f * x * (1 + erff(x * 0.70710678f));
+        case 3: return fmaxf(x, 0);
+        case 4: return 0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+        default: return x;
+    }
+}
+
+// The logits of each text, behind those of `before` texts, of what goes in bent as `bend` says. A warp a text.
 extern "C" __global__ void head(const Half* pooled, int bend, const float* weight, const float* bias, int labels,
     int texts, int before, float* logits) {
     int text = row_of_warp();
@@ -346,7 +357,7 @@ extern "C" __global__ void head(const Half* pooled, int bend, const float* weigh
     if (bend) {
 #pragma unroll
         for (int part = 0; part < LANE_VECTORS; part++)
-            for (int number = 0; number < 8; number++) row.values[part][number] = tanhf(row.values[part][number]);
+            for (int number = 0; number < 8; number++) row.values[part][number] = bent(row.values[part][number], bend);
     }
     for (int label = 0; label < labels; label++) {
         float sum = 0;

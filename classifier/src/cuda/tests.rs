@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::process::Command;
 
-use bert::{Activation, Classes, ModelConfig, Pooling, Reference, TokenBatch, initialise};
+use bert::{Activation, Classes, Family, ModelConfig, Pooling, Reference, TokenBatch, initialise};
 use half::bf16;
 
 use super::chip::Argument::{Count, Memory, Number};
@@ -327,8 +327,18 @@ fn forward<C: Chip>(mut chip: impl FnMut(&ModelConfig) -> C) {
         (Pooling::Max, Activation::Gelu, 1),
         (Pooling::Attention, Activation::Gelu, 2),
     ];
+    let mut configs = Vec::new();
     for (pooling, hidden_act, num_hidden_layers) in cases {
         let config = ModelConfig { pooling, hidden_act, num_hidden_layers, ..config(48) };
+        configs.push(config);
+    }
+    // BERT's relatives, as far as the kernels can do them.
+    let positions = 79;
+    configs.push(ModelConfig { padding: Some(8), max_position_embeddings: positions, ..config(48) });
+    configs.push(ModelConfig { task_type_vocab_size: 3, head_activation: Activation::Gelu, ..config(48) });
+    configs.push(ModelConfig { type_vocab_size: 0, head_activation: Activation::Relu, ..config(48) });
+    for config in configs {
+        let (pooling, hidden_act) = (config.pooling, config.hidden_act);
         let parameters = initialise(&config, 5).unwrap();
         let reference = Reference::new(&config, &parameters).unwrap();
         let expected: Vec<Vec<f32>> = reference.forward(&batch(), None).unwrap().to_vec2().unwrap();
@@ -363,6 +373,8 @@ fn sizes_that_the_kernels_cannot_do_are_known() {
     assert!(!suits(&config(480)), "heads of 160");
     assert!(!suits(&ModelConfig { intermediate_size: 100, ..config(48) }));
     assert!(!suits(&ModelConfig { num_hidden_layers: 0, ..config(48) }));
+    assert!(!suits(&ModelConfig { embedding_size: Some(24), ..config(48) }));
+    assert!(!suits(&ModelConfig { family: Family::MegatronBert, ..config(48) }));
 }
 
 /// Where there is a CUDA compiler.

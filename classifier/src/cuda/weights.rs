@@ -11,7 +11,7 @@ use super::chip::{Chip, Linear, Numbers};
 pub(super) struct Weights<M> {
     /// bf16, (vocabulary, width)
     pub words: M,
-    /// What a position adds, token type 0 included: bf16, (positions, width)
+    /// What a position adds, token type 0 and task 0 included: bf16, (positions, width)
     pub places: M,
     pub norm: Norm<M>,
     pub layers: Vec<Layer<M>>,
@@ -52,7 +52,10 @@ pub(super) struct Norm<M> {
 /// The vectors of all tokens to one a text.
 #[derive(Debug)]
 pub(super) enum Pooler<M> {
-    Cls(Linear<M>),
+    Cls {
+        dense: Linear<M>,
+        bend: Activation,
+    },
     Max,
     /// By the softmax of the products with this vector; the mean is the one with zeros.
     Weighted(M),
@@ -63,10 +66,13 @@ impl<M> Weights<M> {
     pub fn upload<C: Chip<Memory = M>>(chip: &C, config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
         parameters.check(config)?;
         let stored = Stored { chip, config, parameters };
-        let table = |name: &str| stored.tensor(&format!("bert.embeddings.{name}.weight"));
-        let places = table("position_embeddings")?.broadcast_add(&table("token_type_embeddings")?.get(0)?)?;
+        let table = |name: &str| stored.tensor(&format!("bert.embeddings.{name}_embeddings.weight"));
+        let mut places = table("position")?;
+        for name in config.constant_embeddings() {
+            places = places.broadcast_add(&table(name)?.get(0)?)?;
+        }
         Ok(Self {
-            words: stored.halves(&table("word_embeddings")?)?,
+            words: stored.halves(&table("word")?)?,
             places: stored.halves(&places)?,
             norm: stored.norm("bert.embeddings.LayerNorm")?,
             layers: (0..config.num_hidden_layers).map(|number| stored.layer(number)).collect::<Result<_>>()?,
@@ -107,7 +113,10 @@ impl<C: Chip> Stored<'_, C> {
 
     fn pooler(&self) -> Result<Pooler<C::Memory>> {
         Ok(match self.config.pooling {
-            Pooling::Cls => Pooler::Cls(self.linear(&["bert.pooler.dense".to_owned()])?),
+            Pooling::Cls => Pooler::Cls {
+                dense: self.linear(&["bert.pooler.dense".to_owned()])?,
+                bend: self.config.head_activation,
+            },
             Pooling::Mean => Pooler::Weighted(self.chip.upload(Numbers::Floats(vec![0.0; self.config.hidden_size]))?),
             Pooling::Max => Pooler::Max,
             Pooling::Attention => Pooler::Weighted(self.floats("pooling.query.weight")?),

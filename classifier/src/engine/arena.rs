@@ -1,8 +1,11 @@
 //! The memory of a forward pass, used again by the next.
 
+use std::ops::Range;
+
 use bert::TokenBatch;
 use kernels::{Machine, Outcome, Panels, Span};
 
+use super::layer::Norm;
 use super::linear::{Linear, Worker};
 
 /// The buffers of one worker.
@@ -10,6 +13,8 @@ use super::linear::{Linear, Worker};
 pub(super) struct Arena<const L: usize> {
     /// Of each token, then perhaps of each text's `[CLS]`.
     pub hidden: Panels<L>,
+    /// The same normalised, where that comes before each part of a layer.
+    pub normal: Panels<L>,
     /// Queries, keys and values.
     pub projected: Panels<L>,
     /// What attention takes from the values.
@@ -29,10 +34,36 @@ pub(super) struct Arena<const L: usize> {
 }
 
 impl<const L: usize> Arena<L> {
-    /// Projects all hidden vectors.
-    pub fn project<M: Machine<L, H>, const H: usize>(&mut self, machine: M, linear: &Linear<H>, tokens: Span) {
+    /// Projects the vectors of all tokens: those that a norm before attention gives, or else the
+    /// hidden ones.
+    pub fn project<M: Machine<L, H>, const H: usize>(
+        &mut self,
+        machine: M,
+        norm: Option<&Norm>,
+        linear: &Linear<H>,
+        tokens: Span,
+    ) {
+        self.normalise(machine, norm, 0..tokens.panels);
+        let from = if norm.is_some() { &self.normal } else { &self.hidden };
         self.projected.reshape(linear.rows(), tokens.panels * L);
-        linear.multiply(machine, &self.hidden, tokens, Outcome::default(), &mut self.worker, &mut self.projected);
+        linear.multiply(machine, from, tokens, Outcome::default(), &mut self.worker, &mut self.projected);
+    }
+
+    /// From `hidden` to `normal`, where there is a norm.
+    pub fn normalise<M: Machine<L, H>, const H: usize>(
+        &mut self,
+        machine: M,
+        norm: Option<&Norm>,
+        panels: Range<usize>,
+    ) {
+        let Some(norm) = norm else { return };
+        if panels.start == 0 {
+            self.normal.reshape_as(&self.hidden);
+        }
+        for panel in panels.clone() {
+            self.normal.panel_mut(panel).copy_from_slice(self.hidden.panel(panel));
+        }
+        norm.apply(machine, &mut self.normal, panels);
     }
 
     /// Keeps the hidden vector of each text's `[CLS]` alone.

@@ -16,6 +16,8 @@ use crate::precision::Precision;
 pub(super) struct Layer<const H: usize> {
     projections: Projections<H>,
     heads: usize,
+    /// Whether each part is normalised before it, and not behind.
+    norms_first: bool,
     output: Linear<H>,
     attention_norm: Norm,
     inner: Linear<H>,
@@ -62,14 +64,11 @@ impl<const H: usize> Layer<H> {
         Ok(Self {
             projections,
             heads: config.num_attention_heads,
+            norms_first: config.norms_first(),
             output: linear(&stored("attention.output.dense")?),
             attention_norm: norm("attention.output.LayerNorm")?,
             inner: linear(&stored("intermediate.dense")?),
-            activation: match config.hidden_act {
-                Activation::Gelu => Epilogue::Gelu,
-                Activation::GeluNew => Epilogue::GeluNew,
-                Activation::Relu => Epilogue::Relu,
-            },
+            activation: epilogue(config.hidden_act),
             outer: linear(&stored("output.dense")?),
             outer_norm: norm("output.LayerNorm")?,
         })
@@ -80,20 +79,23 @@ impl<const H: usize> Layer<H> {
     pub fn forward<M: Machine<L, H>, const L: usize>(&self, machine: M, batch: &TokenBatch, arena: &mut Arena<L>) {
         let width = self.attention_norm.width();
         let tokens = Span::all(batch.tokens().div_ceil(L));
+        let first_norm = self.norms_first.then_some(&self.attention_norm);
         match &self.projections {
             Projections::All(linear) => {
-                arena.project(machine, linear, tokens);
+                arena.project(machine, first_norm, linear, tokens);
                 let places = Places { query: 0, key: width, value: 2 * width, width, heads: self.heads };
                 attention::every_token(machine, &places, batch, arena);
                 self.rest(machine, tokens, arena);
             }
             Projections::Cls { key_value, query } => {
-                arena.project(machine, key_value, tokens);
+                arena.project(machine, first_norm, key_value, tokens);
                 arena.keep_first_tokens(batch);
                 let texts = Span::all(batch.texts().div_ceil(L));
+                arena.normalise(machine, first_norm, 0..texts.panels);
                 arena.queries.reshape(query.rows(), batch.texts());
-                let Arena { hidden, queries, worker, .. } = arena;
-                query.multiply(machine, hidden, texts, Outcome::default(), worker, queries);
+                let Arena { hidden, normal, queries, worker, .. } = arena;
+                let from = if self.norms_first { normal } else { hidden };
+                query.multiply(machine, from, texts, Outcome::default(), worker, queries);
                 let places = Places { query: 0, key: 0, value: width, width, heads: self.heads };
                 attention::first_tokens(&places, batch, arena);
                 self.rest(machine, texts, arena);
@@ -103,18 +105,36 @@ impl<const H: usize> Layer<H> {
 
     /// Everything after attention, from `context` and the residual in `hidden`.
     fn rest<M: Machine<L, H>, const L: usize>(&self, machine: M, all: Span, arena: &mut Arena<L>) {
-        let Arena { hidden, context, inner, worker, .. } = arena;
         let add = Outcome { add: true, epilogue: None };
         let epilogue = Outcome { add: false, epilogue: Some(self.activation) };
         for span in all.cut(INNER_TOKENS / L) {
             let panels = span.from..span.from + span.panels;
+            let Arena { hidden, context, worker, .. } = arena;
             self.output.multiply(machine, context, span, add, worker, hidden);
-            self.attention_norm.apply(machine, hidden, panels.clone());
+            if self.norms_first {
+                arena.normalise(machine, Some(&self.outer_norm), panels.clone());
+            } else {
+                self.attention_norm.apply(machine, hidden, panels.clone());
+            }
+            let Arena { hidden, normal, inner, worker, .. } = arena;
+            let from: &Panels<L> = if self.norms_first { normal } else { hidden };
             inner.reshape(self.inner.rows(), span.panels * L);
-            self.inner.multiply(machine, hidden, Span { to: 0, ..span }, epilogue, worker, inner);
+            self.inner.multiply(machine, from, Span { to: 0, ..span }, epilogue, worker, inner);
             self.outer.multiply(machine, inner, Span { from: 0, ..span }, add, worker, hidden);
-            self.outer_norm.apply(machine, hidden, panels);
+            if !self.norms_first {
+                self.outer_norm.apply(machine, hidden, panels);
+            }
         }
+    }
+}
+
+/// What the kernels do at the end of a product.
+pub(super) fn epilogue(activation: Activation) -> Epilogue {
+    match activation {
+        Activation::Gelu => Epilogue::Gelu,
+        Activation::GeluNew => Epilogue::GeluNew,
+        Activation::Relu => Epilogue::Relu,
+        Activation::Tanh => Epilogue::Tanh,
     }
 }
 

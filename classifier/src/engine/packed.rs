@@ -9,7 +9,7 @@ use kernels::{Machine, Outcome, Span, Weights};
 
 use super::arena::Arena;
 use super::embeddings::Embeddings;
-use super::layer::Layer;
+use super::layer::{Layer, Norm};
 use super::linear::Stored;
 use super::pooling::Pooler;
 use super::team;
@@ -25,10 +25,14 @@ pub(super) trait Forward: Debug + Send + Sync {
 #[derive(Debug)]
 pub(super) struct PackedBert<M, const L: usize, const H: usize> {
     machine: M,
-    embeddings: Embeddings,
+    embeddings: Embeddings<H>,
     /// Rows of a hidden vector, those that fill up a tile included.
     rows: usize,
     layers: Vec<Layer<H>>,
+    /// Which of these a text passes, in order.
+    order: Vec<usize>,
+    /// Behind the last layer, where the layers normalise first.
+    norm: Option<Norm>,
     pooler: Pooler<H>,
     classifier: Weights<H>,
     classes: usize,
@@ -39,16 +43,26 @@ pub(super) struct PackedBert<M, const L: usize, const H: usize> {
 impl<M: Machine<L, H>, const L: usize, const H: usize> PackedBert<M, L, H> {
     pub fn new(machine: M, config: &ModelConfig, parameters: &Parameters, precision: Precision) -> Result<Self> {
         parameters.check(config)?;
-        let layers = (0..config.num_hidden_layers).map(|index| {
-            let cls_alone = config.pooling == Pooling::Cls && index + 1 == config.num_hidden_layers;
-            Layer::new::<M, L>(index, cls_alone, config, parameters, precision)
-        });
+        // Each once, however often a text passes it.
+        let (mut layers, mut order, mut packed) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, weights) in config.layers().into_iter().enumerate() {
+            let cls_alone = config.pooling == Pooling::Cls && number + 1 == config.num_hidden_layers;
+            let known = packed.iter().position(|known| *known == (weights, cls_alone));
+            if known.is_none() {
+                layers.push(Layer::new::<M, L>(weights, cls_alone, config, parameters, precision)?);
+                packed.push((weights, cls_alone));
+            }
+            order.push(known.unwrap_or(layers.len() - 1));
+        }
+        let norm = config.norms_first().then(|| Norm::new("bert.encoder.LayerNorm", config, parameters));
         let classifier = Stored::read("classifier", parameters)?;
         Ok(Self {
             machine,
-            embeddings: Embeddings::new(config, parameters)?,
+            embeddings: Embeddings::new::<M, L>(config, parameters)?,
             rows: config.hidden_size.next_multiple_of(H),
-            layers: layers.collect::<Result<_>>()?,
+            layers,
+            order,
+            norm: norm.transpose()?,
             pooler: Pooler::new(config, parameters)?,
             classes: classifier.bias.len(),
             classifier: Weights::new(&classifier.weight, &classifier.bias),
@@ -57,12 +71,16 @@ impl<M: Machine<L, H>, const L: usize, const H: usize> PackedBert<M, L, H> {
     }
 
     fn run(&self, batch: &TokenBatch, arena: &mut Arena<L>) -> Result<Vec<Vec<f32>>> {
-        self.embeddings.look_up(self.machine, batch, &mut arena.hidden)?;
-        for layer in &self.layers {
-            layer.forward(self.machine, batch, arena);
+        self.embeddings.look_up(self.machine, batch, arena)?;
+        for layer in &self.order {
+            self.layers[*layer].forward(self.machine, batch, arena);
         }
-        if self.layers.is_empty() && self.pooler.reads_cls_alone() {
+        if self.order.is_empty() && self.pooler.reads_cls_alone() {
             arena.keep_first_tokens(batch);
+        }
+        if let Some(norm) = &self.norm {
+            let vectors = if self.pooler.reads_cls_alone() { batch.texts() } else { batch.tokens() };
+            norm.apply(self.machine, &mut arena.hidden, 0..vectors.div_ceil(L));
         }
         self.pooler.pool(self.machine, batch, self.rows, arena);
         let Arena { pooled, inner: logits, .. } = arena;

@@ -5,12 +5,13 @@ use candle_core::Result;
 use kernels::{Epilogue, Machine, Outcome, Panels, Span, Weights, exp};
 
 use super::arena::Arena;
+use super::layer::epilogue;
 use super::linear::{Stored, numbers};
 
 /// The vectors of all tokens to one a text.
 #[derive(Debug)]
 pub(super) enum Pooler<const H: usize> {
-    Cls(Weights<H>),
+    Cls { dense: Weights<H>, bend: Epilogue },
     Mean,
     Max,
     Attention { query: Vec<f32> },
@@ -21,7 +22,7 @@ impl<const H: usize> Pooler<H> {
         Ok(match config.pooling {
             Pooling::Cls => {
                 let Stored { weight, bias } = Stored::read("bert.pooler.dense", parameters)?;
-                Self::Cls(Weights::new(&weight, &bias))
+                Self::Cls { dense: Weights::new(&weight, &bias), bend: epilogue(config.head_activation) }
             }
             Pooling::Mean => Self::Mean,
             Pooling::Max => Self::Max,
@@ -31,7 +32,7 @@ impl<const H: usize> Pooler<H> {
 
     /// Whether `hidden` is to hold the vectors of `[CLS]` alone.
     pub fn reads_cls_alone(&self) -> bool {
-        matches!(self, Self::Cls(_))
+        matches!(self, Self::Cls { .. })
     }
 
     /// From `arena.hidden` to `arena.pooled`, whose first rows are those of a hidden vector.
@@ -50,8 +51,8 @@ impl<const H: usize> Pooler<H> {
             }
         };
         match self {
-            Self::Cls(dense) => {
-                let outcome = Outcome { add: false, epilogue: Some(Epilogue::Tanh) };
+            Self::Cls { dense, bend } => {
+                let outcome = Outcome { add: false, epilogue: Some(*bend) };
                 dense.multiply(machine, hidden, Span::all(batch.texts().div_ceil(L)), outcome, pooled);
             }
             Self::Mean => pool(&|range| {

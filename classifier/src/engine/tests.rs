@@ -1,6 +1,6 @@
 //! The engine against the reference, on every kind of machine.
 
-use bert::{Activation, Classes, Pooling, Reference, initialise};
+use bert::{Activation, Classes, Family, Pooling, Reference, Sharing, initialise};
 use candle_core::{Device, Tensor};
 use kernels::machines;
 
@@ -71,6 +71,64 @@ fn check<M: Machine<L, H>, const L: usize, const H: usize>(machine: M) {
 fn logits_are_those_of_the_reference_on_every_kind_of_machine() {
     check(Portable);
     machines!(check);
+}
+
+/// BERT's relatives, as far as their networks are not its own.
+fn relatives() -> Vec<(&'static str, ModelConfig)> {
+    let of = |family: Family, head_activation| ModelConfig { family, head_activation, ..config() };
+    let albert = Sharing { groups: 2, inner: 2 };
+    vec![
+        (
+            "roberta",
+            ModelConfig { padding: Some(8), max_position_embeddings: 79, ..of(Family::Roberta, Activation::Tanh) },
+        ),
+        ("electra", ModelConfig { embedding_size: Some(13), ..of(Family::Electra, Activation::Gelu) }),
+        ("ernie", ModelConfig { task_type_vocab_size: 3, ..of(Family::Ernie, Activation::Tanh) }),
+        ("distilbert", ModelConfig { type_vocab_size: 0, ..of(Family::DistilBert, Activation::Relu) }),
+        (
+            "albert",
+            ModelConfig {
+                embedding_size: Some(20),
+                num_hidden_layers: 8,
+                sharing: Some(albert),
+                initializer_range: 0.15,
+                ..of(Family::Albert, Activation::Tanh)
+            },
+        ),
+        ("megatron-bert", ModelConfig { num_hidden_layers: 3, ..of(Family::MegatronBert, Activation::Tanh) }),
+        ("megatron-bert", ModelConfig { num_hidden_layers: 0, ..of(Family::MegatronBert, Activation::Tanh) }),
+    ]
+}
+
+fn relatives_of<M: Machine<L, H>, const L: usize, const H: usize>(machine: M) {
+    for pooling in [Pooling::Cls, Pooling::Mean] {
+        for (name, config) in relatives() {
+            let config = ModelConfig { pooling, ..config };
+            let parameters = initialise(&config, 5).unwrap();
+            let reference = Reference::new(&config, &parameters).unwrap();
+            let expected: Vec<Vec<f32>> = reference.forward(&batch(), None).unwrap().to_vec2().unwrap();
+            let spread = greatest_difference(&expected[1..], &expected[..expected.len() - 1]);
+            assert!(spread > 0.1, "{name}: the texts are too much alike to tell anything: {spread}");
+            let largest = expected.iter().flatten().fold(1.0, |largest: f32, logit| largest.max(logit.abs()));
+            let engine = Engine::on(machine, &config, &parameters, Precision::F32).unwrap();
+            for workers in [1, 3] {
+                let found = engine.forward(&batch(), workers).unwrap();
+                let difference = greatest_difference(&found, &expected);
+                assert!(difference < 1e-4 * largest, "{machine:?}, {name}, {pooling:?}: {difference}");
+                let alone = engine.forward(&TokenBatch::new(&[&batch().ids()[1..6]]), workers).unwrap();
+                assert!(greatest_difference(&alone, &expected[1..2]) < 1e-4 * largest, "{name}");
+            }
+            let rounded = Engine::on(machine, &config, &parameters, Precision::Int8).unwrap();
+            let difference = greatest_difference(&rounded.forward(&batch(), 1).unwrap(), &expected);
+            assert!(difference < 0.3 * largest, "{machine:?}, {name}, {pooling:?}, int8: {difference}");
+        }
+    }
+}
+
+#[test]
+fn logits_of_berts_relatives_are_those_of_the_reference_on_every_kind_of_machine() {
+    relatives_of(Portable);
+    machines!(relatives_of);
 }
 
 fn isolates<M: Machine<L, H>, const L: usize, const H: usize>(machine: M) {

@@ -121,7 +121,7 @@ fn a_damaged_or_missing_tokenizer_is_named() {
 #[test]
 fn a_configuration_that_is_no_bert_classifier_is_refused_by_field() {
     let cases = [
-        ("model_type", json!("roberta"), "only bert"),
+        ("model_type", json!("gpt2"), "there are bert, roberta"),
         ("position_embedding_type", json!("relative_key"), "only absolute"),
         ("hidden_act", json!("silu"), "gelu"),
         ("num_attention_heads", json!(5), "must divide hidden_size"),

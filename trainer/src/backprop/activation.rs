@@ -10,6 +10,7 @@ pub(super) fn activate(activation: Activation, x: &[f32], y: &mut [f32]) {
         Activation::Gelu => gelu(y),
         Activation::GeluNew => gelu_new(y),
         Activation::Relu => relu(y),
+        Activation::Tanh => y.iter_mut().for_each(|y| *y = y.tanh()),
     }
 }
 
@@ -19,6 +20,12 @@ pub(super) fn activate_backward(activation: Activation, x: &[f32], gradient: &mu
         Activation::Gelu => gelu_backward(x, gradient),
         Activation::GeluNew => gelu_new_backward(x, gradient),
         Activation::Relu => relu_backward(x, gradient),
+        Activation::Tanh => {
+            for (gradient, x) in gradient.iter_mut().zip(x) {
+                let y = x.tanh();
+                *gradient *= 1.0 - y * y;
+            }
+        }
     }
 }
 
@@ -57,12 +64,13 @@ mod tests {
     #[test]
     fn activations_and_their_slopes_are_those_of_candle() {
         let xs: Vec<f32> = (-800..=800).map(|step| step as f32 / 100.0 + 0.001).collect();
-        for activation in [Activation::Gelu, Activation::GeluNew, Activation::Relu] {
+        for activation in [Activation::Gelu, Activation::GeluNew, Activation::Relu, Activation::Tanh] {
             let x = Var::from_slice(&xs, xs.len(), &Device::Cpu).unwrap();
             let y = match activation {
                 Activation::Gelu => x.gelu_erf(),
                 Activation::GeluNew => x.gelu(),
                 Activation::Relu => x.relu(),
+                Activation::Tanh => x.tanh(),
             };
             let y = y.unwrap();
             let expected = y.backward().unwrap().get(&x).unwrap().to_vec1::<f32>().unwrap();

@@ -1,18 +1,22 @@
 //! What is above the encoder, forward and backward: one vector a text, and its logits.
 
 use anyhow::Result;
-use bert::{ModelConfig, Parameters, Pooling, Site};
+use bert::{Activation, Mask, ModelConfig, Parameters, Pooling, Site};
 use candle_core::Tensor;
 
+use super::activation::{activate, activate_backward};
 use super::dropout::drop_out;
 use super::gradients::Gradients;
 use super::linear::{Lesson, Linear, learn};
+use super::norm::{Norm, NormGradients, Normal, PLAIN};
 use super::pass::Pass;
 use super::pooling::Texts;
 use super::tensors::read;
 
 #[derive(Debug)]
 pub(super) struct Head {
+    /// Behind the last layer, where the layers normalise first.
+    norm: Option<Norm>,
     pooler: Pooler,
     classifier: Linear,
     /// To dropout.
@@ -23,8 +27,13 @@ pub(super) struct Head {
 
 #[derive(Debug)]
 enum Pooler {
-    /// A dense layer with tanh over `[CLS]`, whose rows alone the last layer gives.
-    Cls(Linear),
+    /// A dense layer over `[CLS]`, whose rows alone the last layer gives, and what bends it.
+    Cls {
+        dense: Linear,
+        activation: Activation,
+        /// Dropout before the dense layer.
+        dropout: f64,
+    },
     Mean,
     Max,
     Attention {
@@ -36,6 +45,12 @@ enum Pooler {
 /// What the forward pass leaves for the backward pass, and the gradients of the latter.
 #[derive(Debug, Default)]
 pub(super) struct HeadTrace {
+    normal: Normal,
+    /// What is pooled: the rows of the last layer, normalised or with some dropped; empty where
+    /// they are as they were.
+    rows: Vec<f32>,
+    /// What the dense layer gives, before it is bent.
+    dense: Vec<f32>,
     pooled: Vec<f32>,
     /// The same after dropout.
     classified: Vec<f32>,
@@ -43,14 +58,21 @@ pub(super) struct HeadTrace {
     pub logits_gradient: Vec<f32>,
     pooled_gradient: Vec<f32>,
     query_gradient: Vec<f32>,
+    norm_gradients: NormGradients,
 }
 
 impl Head {
     pub fn new(config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
         const QUERY: &str = "pooling.query.weight";
+        let norm = config.norms_first().then(|| Norm::new("bert.encoder.LayerNorm", config, parameters));
         Ok(Self {
+            norm: norm.transpose()?,
             pooler: match config.pooling {
-                Pooling::Cls => Pooler::Cls(Linear::new("bert.pooler.dense", parameters)?),
+                Pooling::Cls => Pooler::Cls {
+                    dense: Linear::new("bert.pooler.dense", parameters)?,
+                    activation: config.head_activation,
+                    dropout: config.head_input_dropout(),
+                },
                 Pooling::Mean => Pooler::Mean,
                 Pooling::Max => Pooler::Max,
                 Pooling::Attention => {
@@ -66,13 +88,24 @@ impl Head {
 
     /// From what the last layer gives to the logits, which the trace then has.
     pub fn forward(&self, pass: Pass, hidden: &[f32], trace: &mut HeadTrace) -> Result<()> {
-        let HeadTrace { pooled, classified, logits, .. } = trace;
+        let HeadTrace { normal, rows, dense: flat, pooled, classified, logits, .. } = trace;
+        rows.clear();
+        if let Some(norm) = &self.norm {
+            norm.forward_alone(normal, hidden, rows)?;
+        }
+        if let Some(mask) = self.input_mask(pass) {
+            if rows.is_empty() {
+                rows.extend_from_slice(hidden);
+            }
+            drop_out(rows, 0, &mask);
+        }
+        let rows: &[f32] = if rows.is_empty() { hidden } else { rows };
         pooled.resize(pass.batch.texts() * self.width, 0.0);
-        let texts = self.texts(pass, hidden);
+        let texts = self.texts(pass, rows);
         match &self.pooler {
-            Pooler::Cls(dense) => {
-                dense.forward(hidden, pooled)?;
-                pooled.iter_mut().for_each(|value| *value = value.tanh());
+            Pooler::Cls { dense, activation, .. } => {
+                dense.forward(rows, flat)?;
+                activate(*activation, flat, pooled);
             }
             Pooler::Mean => texts.mean(pooled),
             Pooler::Max => texts.max(pooled),
@@ -85,16 +118,24 @@ impl Head {
 
     /// From the gradient of the logits, which the trace has, to that of what the last layer gave.
     pub fn backward(&self, pass: Pass, hidden: &[f32], trace: &mut HeadTrace, gradient: &mut Vec<f32>) -> Result<()> {
-        let HeadTrace { pooled, logits_gradient, pooled_gradient, query_gradient, .. } = trace;
+        let HeadTrace {
+            normal,
+            rows,
+            dense: flat,
+            logits_gradient,
+            pooled_gradient,
+            query_gradient,
+            norm_gradients,
+            ..
+        } = trace;
+        let rows: &[f32] = if rows.is_empty() { hidden } else { rows };
         self.classifier.backward(logits_gradient, pooled_gradient, false)?;
         self.drop(pass, pooled_gradient);
         gradient.resize(hidden.len(), 0.0);
-        let texts = self.texts(pass, hidden);
+        let texts = self.texts(pass, rows);
         match &self.pooler {
-            Pooler::Cls(dense) => {
-                for (gradient, value) in pooled_gradient.iter_mut().zip(&*pooled) {
-                    *gradient *= 1.0 - value * value;
-                }
+            Pooler::Cls { dense, activation, .. } => {
+                activate_backward(*activation, flat, pooled_gradient);
                 dense.backward(pooled_gradient, gradient, false)?;
             }
             Pooler::Mean => texts.mean_backward(pooled_gradient, gradient),
@@ -105,7 +146,13 @@ impl Head {
                 texts.attend_backward(&read(query)?, pooled_gradient, gradient, query_gradient);
             }
         }
-        Ok(())
+        if let Some(mask) = self.input_mask(pass) {
+            drop_out(gradient, 0, &mask);
+        }
+        match &self.norm {
+            Some(norm) => norm.backward(normal, PLAIN, gradient, norm_gradients),
+            None => Ok(()),
+        }
     }
 
     /// The gradients of the parameters, from what the last layer gave each shard, and the shard's
@@ -113,15 +160,28 @@ impl Head {
     pub fn learn(&self, shards: &[(&[f32], &HeadTrace)], gradients: &mut Gradients) -> Result<()> {
         let classifier = shards.iter().map(|(_, trace)| (&*trace.logits_gradient, &*trace.classified));
         let mut lessons = vec![Lesson { linear: &self.classifier, shards: classifier.collect() }];
-        if let Pooler::Cls(dense) = &self.pooler {
-            let dense_shards = shards.iter().map(|(hidden, trace)| (&*trace.pooled_gradient, *hidden));
+        if let Pooler::Cls { dense, .. } = &self.pooler {
+            let dense_shards = shards.iter().map(|(hidden, trace)| {
+                (&*trace.pooled_gradient, if trace.rows.is_empty() { *hidden } else { &*trace.rows })
+            });
             lessons.push(Lesson { linear: dense, shards: dense_shards.collect() });
         }
         learn(&lessons, gradients, shards.len())?;
         if let Pooler::Attention { slot: Some(slot), .. } = self.pooler {
             shards.iter().for_each(|(_, trace)| gradients.add(slot, &trace.query_gradient));
         }
+        if let Some(norm) = &self.norm {
+            norm.learn(shards.iter().map(|(_, trace)| &trace.norm_gradients), gradients);
+        }
         Ok(())
+    }
+
+    /// What is dropped of what goes into the dense layer.
+    fn input_mask(&self, pass: Pass) -> Option<Mask> {
+        match &self.pooler {
+            Pooler::Cls { dropout, .. } => pass.mask(self.layer, Site::AttentionOutput, *dropout),
+            _ => None,
+        }
     }
 
     fn texts<'a>(&self, pass: Pass<'a>, hidden: &'a [f32]) -> Texts<'a> {

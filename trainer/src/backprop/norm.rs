@@ -52,6 +52,13 @@ impl Norm {
         Ok(())
     }
 
+    /// LayerNorm of `x` alone.
+    pub fn forward_alone(&self, normal: &mut Normal, x: &[f32], y: &mut Vec<f32>) -> Result<()> {
+        normal.values.clear();
+        normal.values.resize(x.len(), 0.0);
+        self.forward(normal, x, PLAIN, y)
+    }
+
     /// Turns the gradient of what came out into that of the residual.
     pub fn backward(
         &self,
@@ -100,6 +107,9 @@ struct Affine<T> {
     weight: T,
     bias: T,
 }
+
+/// Where nothing is dropped of what is normalised.
+pub(super) const PLAIN: Branch<'static> = Branch { mask: None, rows: Rows::Tokens };
 
 /// What happens to the branch, and the numbers of its rows to dropout.
 #[derive(Clone, Copy)]
@@ -170,6 +180,13 @@ vectorised! {
             branch_gradient.copy_from_slice(gradient);
             drop_out(branch_gradient, number, branch);
         }
+    }
+}
+
+/// Dropout of whole rows.
+pub(super) fn drop_rows(rows: &mut [f32], width: usize, branch: Branch) {
+    if branch.mask.is_some() {
+        rows.chunks_exact_mut(width).enumerate().for_each(|(number, row)| drop_out(row, number, branch));
     }
 }
 

@@ -1,6 +1,8 @@
 //! Logits and gradients by hand against those of the reference.
 
-use bert::{Activation, Classes, Dropout, ModelConfig, Parameters, Pooling, Reference, TokenBatch, initialise};
+use bert::{
+    Activation, Classes, Dropout, Family, ModelConfig, Parameters, Pooling, Reference, Sharing, TokenBatch, initialise,
+};
 use candle_core::{D, Device, Tensor, Var};
 
 use super::{Gradients, Network, Trace};
@@ -128,6 +130,61 @@ fn logits_and_gradients_are_those_of_the_reference_with_every_pooling_activation
     }
     for config in configs {
         check(&config, &initialise(&config, 5).unwrap().trainable().unwrap());
+    }
+}
+
+/// BERT's relatives, as far as their networks are not its own.
+fn relatives(pooling: Pooling) -> Vec<(&'static str, ModelConfig)> {
+    let of = |family: Family| ModelConfig {
+        family,
+        head_activation: match family {
+            Family::Electra => Activation::Gelu,
+            Family::DistilBert => Activation::Relu,
+            _ => Activation::Tanh,
+        },
+        ..tiny(pooling)
+    };
+    vec![
+        (
+            "roberta",
+            ModelConfig { padding: Some(8), type_vocab_size: 1, max_position_embeddings: 50, ..of(Family::Roberta) },
+        ),
+        ("electra", ModelConfig { embedding_size: Some(10), ..of(Family::Electra) }),
+        ("ernie", ModelConfig { task_type_vocab_size: 3, ..of(Family::Ernie) }),
+        ("distilbert", ModelConfig { type_vocab_size: 0, ..of(Family::DistilBert) }),
+        (
+            "albert",
+            ModelConfig {
+                embedding_size: Some(10),
+                num_hidden_layers: 8,
+                sharing: Some(Sharing { groups: 2, inner: 2 }),
+                initializer_range: 0.1,
+                ..of(Family::Albert)
+            },
+        ),
+        ("megatron-bert", of(Family::MegatronBert)),
+    ]
+}
+
+#[test]
+fn logits_and_gradients_of_berts_relatives_are_those_of_the_reference() {
+    for pooling in POOLINGS {
+        for (name, config) in relatives(pooling) {
+            println!("{name}, {pooling:?}");
+            check(&config, &initialise(&config, 5).unwrap().trainable().unwrap());
+        }
+    }
+}
+
+#[test]
+fn frozen_layers_of_berts_relatives_get_no_gradient_and_those_above_the_same() {
+    for (name, config) in relatives(Pooling::Cls) {
+        println!("{name}");
+        let is_frozen = |name: &str| {
+            let is_below = name.starts_with("bert.encoder.layer.0.");
+            name.starts_with("bert.embeddings.") || config.sharing.is_none() && is_below
+        };
+        check(&config, &initialise(&config, 5).unwrap().trainable_but(is_frozen).unwrap());
     }
 }
 
