@@ -85,7 +85,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         flags: &arguments.consumer,
     };
     let model = service::register(&store, &setup.checkpoints, &arguments.checkpoint).await?;
-    service::promote_over_the_champion(&store, model.version, "bench").await?;
+    service::promote_over_the_champion(&store, model.model.version, "bench").await?;
     let mut run = Run::start(&setup, &store, &topic)?;
     // It has found its size of batches by then.
     run.until(arguments.count / 50).await?;

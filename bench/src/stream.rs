@@ -110,8 +110,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Value> {
     let (before, after) = texts.split_at(texts.len() / 2);
     let mut engine = Alone::default();
     if let Some(checkpoint) = &arguments.checkpoint {
-        let model = service::register(&store, &setup.checkpoints, checkpoint).await?;
-        service::promote_over_the_champion(&store, model.version, "bench").await?;
+        let registered = service::register(&store, &setup.checkpoints, checkpoint).await?;
+        service::promote_over_the_champion(&store, registered.model.version, "bench").await?;
         engine.add(checkpoint, arguments.device, before)?;
     }
 

@@ -97,7 +97,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let mut versions = Vec::new();
     for checkpoint in [&arguments.checkpoint, &arguments.other] {
-        versions.push(service::register(&store, &setup.checkpoints, checkpoint).await?.version);
+        versions.push(service::register(&store, &setup.checkpoints, checkpoint).await?.model.version);
     }
     ensure!(versions[0] != versions[1], "--checkpoint and --other are the same");
     let mut run = Run::start(&setup, &store, &topic)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bert::checkpoint::{self, Checkpoint, CheckpointError};
-use bert::{Classes, ModelConfig, Parameters, Tokenizer, parallel};
+use bert::{Classes, Family, ModelConfig, Parameters, Tokenizer, parallel};
 use candle_core::{Device, Result, bail};
 
 use crate::linear::{self, LinearModel, Ngrams};
@@ -28,8 +28,8 @@ pub struct Classifier {
 /// What a classifier can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelKind {
-    /// A network that reads tokens.
-    Bert,
+    /// A network that reads tokens: BERT or one of its relatives.
+    Bert(Family),
     /// A linear model that counts n-grams.
     Linear,
 }
@@ -111,9 +111,17 @@ impl Classifier {
 
     /// What the classifier is.
     pub fn kind(&self) -> ModelKind {
-        match self.engine {
-            Engine::Bert(_) => ModelKind::Bert,
+        match &self.engine {
+            Engine::Bert(network) => ModelKind::Bert(network.family()),
             Engine::Linear(_) => ModelKind::Linear,
+        }
+    }
+
+    /// What computes, and where, for people.
+    pub fn engine(&self) -> &'static str {
+        match &self.engine {
+            Engine::Bert(network) => network.engine(),
+            Engine::Linear(_) => "own engine (CPU)",
         }
     }
 
@@ -254,7 +262,7 @@ impl fmt::Display for ModelKind {
     /// As `model_type` of `config.json` says it.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Self::Bert => "bert",
+            Self::Bert(family) => family.model_type(),
             Self::Linear => linear::MODEL_TYPE,
         })
     }

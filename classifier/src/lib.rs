@@ -14,13 +14,14 @@ mod cuda;
 mod device;
 mod engine;
 mod network;
+mod pace;
 mod precision;
 mod prediction;
 mod text_encoder;
 
 pub mod linear;
 
-pub use bert::{CheckpointError, Classes, ModelConfig, Pooling, Tokenizer, checkpoint, initialise, tokenizer};
+pub use bert::{CheckpointError, Classes, Family, ModelConfig, Pooling, Tokenizer, checkpoint, initialise, tokenizer};
 pub use candle_core::Device;
 pub use classifier::{Classifier, ModelKind};
 pub use device::{DeviceChoice, UnknownDevice};

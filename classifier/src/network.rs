@@ -1,6 +1,6 @@
 //! A BERT and its tokenizer, on its device.
 
-use bert::{ModelConfig, Parameters, Pooling, Reference, TokenBatch, Tokenizer, parallel};
+use bert::{Family, ModelConfig, Parameters, Pooling, Reference, TokenBatch, Tokenizer, parallel};
 use candle_core::{Result, bail};
 
 use crate::engine::Engine;
@@ -63,6 +63,20 @@ impl Network {
             Some(Precision::Int8) => bail!("int8 runs on the CPU alone"),
         };
         Ok(Self { tokenizer, model, precision, config: config.clone() })
+    }
+
+    pub fn family(&self) -> Family {
+        self.config.family
+    }
+
+    /// See [`Classifier::engine`](crate::Classifier::engine).
+    pub fn engine(&self) -> &'static str {
+        match &self.model {
+            Model::Engine(_) => "own engine (CPU)",
+            #[cfg(feature = "cuda")]
+            Model::Gpu(_) => "own kernels (GPU)",
+            Model::Reference(_) => "candle (GPU)",
+        }
     }
 
     pub fn precision(&self) -> Precision {

@@ -4,7 +4,7 @@ mod collect;
 mod shadow;
 
 use serde_json::json;
-use service::{CheckpointArguments, DatabaseArguments, promote_over_the_champion, register};
+use service::{CheckpointArguments, DatabaseArguments, Registered, promote_over_the_champion, register};
 use store::{Model, ModelStatus, Store, Version};
 
 use crate::print;
@@ -81,15 +81,19 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Register { directory, checkpoints, database, promote, json } => {
             let store = database.connect().await?;
-            let model = register(&store, &checkpoints.url, &directory).await?;
+            let Registered { model, kind, engine } = register(&store, &checkpoints.url, &directory).await?;
             if promote {
                 promote_over_the_champion(&store, model.version, "promoted when registered").await?;
             }
             if json {
-                return print::json(&with_champion(&model, promote));
+                let mut shown = with_champion(&model, promote);
+                shown["kind"] = kind.into();
+                shown["engine"] = engine.into();
+                return print::json(&shown);
             }
             let champion = if promote { ", the champion now" } else { "" };
             println!("version {}: {}{champion}", model.version, model.labels.join(", "));
+            println!("{kind}: {engine}");
         }
         Command::List { database, json } => list(&database.connect().await?, json).await?,
         Command::Show { version, database, json } => show(&database.connect().await?, Version(version), json).await?,

@@ -29,7 +29,7 @@ pub use share::{share, share_or_none};
 pub mod checkpoint;
 mod register;
 
-pub use register::{promote_over_the_champion, register};
+pub use register::{Registered, promote_over_the_champion, register};
 
 #[cfg(feature = "kafka")]
 pub mod broker;

@@ -11,17 +11,29 @@ use store::{Model, NewModel, Store, Version};
 use tempfile::TempDir;
 
 /// What a checkpoint from elsewhere may consist of, apart from its weights.
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "config.json",
     "tokenizer.json",
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
 ];
 
+/// A version, and what it was found to be where it was registered.
+pub struct Registered {
+    /// The version.
+    pub model: Model,
+    /// The kind of model, as `model_type` of its `config.json` says it.
+    pub kind: String,
+    /// What computes it on this machine's CPU, in which precision, how fast.
+    pub engine: String,
+}
+
 /// Registers a checkpoint directory; the same checkpoint again keeps its version.
-pub async fn register(store: &Store, checkpoints: &str, directory: &Path) -> anyhow::Result<Model> {
+pub async fn register(store: &Store, checkpoints: &str, directory: &Path) -> anyhow::Result<Registered> {
     let checkpoints = CheckpointStore::open(checkpoints)?;
     let source = directory.to_owned();
     let checked = tokio::task::spawn_blocking(move || check(&source)).await?;
@@ -40,7 +52,7 @@ pub async fn register(store: &Store, checkpoints: &str, directory: &Path) -> any
     lock.still_held().await.context("the files of the checkpoint may be deleted meanwhile: register it again")?;
     let version = store.register_model(&model).await?;
     lock.release().await?;
-    Ok(store.model(version).await?)
+    Ok(Registered { model: store.model(version).await?, kind: checked.kind, engine: checked.engine })
 }
 
 /// Promotes, unless somebody else promotes another version at the same moment.
@@ -54,6 +66,8 @@ struct Checked {
     manifest_sha256: String,
     labels: Vec<String>,
     metrics: serde_json::Value,
+    kind: String,
+    engine: String,
 }
 
 /// A directory that has a manifest: as it came, or a copy that was given one.
@@ -75,6 +89,7 @@ impl Directory {
 fn check(source: &Path) -> anyhow::Result<Checked> {
     let classifier = Classifier::open(source, &Device::Cpu)?;
     classifier.canary()?;
+    let pace = classifier.measure_pace()?;
     let directory = if source.join("manifest.json").exists() {
         Directory::AsItCame(source.to_owned())
     } else {
@@ -84,6 +99,8 @@ fn check(source: &Path) -> anyhow::Result<Checked> {
     Ok(Checked {
         manifest_sha256: Manifest::sha256(directory.path())?,
         labels: classifier.classes().names().to_vec(),
+        kind: classifier.kind().to_string(),
+        engine: format!("{}, {}, {pace:.0} texts/s here", classifier.engine(), classifier.precision()),
         metrics: manifest.extra.get("metrics").cloned().unwrap_or_else(|| serde_json::json!({})),
         directory,
     })

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use classifier::checkpoint::Manifest;
-use classifier::{Classifier, ModelKind};
+use classifier::{Classifier, Family, ModelKind};
 use serde::Serialize;
 
 use crate::base::Base;
@@ -111,7 +111,7 @@ pub(crate) fn train_from_scratch(
     Ok(FromScratchSummary {
         checkpoint: out.to_owned(),
         manifest_sha256: Manifest::sha256(out)?,
-        kind: if choice.takes_over { ModelKind::Bert } else { ModelKind::Linear }.to_string(),
+        kind: if choice.takes_over { ModelKind::Bert(Family::Bert) } else { ModelKind::Linear }.to_string(),
         reason: choice.reason,
         evaluation: if choice.takes_over { network.clone() } else { best.evaluation.clone() },
         microseconds_per_text: measured.into_iter().filter_map(microseconds).collect(),
@@ -266,7 +266,7 @@ mod tests {
             summary.reason
         );
         let kind = |name: &str| Classifier::open(&directory.path().join(name), &Device::Cpu).unwrap().kind();
-        assert_eq!((kind("out"), kind("out.bert")), (ModelKind::Linear, ModelKind::Bert));
+        assert_eq!((kind("out"), kind("out.bert")), (ModelKind::Linear, ModelKind::Bert(Family::Bert)));
 
         // Against a linear model that has everything wrong, the same network is clearly better.
         let mut wrong = dataset();

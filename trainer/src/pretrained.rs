@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use serde_json::Value;
 
 use crate::choice::{Choice, Proof, choose};
 use crate::dataset::{Dataset, Example};

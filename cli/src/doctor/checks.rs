@@ -154,8 +154,10 @@ async fn model(arguments: &Arguments, champion: Option<&Model>) -> Vec<Finding> 
         let Some(fetched) = fetched else {
             return Ok(format!("{name} opens"));
         };
-        Classifier::open(&fetched.directory, &device)?.canary()?;
-        Ok(format!("{name} runs the champion"))
+        let champion = Classifier::open(&fetched.directory, &device)?;
+        champion.canary()?;
+        let (kind, engine, pace) = (champion.kind(), champion.engine(), champion.measure_pace()?);
+        Ok(format!("{name} runs the champion: {kind}, {engine}, {}, {pace:.0} texts/s", champion.precision()))
     });
     findings.push(match tried.await.map_err(anyhow::Error::from).and_then(|tried: anyhow::Result<String>| tried) {
         Ok(detail) => Finding::ok("device", detail),

@@ -5,6 +5,7 @@
 mod task;
 
 mod evaluations;
+mod families;
 mod learning;
 mod replicas;
 mod resuming;
