@@ -96,7 +96,7 @@ struct Run {
 
 /// The first texts outside the fold to learn from, and those inside to evaluate on.
 fn dataset(labels: &[String], texts: &[Text], fold: u32, budget: usize) -> Result<Dataset> {
-    let mut dataset = Dataset { classes: labels.to_vec(), train: Vec::new(), valid: Vec::new() };
+    let mut dataset = Dataset { classes: labels.to_vec(), train: Vec::new(), valid: Vec::new(), lessons: None };
     for text in texts {
         if text.fold()? == fold {
             dataset.valid.push(text.example.clone());

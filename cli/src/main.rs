@@ -8,6 +8,8 @@ mod demo;
 
 mod classify;
 mod evaluate;
+mod export;
+mod import;
 mod prepare;
 mod train;
 
@@ -72,6 +74,10 @@ enum Command {
     Train(Box<train::Arguments>),
     /// Measure a checkpoint on labeled texts.
     Evaluate(evaluate::Arguments),
+    /// Write a checkpoint as an ONNX file.
+    Export(export::Arguments),
+    /// Make a checkpoint of an ONNX file's weights.
+    Import(import::Arguments),
     /// Import people's labels, and find the reviews most worth labeling.
     #[command(subcommand)]
     Labels(labels::Command),
@@ -136,6 +142,8 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> anyhow::Resu
         Command::Prepare(arguments) => blocking(|| prepare::run(arguments)).await?,
         Command::Train(arguments) => blocking(|| train::run(*arguments)).await?,
         Command::Evaluate(arguments) => blocking(|| evaluate::run(arguments)).await?,
+        Command::Export(arguments) => blocking(|| export::run(arguments)).await?,
+        Command::Import(arguments) => blocking(|| import::run(arguments)).await?,
         Command::Labels(command) => labels::run(command).await?,
         Command::Retrain(arguments) => retrain::run(arguments).await?,
         Command::Rounds(command) => rounds::run(command).await?,

@@ -10,7 +10,8 @@ use anyhow::{Result, ensure};
 use trainer::report::Report;
 use trainer::tensorboard::EventFile;
 use trainer::{
-    Base, ClassNames, Dataset, Pretrained, Replica, Settings, Trained, TrainingFlags, class_names, warnings,
+    Base, ClassNames, Dataset, Distillation, Pretrained, Replica, Settings, Teacher, Trained, TrainingFlags,
+    class_names, warnings,
 };
 
 use crate::dataset_flags::ColumnFlags;
@@ -38,9 +39,26 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     encoder: Option<PathBuf>,
 
+    /// Directory of a finished classifier of the same classes, of any kind, to learn from what it
+    /// says of the training texts and of --unlabeled: with `--base` new-bert, new-linear or a
+    /// directory, such as a small encoder's
+    #[arg(long, value_name = "DIR", conflicts_with = "encoder")]
+    teacher: Option<PathBuf>,
+
+    /// What the logits of teacher and student are divided by before they are compared: the greater,
+    /// the more counts what the teacher finds improbable (of no effect on a linear model) [default:
+    /// 2]
+    #[arg(long, requires = "teacher")]
+    temperature: Option<f64>,
+
+    /// What the teacher counts where a text has a label too; the label counts the rest (of no
+    /// effect on a linear model) [default: 0.5]
+    #[arg(long, value_name = "SHARE", requires = "teacher")]
+    teacher_share: Option<f64>,
+
     /// File of texts without labels, as many as there are (20000 are read at most); of a column of
     /// labels in it nothing is read
-    #[arg(long, value_name = "FILE", requires = "encoder")]
+    #[arg(long, value_name = "FILE")]
     unlabeled: Option<PathBuf>,
 
     /// Tune the encoder on the labels first, by pairs of texts, which takes a minute or two; taken
@@ -102,6 +120,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     settings.check()?;
     let classes = arguments.classes.as_deref().map(<[_]>::concat);
     let dataset = Dataset::open(&arguments.data, &arguments.columns.columns(), classes.as_deref())?;
+    let dataset = taught(&arguments, dataset)?;
     let (replica, copies) = arguments.replicas.start()?;
     let pretrained = pretrained(&arguments)?;
     let is_network = matches!(arguments.base, Base::NewBert | Base::Checkpoint(_));
@@ -124,13 +143,32 @@ pub fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
+/// The data with what a teacher says of them, if there is one.
+fn taught(arguments: &Arguments, dataset: Dataset) -> Result<Dataset> {
+    let Some(directory) = arguments.teacher.clone() else {
+        let is_used = arguments.unlabeled.is_none() || arguments.encoder.is_some();
+        ensure!(is_used, "--unlabeled goes with --encoder or --teacher: something must say what the texts are");
+        return Ok(dataset);
+    };
+    ensure!(
+        arguments.base != Base::New,
+        "--teacher teaches one student: name it by --base new-bert, new-linear, or a directory"
+    );
+    let device = arguments.training.device.open()?;
+    Teacher { directory, unlabeled: unlabeled(arguments)? }.teach(dataset, &device)
+}
+
+fn unlabeled(arguments: &Arguments) -> Result<Vec<String>> {
+    let columns = arguments.columns.columns();
+    let read = |file: &PathBuf| trainer::labeled_rows::read_texts(file, &columns);
+    Ok(arguments.unlabeled.as_ref().map(read).transpose()?.unwrap_or_default())
+}
+
 /// What helps where labels are few, if there is any of it.
 fn pretrained(arguments: &Arguments) -> Result<Option<Pretrained>> {
     let Some(encoder) = arguments.encoder.clone() else { return Ok(None) };
     ensure!(arguments.base == Base::New, "--encoder goes with --base new; to fine-tune it alone, give it as --base");
-    let columns = arguments.columns.columns();
-    let read = |file: &PathBuf| trainer::labeled_rows::read_texts(file, &columns);
-    let unlabeled = arguments.unlabeled.as_ref().map(read).transpose()?.unwrap_or_default();
+    let unlabeled = unlabeled(arguments)?;
     Ok(Some(Pretrained { encoder, unlabeled, tunes: arguments.tune, cache: Some(service::directories::embeddings()?) }))
 }
 
@@ -157,6 +195,11 @@ fn train(
 
 fn settings(arguments: &Arguments) -> Settings {
     let mut settings = arguments.training.settings_with(&arguments.base, arguments.encoder.as_deref());
+    let usual = Distillation::default();
+    settings.hyperparameters.distillation = arguments.teacher.is_some().then(|| Distillation {
+        temperature: arguments.temperature.unwrap_or(usual.temperature),
+        share: arguments.teacher_share.unwrap_or(usual.share),
+    });
     let options = &mut settings.options;
     options.threads = trainer::copies::threads_of_each(options.threads, arguments.replicas.processes());
     options.state = arguments.state.clone();

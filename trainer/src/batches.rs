@@ -8,12 +8,23 @@ use crate::random::{Purpose, Random};
 const WINDOW: usize = 50;
 
 /// A tokenized example.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sample {
     /// Token ids, `[CLS]` and `[SEP]` included.
     pub ids: Vec<u32>,
     /// The class.
     pub label: u32,
+    /// What a teacher says of it.
+    pub taught: Option<Taught>,
+}
+
+/// What a teacher says of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Taught {
+    /// In the order of the model's classes.
+    pub logits: Vec<f32>,
+    /// Whether a person has labeled the text, too; else the label is the teacher's.
+    pub is_labeled: bool,
 }
 
 /// The texts of every step of a run: a function of the seed and the step, so that a run can go on
@@ -78,7 +89,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn samples(lengths: &[usize]) -> Vec<Sample> {
-        lengths.iter().map(|length| Sample { ids: vec![9; *length], label: 0 }).collect()
+        lengths.iter().map(|length| Sample { ids: vec![9; *length], label: 0, taught: None }).collect()
     }
 
     proptest! {

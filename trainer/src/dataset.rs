@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::class_names::{refuse_alike_labels, written_alike};
 use crate::labeled_rows::{Columns, Row, read};
+use crate::teacher::Lessons;
 
 /// A text and the index of its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Dataset {
     pub train: Vec<Example>,
     /// Examples that choose the best checkpoint.
     pub valid: Vec<Example>,
+    /// What a teacher says of the examples to learn from, and of texts without labels.
+    pub lessons: Option<Lessons>,
 }
 
 impl Dataset {
@@ -37,6 +40,7 @@ impl Dataset {
             train: classes.examples(train).context("in the training data")?,
             valid: classes.examples(valid).context("in the validation data")?,
             classes: classes.names().to_vec(),
+            lessons: None,
         })
     }
 

@@ -29,6 +29,8 @@ impl Fingerprint {
                 texts.update(sample.label.to_le_bytes());
                 texts.update((sample.ids.len() as u64).to_le_bytes());
                 sample.ids.iter().for_each(|id| texts.update(id.to_le_bytes()));
+                let said = sample.taught.iter().flat_map(|taught| &taught.logits);
+                said.for_each(|logit| texts.update(logit.to_le_bytes()));
             }
         }
         let mut base = Sha256::new();

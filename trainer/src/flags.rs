@@ -173,6 +173,7 @@ impl TrainingFlags {
             best_by: self.best_by.clone(),
             seed: self.seed.unwrap_or(usual.seed),
             precision: self.precision,
+            distillation: usual.distillation,
         }
     }
 }

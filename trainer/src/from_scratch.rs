@@ -222,7 +222,7 @@ mod tests {
 
     fn dataset() -> Dataset {
         let classes = ["good", "bad"].map(str::to_owned).to_vec();
-        Dataset { classes, train: examples(0..256), valid: examples(256..300) }
+        Dataset { classes, train: examples(0..256), valid: examples(256..300), lessons: None }
     }
 
     fn settings() -> Settings {

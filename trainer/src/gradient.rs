@@ -236,18 +236,18 @@ fn add_on_device(
 /// The part of a batch that one thread computes.
 struct Shard {
     batch: TokenBatch,
-    labels: Vec<u32>,
+    samples: Vec<Sample>,
     dropout: Dropout,
 }
 
 impl Shard {
     fn new<'a>(samples: impl Iterator<Item = &'a Sample> + Clone, dropout: Dropout) -> Self {
         let texts: Vec<&[u32]> = samples.clone().map(|sample| sample.ids.as_slice()).collect();
-        Self { batch: TokenBatch::new(&texts), labels: samples.map(|sample| sample.label).collect(), dropout }
+        Self { batch: TokenBatch::new(&texts), samples: samples.cloned().collect(), dropout }
     }
 
     fn loss(&self, logits: &Tensor, pass: Pass) -> Result<Tensor> {
-        Ok((pass.loss.sum(logits, &self.labels)? * pass.scale)?)
+        Ok((pass.loss.sum(logits, &self.samples)? * pass.scale)?)
     }
 }
 

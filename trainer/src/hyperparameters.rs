@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::base::Base;
 use crate::metrics::BestBy;
 use crate::precision::ProductPrecision;
+use crate::teacher::Distillation;
 
 /// How a run learns.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -67,6 +68,9 @@ pub struct Hyperparameters {
     pub seed: u64,
     /// What matrices are multiplied in.
     pub precision: ProductPrecision,
+    /// How it learns from a teacher, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distillation: Option<Distillation>,
 }
 
 /// What each class counts in the loss.
@@ -123,6 +127,7 @@ impl Hyperparameters {
             best_by: BestBy::default(),
             seed: 42,
             precision: ProductPrecision::Auto,
+            distillation: None,
         };
         match base {
             Base::Checkpoint(_) => pretrained,
@@ -163,6 +168,10 @@ impl Hyperparameters {
             ensure!((0.0..1.0).contains(&share), "{name} must be at least 0 and below 1");
         }
         ensure!(self.layer_decay > 0.0 && self.layer_decay <= 1.0, "layer-decay must be above 0 and at most 1");
+        if let Some(Distillation { temperature, share }) = self.distillation {
+            ensure!(temperature > 0.0 && temperature.is_finite(), "temperature must be above 0");
+            ensure!((0.0..=1.0).contains(&share), "teacher-share must be between 0 and 1");
+        }
         if let ClassWeights::Each(weights) = &self.class_weights {
             let is_weight = |weight: &f64| *weight >= 0.0 && weight.is_finite();
             ensure!(weights.iter().all(is_weight), "class-weights must be at least 0");

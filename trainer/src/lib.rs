@@ -74,6 +74,7 @@ mod from_scratch;
 pub mod linear;
 mod neighbours;
 mod pretrained;
+mod teacher;
 
 pub mod fit;
 
@@ -135,4 +136,5 @@ pub use pretrained::Pretrained;
 pub use replica::Replica;
 pub use run_options::RunOptions;
 pub use settings::Settings;
+pub use teacher::{Distillation, Lessons, Teacher};
 pub use train::{Trained, train};

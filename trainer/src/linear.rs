@@ -134,6 +134,9 @@ impl Learned {
 /// The classifier itself, in memory.
 pub(crate) fn learn(settings: &LinearSettings, dataset: &Dataset) -> Result<Learned> {
     ensure!(!dataset.train.is_empty(), "there is no text to learn from");
+    if let Some(lessons) = &dataset.lessons {
+        return student::learn_of_lessons(settings, dataset, lessons);
+    }
     let task = Task {
         classes: Classes::new(&dataset.classes),
         examples: &dataset.train,
@@ -249,6 +252,7 @@ mod tests {
             classes: labels.iter().map(ToString::to_string).collect(),
             train: (0..train).map(example).collect(),
             valid: (train..train + valid).map(example).collect(),
+            lessons: None,
         }
     }
 

@@ -140,7 +140,7 @@ pub fn round_dataset(labels: &[Labeled], classes: RoundClasses, split: &Split) -
     }
     (counts.train, counts.valid, counts.held_out) = (train.len(), valid.len(), held_out.len());
     ensure!(!train.is_empty(), "there is no text to learn from");
-    let dataset = Dataset { classes, train, valid };
+    let dataset = Dataset { classes, train, valid, lessons: None };
     // Of a text the newest label counts; that people disagreed is worth a word all the same.
     let said = labels.iter().filter(|label| !key(&label.text).is_empty());
     let contradictions = warnings::of_texts(said.map(|label| (label.text.as_str(), label.label.as_str())));

@@ -30,7 +30,7 @@ pub fn second_opinion(labels: &[(&str, &str)], texts: &[&str]) -> Result<Option<
         Some(Example { text: (*text).to_owned(), label: class })
     };
     let train: Vec<Example> = newest.values().filter_map(example).collect();
-    let dataset = Dataset { classes: classes.clone(), train, valid: Vec::new() };
+    let dataset = Dataset { classes: classes.clone(), train, valid: Vec::new(), lessons: None };
     let model = linear::learn(&LinearSettings::default(), &dataset)?.classifier();
     let named = |prediction: Prediction| {
         let (class, score) = prediction.best();

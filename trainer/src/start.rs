@@ -7,10 +7,11 @@ use bert::checkpoint::{self, Checkpoint};
 use bert::{Classes, ModelConfig, Tokenizer, initialise};
 
 use crate::base::Base;
-use crate::batches::{self, Sample};
+use crate::batches::{self, Sample, Taught};
 use crate::dataset::{Dataset, Example};
 use crate::hyperparameters::Hyperparameters;
 use crate::random::{Purpose, Random};
+use crate::teacher::Lessons;
 
 /// Entries of a new vocabulary at most; every character of 10,000 reviews is about 2,500 of them.
 const VOCABULARY: usize = 8_000;
@@ -35,7 +36,7 @@ impl Start {
         ensure!(!dataset.train.is_empty(), "there is no text to learn from");
         let classes = Classes::new(dataset.classes.clone());
         let (mut checkpoint, initialised) = match base {
-            Base::NewBert => (new_checkpoint(settings, &dataset.train, classes)?, Vec::new()),
+            Base::NewBert => (new_checkpoint(settings, dataset, classes)?, Vec::new()),
             Base::New | Base::NewLinear => bail!("`{base}` is not a BERT: `fit` trains only those"),
             Base::Checkpoint(directory) => {
                 let base = checkpoint::Base::open(directory, &classes, settings.pooling, settings.seed)?;
@@ -58,7 +59,11 @@ impl Start {
             settings.token_masking == 0.0 || unknown_id.is_some(),
             "token-masking needs a vocabulary with an unknown token; the base has none"
         );
-        Ok(Self { train: sample(&dataset.train)?, valid: sample(&dataset.valid)?, unknown_id, initialised, checkpoint })
+        let mut train = sample(&dataset.train)?;
+        if let Some(lessons) = &dataset.lessons {
+            add_lessons(&mut train, lessons, &checkpoint.tokenizer, max_length, &order)?;
+        }
+        Ok(Self { train, valid: sample(&dataset.valid)?, unknown_id, initialised, checkpoint })
     }
 
     /// Batch `number` of the run: training samples by index, with a share of their tokens hidden.
@@ -77,13 +82,38 @@ impl Start {
 
 /// A small model that truncates texts where the training does, since positions behind that would
 /// stay random.
-fn new_checkpoint(settings: &Hyperparameters, train: &[Example], classes: Classes) -> Result<Checkpoint> {
-    let texts: Vec<&str> = train.iter().map(|example| example.text.as_str()).collect();
+fn new_checkpoint(settings: &Hyperparameters, dataset: &Dataset, classes: Classes) -> Result<Checkpoint> {
+    let unlabeled = dataset.lessons.iter().flat_map(|lessons| &lessons.unlabeled).map(|(text, _)| text.as_str());
+    let texts: Vec<&str> = dataset.train.iter().map(|example| example.text.as_str()).chain(unlabeled).collect();
     let tokenizer = Tokenizer::from_pieces(&texts, vocabulary_limit(&texts));
     let mut config = ModelConfig::small(tokenizer.vocab_size(), classes);
     config.max_position_embeddings = settings.max_length;
     config.pooling = settings.pooling.unwrap_or_default();
     Ok(Checkpoint { parameters: initialise(&config, settings.seed)?, config, tokenizer })
+}
+
+/// Adds what a teacher says of the labeled texts, and those that it alone knows.
+fn add_lessons(
+    train: &mut Vec<Sample>,
+    lessons: &Lessons,
+    tokenizer: &Tokenizer,
+    max_length: usize,
+    order: &[u32],
+) -> Result<()> {
+    let taught = |said: &[f32], is_labeled| {
+        let mut logits = vec![0.0; said.len()];
+        order.iter().zip(said).for_each(|(class, logit)| logits[*class as usize] = *logit);
+        Taught { logits, is_labeled }
+    };
+    for (sample, said) in train.iter_mut().zip(&lessons.of_train) {
+        sample.taught = Some(taught(said, true));
+    }
+    let texts: Vec<&str> = lessons.unlabeled.iter().map(|(text, _)| text.as_str()).collect();
+    for (ids, (_, said)) in tokenizer.encode_batch(&texts, max_length)?.into_iter().zip(&lessons.unlabeled) {
+        let best = (0..said.len()).max_by(|one, other| said[*one].total_cmp(&said[*other])).unwrap_or(0);
+        train.push(Sample { ids, label: order[best], taught: Some(taught(said, false)) });
+    }
+    Ok(())
 }
 
 fn vocabulary_limit(texts: &[&str]) -> usize {
@@ -104,5 +134,9 @@ fn class_order(data: &[String], model: &Classes) -> Result<Vec<u32>> {
 fn tokenize(tokenizer: &Tokenizer, examples: &[Example], max_length: usize, order: &[u32]) -> Result<Vec<Sample>> {
     let texts: Vec<&str> = examples.iter().map(|example| example.text.as_str()).collect();
     let ids = tokenizer.encode_batch(&texts, max_length)?;
-    Ok(ids.into_iter().zip(examples).map(|(ids, example)| Sample { ids, label: order[example.label] }).collect())
+    Ok(ids
+        .into_iter()
+        .zip(examples)
+        .map(|(ids, example)| Sample { ids, label: order[example.label], taught: None })
+        .collect())
 }

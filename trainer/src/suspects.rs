@@ -66,7 +66,7 @@ pub fn dataset<'a>(labeled: impl Iterator<Item = (&'a str, &'a str)> + Clone) ->
     ensure!(classes.len() >= 2, "labels of two classes are needed, there are {}", classes.len());
     let class = |label: &str| classes.iter().position(|class| class == label).unwrap_or_default();
     let train = labeled.map(|(text, label)| Example { text: text.to_owned(), label: class(label) }).collect();
-    Ok(Dataset { train, classes, valid: Vec::new() })
+    Ok(Dataset { train, classes, valid: Vec::new(), lessons: None })
 }
 
 /// For each training text the probabilities of its classes, by a model that was fitted on four
@@ -159,6 +159,7 @@ mod tests {
             classes: ["good", "bad"].map(str::to_owned).to_vec(),
             train: (0..200).map(example).collect(),
             valid: Vec::new(),
+            lessons: None,
         }
     }
 

@@ -115,6 +115,7 @@ mod tests {
             classes: names(&["bad", "good", "mixed", "none"]),
             train: vec![example("好吃", 1), example("难吃", 0), example("一般", 2), example("慢", 0), example("香", 1)],
             valid: vec![example("好吃！", 0)],
+            lessons: None,
         };
         assert_eq!(
             of_dataset(&dataset),

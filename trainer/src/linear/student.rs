@@ -15,6 +15,7 @@ use super::solver::{Plane, Rows};
 use super::vocabulary::{self, Text, Vocabulary};
 use super::{Answer, COST, FEW, Learned, LinearSettings, calibrated, calibration, folds};
 use crate::dataset::Dataset;
+use crate::teacher::Lessons;
 
 /// What an error on a labeled text costs the student, and on one of which the teacher is sure: the
 /// labels speak through the teacher too.
@@ -62,6 +63,16 @@ pub(crate) fn learn_of_tuned(
     Ok(Learned { answers: Vec::new(), ..school.graduate(settings, dataset)? })
 }
 
+/// The same of what a finished classifier has said. It may have learned from these labels, so there
+/// are no answers to show.
+pub(super) fn learn_of_lessons(settings: &LinearSettings, dataset: &Dataset, lessons: &Lessons) -> Result<Learned> {
+    let texts: Vec<String> = lessons.unlabeled.iter().map(|(text, _)| text.clone()).collect();
+    let said = lessons.unlabeled.iter().map(|(_, logits)| Prediction::from_logits(logits)).collect();
+    let school =
+        School { said: Some(said), ..School::new(dataset, &texts, |texts| Ok(vec![Vec::new(); texts.len()]))? };
+    Ok(Learned { answers: Vec::new(), ..school.graduate(settings, dataset)? })
+}
+
 /// What teachers say of each training text that were fitted on the other folds; nothing where there
 /// are too few texts for folds.
 pub(super) fn of_teachers(settings: &LinearSettings, dataset: &Dataset, vectors: Vec<Vec<f32>>) -> Result<Vec<Answer>> {
@@ -80,6 +91,8 @@ struct School {
     vectors: Vec<Vec<f32>>,
     /// What the teacher's sums are multiplied by, so that they are as sure as they are right.
     factor: f32,
+    /// What somebody else has said of the texts without labels; nothing where a teacher is fitted.
+    said: Option<Vec<Prediction>>,
 }
 
 /// Planes over n-grams and the numbers of the encoder's vector.
@@ -102,6 +115,7 @@ impl School {
             vectors: embed(&all)?,
             texts: vocabulary::read(all),
             factor: calibration::USUAL,
+            said: None,
         })
     }
 
@@ -150,7 +164,7 @@ impl School {
     }
 
     fn student(&self, is_in: folds::IsIn<'_>) -> Result<LinearModel> {
-        let teacher = self.teacher(is_in);
+        let teacher = self.said.is_none().then(|| self.teacher(is_in));
         let mut taught: Vec<usize> = (0..self.truth.len()).filter(|index| is_in(*index)).collect();
         let mut said = Vec::new();
         for (row, index) in taught.iter().enumerate() {
@@ -159,7 +173,11 @@ impl School {
         let labeled = taught.len();
         taught.extend(self.truth.len()..self.texts.len());
         for (row, index) in taught.iter().enumerate().skip(labeled) {
-            let probabilities = teacher.says(self, *index).scores.into_iter().enumerate();
+            let answer = match &self.said {
+                Some(said) => Some(said[index - self.truth.len()].clone()),
+                None => teacher.as_ref().map(|teacher| teacher.says(self, *index)),
+            };
+            let probabilities = answer.into_iter().flat_map(|answer| answer.scores).enumerate();
             let probable = probabilities.filter(|(_, probability)| *probability >= IMPROBABLE);
             said.extend(probable.map(|(class, share)| Said { row, class, cost: OF_TEACHER * f64::from(share) }));
         }
@@ -198,6 +216,7 @@ mod tests {
             classes: ["good", "bad", "mixed"].map(str::to_owned).to_vec(),
             train: (0..60).map(example).collect(),
             valid: Vec::new(),
+            lessons: None,
         };
         let unlabeled: Vec<String> = (0..300).map(|index| text(other, index)).collect();
         // The encoder knows which words mean the same.

@@ -63,7 +63,8 @@ pub(super) fn follow(config: &Config) -> Result<()> {
         .with_context(|| file.display().to_string())?;
     let examples =
         |pairs: Vec<(String, usize)>| pairs.into_iter().map(|(text, label)| Example { text, label }).collect();
-    let dataset = Dataset { classes: task.classes, train: examples(task.train), valid: examples(task.valid) };
+    let dataset =
+        Dataset { classes: task.classes, train: examples(task.train), valid: examples(task.valid), lessons: None };
     let [Ok(base), Ok(settings_of)] = [task.base, task.settings_of].map(|base| base.parse::<Base>());
     let mut settings = config.settings(&settings_of);
     settings.options.threads = threads_of_each(settings.options.threads, config.data_parallel);
