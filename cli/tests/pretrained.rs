@@ -64,6 +64,37 @@ fn an_encoder_and_texts_without_labels_make_a_student_and_its_vectors_are_kept()
 }
 
 #[test]
+fn a_teacher_teaches_a_student_and_what_it_cannot_teach_is_refused() {
+    let place = Place::new();
+    let (teacher, unlabeled) = (place.path("teacher"), place.path("unlabeled.csv"));
+    assert!(place.train(&["--base", "new-linear", "--out", &teacher]).status.success());
+    let lessons = ["--teacher", &teacher, "--unlabeled", &unlabeled];
+    for base in ["new-bert", "new-linear"] {
+        let out = place.path(base);
+        let more = ["--base", base, "--out", &out, "--epochs", "1"];
+        let output = place.train(&[&lessons[..], &more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let expected = if base == "new-bert" { 260 } else { 60 };
+        assert_eq!(summary["examples"], expected, "{summary}");
+    }
+    // What it was taught by is on record.
+    let manifest: Value = serde_json::from_slice(&fs::read(place.path("new-bert/manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["settings"]["distillation"]["temperature"], 2.0, "{manifest}");
+    for (flags, word) in [
+        (&["--teacher", &teacher][..], "name it by --base new-bert"),
+        (&["--teacher", &place.path("nowhere"), "--base", "new-bert"], "nowhere"),
+        (&["--teacher", &teacher, "--base", "new-bert", "--temperature", "0"], "temperature must be above 0"),
+        (&["--temperature", "3", "--base", "new-bert"], "--teacher"),
+        (&["--teacher", &teacher, "--encoder", &place.path("encoder")], "cannot be used with"),
+    ] {
+        let output = place.train(&[flags, &["--out", &place.path("refused")]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(word), "{flags:?}: {said}");
+    }
+}
+
+#[test]
 fn what_an_encoder_cannot_help_is_refused() {
     let place = Place::new();
     let encoder = place.path("encoder");

@@ -9,3 +9,4 @@ mod families;
 mod learning;
 mod replicas;
 mod resuming;
+mod teacher;
