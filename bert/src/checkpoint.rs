@@ -159,6 +159,29 @@ pub fn read_config(directory: &Path) -> Result<ModelConfig, CheckpointError> {
     ModelConfig::parse(&text).map_err(|problem| CheckpointError::Config { file, problem })
 }
 
+/// What the directory's `config.json` says of the classes, whatever kind of model it is.
+///
+/// # Errors
+/// A file that cannot be read, or fewer than two classes.
+pub fn read_classes(directory: &Path) -> Result<Classes, CheckpointError> {
+    let (file, text) = read_config_text(directory)?;
+    let fields = serde_json::from_str(&text).map_err(|error| CheckpointError::damaged(&file, error))?;
+    let classes = ModelConfig::parse_classes(&fields);
+    let classes = classes.map_err(|problem| CheckpointError::Config { file: file.clone(), problem })?;
+    match classes.len() {
+        0 | 1 => Err(CheckpointError::damaged(&file, "id2label has fewer than two classes")),
+        _ => Ok(classes),
+    }
+}
+
+/// All tensors of a directory by the names that its files give them, as f32.
+///
+/// # Errors
+/// Weights that are missing or damaged; a number that is not finite.
+pub fn read_tensors(directory: &Path) -> Result<BTreeMap<String, candle_core::Tensor>, CheckpointError> {
+    Weights::open(directory, "")?.read_all()
+}
+
 fn read_config_text(directory: &Path) -> Result<(PathBuf, String), CheckpointError> {
     let file = directory.join("config.json");
     let text = String::from_utf8(file::read(&file)?).map_err(|error| CheckpointError::damaged(&file, error))?;

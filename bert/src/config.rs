@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{Classes, Family, TokenBatch};
-use fields::{KnownFields, family};
+use fields::{ClassFields, KnownFields, family};
 
 /// The shape of a BERT classifier, as HuggingFace's `config.json` tells it.
 ///
@@ -162,7 +162,7 @@ impl ModelConfig {
         let fields: Map<String, Value> = serde_json::from_str(json)?;
         let family = family(&fields)?;
         let known = KnownFields::read(&fields, family)?;
-        let classes = known.classes()?;
+        let classes = Self::parse_classes(&fields)?;
         let sharing = known.sharing(family)?;
         let config = Self {
             family,
@@ -190,6 +190,11 @@ impl ModelConfig {
         };
         config.check(&known)?;
         Ok(config)
+    }
+
+    /// The classes of any kind of model, from the fields of its `config.json`.
+    pub(crate) fn parse_classes(fields: &Map<String, Value>) -> Result<Classes, ConfigError> {
+        ClassFields::deserialize(&Value::Object(fields.clone()))?.classes()
     }
 
     /// The model that is trained where there is no pretrained one: 4 layers of 256, small enough

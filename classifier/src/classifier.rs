@@ -8,6 +8,7 @@ use bert::checkpoint::{self, Checkpoint, CheckpointError};
 use bert::{Classes, Family, ModelConfig, Parameters, Tokenizer, parallel};
 use candle_core::{Device, Result, bail};
 
+use crate::composed::{Composed, ComposedFamily};
 use crate::linear::{self, LinearModel, Ngrams};
 use crate::network::Network;
 use crate::precision::Precision;
@@ -30,6 +31,8 @@ pub struct Classifier {
 pub enum ModelKind {
     /// A network that reads tokens: BERT or one of its relatives.
     Bert(Family),
+    /// A network that candle-transformers computes.
+    Composed(ComposedFamily),
     /// A linear model that counts n-grams.
     Linear,
 }
@@ -51,8 +54,8 @@ impl Classifier {
     }
 
     /// As [`open`](Self::open), to compute with this precision whatever the checkpoint was saved
-    /// with. A linear model has one precision, f32, whatever is asked for; so has a BERT of sizes
-    /// that the GPU's kernels cannot do, if bf16 is.
+    /// with. A linear model has one precision, f32, whatever is asked for; so have a network of
+    /// candle-transformers, and a BERT of sizes that the GPU's kernels cannot do, if bf16 is.
     ///
     /// # Errors
     /// As `open`; int8 on a GPU, bf16 on the CPU.
@@ -61,8 +64,14 @@ impl Classifier {
         device: &Device,
         precision: Option<Precision>,
     ) -> std::result::Result<Self, CheckpointError> {
-        if checkpoint::model_type(directory)?.as_deref() == Some(linear::MODEL_TYPE) {
+        let model_type = checkpoint::model_type(directory)?;
+        if model_type.as_deref() == Some(linear::MODEL_TYPE) {
             return Ok(Self::linear(LinearModel::open(directory)?));
+        }
+        if let Some(family) = model_type.as_deref().and_then(ComposedFamily::of) {
+            let (composed, tokenizer) = Composed::open(family, directory, device)?;
+            let classes = composed.classes.clone();
+            return Ok(Self::over(Network::composed(composed, tokenizer), classes));
         }
         if let Some((precision, place)) = match (precision, device.is_cpu()) {
             (Some(Precision::Bf16), true) => Some((Precision::Bf16, "a GPU")),
@@ -97,10 +106,13 @@ impl Classifier {
         tokenizer: Tokenizer,
         precision: Option<Precision>,
     ) -> Result<Self> {
-        let wanted = tokenizer.max_length().unwrap_or(MAX_LENGTH);
-        let network = Network::new(config, parameters, tokenizer, precision)?;
+        Ok(Self::over(Network::new(config, parameters, tokenizer, precision)?, config.classes.clone()))
+    }
+
+    fn over(network: Network, classes: Classes) -> Self {
+        let wanted = network.tokenizer().max_length().unwrap_or(MAX_LENGTH);
         let max_length = network.positions().min(MAX_LENGTH).min(wanted);
-        Ok(Self { engine: Engine::Bert(Box::new(network)), classes: config.classes.clone(), max_length })
+        Self { engine: Engine::Bert(Box::new(network)), classes, max_length }
     }
 
     /// A classifier over a linear model in memory; it runs on the CPU.
@@ -112,7 +124,7 @@ impl Classifier {
     /// What the classifier is.
     pub fn kind(&self) -> ModelKind {
         match &self.engine {
-            Engine::Bert(network) => ModelKind::Bert(network.family()),
+            Engine::Bert(network) => network.kind(),
             Engine::Linear(_) => ModelKind::Linear,
         }
     }
@@ -263,6 +275,7 @@ impl fmt::Display for ModelKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Bert(family) => family.model_type(),
+            Self::Composed(family) => family.model_type(),
             Self::Linear => linear::MODEL_TYPE,
         })
     }

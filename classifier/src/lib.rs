@@ -9,6 +9,7 @@
 //! Nothing here knows of Kafka, SQL, time or the environment.
 
 mod classifier;
+mod composed;
 #[cfg(any(test, feature = "cuda"))]
 mod cuda;
 mod device;
@@ -24,6 +25,7 @@ pub mod linear;
 pub use bert::{CheckpointError, Classes, Family, ModelConfig, Pooling, Tokenizer, checkpoint, initialise, tokenizer};
 pub use candle_core::Device;
 pub use classifier::{Classifier, ModelKind};
+pub use composed::ComposedFamily;
 pub use device::{DeviceChoice, UnknownDevice};
 pub use kernels::{Instructions, UnknownInstructions, peak_operations};
 pub use precision::{Precision, UnknownPrecision};

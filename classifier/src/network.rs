@@ -1,14 +1,21 @@
-//! A BERT and its tokenizer, on its device.
+//! A network and its tokenizer, on its device: here it is decided what computes it.
+
+use std::sync::Arc;
 
 use bert::{Family, ModelConfig, Parameters, Pooling, Reference, TokenBatch, Tokenizer, parallel};
 use candle_core::{Result, bail};
 
+use crate::classifier::ModelKind;
+use crate::composed::Composed;
 use crate::engine::Engine;
 use crate::precision::Precision;
 use crate::prediction::Prediction;
 
 /// Tokens that one forward pass takes on the CPU, about: their activations fit a core's cache.
 const CPU_TOKENS: usize = 512;
+
+/// The same of candle-transformers, which pads the texts of a pass to one length.
+const COMPOSED_TOKENS: usize = 1_024;
 
 /// Workers on one shard at most, where there are more cores than shards: the more there are, the
 /// more they wait for each other.
@@ -23,7 +30,8 @@ pub(crate) struct Network {
     tokenizer: Tokenizer,
     model: Model,
     precision: Precision,
-    config: ModelConfig,
+    /// What the model is; nothing where candle-transformers has it.
+    config: Option<ModelConfig>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,6 +43,8 @@ enum Model {
     Gpu(crate::cuda::Engine),
     /// On a GPU, in f32 or where our kernels do not fit.
     Reference(Box<Reference>),
+    /// Not BERT's relative; on any device, in f32.
+    Composed(Arc<Composed>),
 }
 
 impl Network {
@@ -62,11 +72,19 @@ impl Network {
             Some(Precision::F32) => reference()?,
             Some(Precision::Int8) => bail!("int8 runs on the CPU alone"),
         };
-        Ok(Self { tokenizer, model, precision, config: config.clone() })
+        Ok(Self { tokenizer, model, precision, config: Some(config.clone()) })
     }
 
-    pub fn family(&self) -> Family {
-        self.config.family
+    /// A network of candle-transformers.
+    pub fn composed(composed: Composed, tokenizer: Tokenizer) -> Self {
+        Self { tokenizer, model: Model::Composed(Arc::new(composed)), precision: Precision::F32, config: None }
+    }
+
+    pub fn kind(&self) -> ModelKind {
+        match (&self.model, &self.config) {
+            (Model::Composed(composed), _) => ModelKind::Composed(composed.family),
+            (_, config) => ModelKind::Bert(config.as_ref().map_or(Family::Bert, |config| config.family)),
+        }
     }
 
     /// See [`Classifier::engine`](crate::Classifier::engine).
@@ -76,6 +94,7 @@ impl Network {
             #[cfg(feature = "cuda")]
             Model::Gpu(_) => "own kernels (GPU)",
             Model::Reference(_) => "candle (GPU)",
+            Model::Composed(_) => "candle-transformers",
         }
     }
 
@@ -89,7 +108,8 @@ impl Network {
 
     /// See [`Classifier::operations`](crate::Classifier::operations).
     pub fn operations(&self, lengths: &[usize]) -> f64 {
-        let ModelConfig { hidden_size: hidden, intermediate_size: inner, num_hidden_layers: layers, .. } = self.config;
+        let Some(config) = &self.config else { return 0.0 };
+        let ModelConfig { hidden_size: hidden, intermediate_size: inner, num_hidden_layers: layers, .. } = *config;
         let (hidden, inner) = (hidden as f64, inner as f64);
         let text = |length: &usize| {
             let tokens = *length as f64;
@@ -99,7 +119,7 @@ impl Network {
                 4.0 * hidden * hidden * tokens
                     + read * (4.0 * hidden * hidden + 4.0 * hidden * inner + 4.0 * tokens * hidden)
             };
-            let last = if self.config.pooling == Pooling::Cls { 1.0 } else { tokens };
+            let last = if config.pooling == Pooling::Cls { 1.0 } else { tokens };
             (layers - 1) as f64 * layer(tokens) + layer(last)
         };
         if layers == 0 { 0.0 } else { lengths.iter().map(text).sum() }
@@ -107,7 +127,10 @@ impl Network {
 
     /// Tokens of the longest text that the model can take.
     pub fn positions(&self) -> usize {
-        self.config.longest_text()
+        match (&self.model, &self.config) {
+            (Model::Composed(composed), _) => composed.longest,
+            (_, config) => config.as_ref().map_or(0, ModelConfig::longest_text),
+        }
     }
 
     pub fn encode<T: AsRef<str> + Sync>(&self, texts: &[T], max_length: usize) -> Result<Vec<Vec<u32>>> {
@@ -134,6 +157,7 @@ impl Network {
             // One thread owns the device.
             #[cfg(feature = "cuda")]
             Model::Gpu(gpu) => vec![gpu.forward(distinct.len(), shards.iter().map(|shard| batch(shard)))?],
+            Model::Composed(model) => shards.iter().map(|shard| model.forward(&batch(shard))).collect::<Result<_>>()?,
             Model::Reference(model) => {
                 shards.iter().map(|shard| model.forward(&batch(shard), None)?.to_vec2()).collect::<Result<_>>()?
             }
@@ -150,6 +174,8 @@ impl Network {
     fn shards(&self, tokens: usize, longest: usize) -> usize {
         match self.model {
             Model::Engine(_) => tokens.div_ceil(CPU_TOKENS).next_multiple_of(parallel::cores()),
+            // It uses all cores for one shard.
+            Model::Composed(_) => tokens.div_ceil(COMPOSED_TOKENS),
             // None of them has more than its share and one text.
             _ => tokens.div_ceil(GPU_TOKENS.saturating_sub(longest).max(1)),
         }

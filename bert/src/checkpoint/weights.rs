@@ -1,7 +1,7 @@
 //! The tensors of a checkpoint directory, whatever files they stand in and whatever those call
 //! them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
@@ -135,6 +135,12 @@ impl Weights {
             true => Ok(tensor),
             false => Err(error("holds a number that is not finite".to_owned())),
         }
+    }
+
+    /// All tensors of numbers with a fraction.
+    pub fn read_all(&self) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
+        let known = self.tensors.values().filter(|found| found.stored.dtype.is_some());
+        known.map(|found| Ok((found.name.clone(), self.read(&found.name, &found.stored.shape)?))).collect()
     }
 
     /// An error about one tensor.

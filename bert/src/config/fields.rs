@@ -24,6 +24,8 @@ pub(super) fn family(fields: &Map<String, Value>) -> Result<Family, ConfigError>
     let Some(family) = family else {
         let expected = if model_type.is_null() {
             "where it is bert or one of its relatives, write which"
+        } else if model_type.as_str().is_some_and(|name| ["modernbert", "deberta-v2", "qwen3"].contains(&name)) {
+            "it is served once it is fine-tuned elsewhere, and not trained here"
         } else {
             "there are bert, roberta, xlm-roberta, camembert, electra, ernie, distilbert, albert and megatron-bert"
         };
@@ -87,8 +89,13 @@ pub(super) struct KnownFields {
     pub labelstream_pooling: Pooling,
     pub position_embedding_type: Option<String>,
     pub problem_type: Option<String>,
-    pub num_labels: Option<usize>,
-    pub id2label: Option<Map<String, Value>>,
+}
+
+/// What a `config.json` says of the classes, whatever kind of model it is.
+#[derive(Deserialize)]
+pub(super) struct ClassFields {
+    num_labels: Option<usize>,
+    id2label: Option<Map<String, Value>>,
 }
 
 impl KnownFields {
@@ -132,7 +139,9 @@ impl KnownFields {
         }
         Ok(Some(Sharing { groups, inner }))
     }
+}
 
+impl ClassFields {
     /// The names of `id2label` by number. transformers writes no `id2label` where it would say
     /// `LABEL_0`, `LABEL_1`.
     pub fn classes(&self) -> Result<Classes, ConfigError> {

@@ -114,6 +114,7 @@ impl Class {
             Some("xlm-roberta") => Self::XlmRoberta,
             Some("camembert") => Self::Camembert,
             Some("albert") => Self::Albert,
+            Some("modernbert" | "deberta-v2" | "qwen3") => Self::AsItStands,
             _ => Self::Bert,
         }
     }
@@ -378,6 +379,8 @@ fn class_of(class: &Value) -> Result<Class, String> {
         "CamembertTokenizer" => Ok(Class::Camembert),
         "AlbertTokenizer" => Ok(Class::Albert),
         "PreTrainedTokenizer" | "TokenizersBackend" => Ok(Class::AsItStands),
+        // Made anew too, there, to the same as their files say.
+        "DebertaV2Tokenizer" | "GemmaTokenizer" | "Qwen2Tokenizer" => Ok(Class::AsItStands),
         _ => Err(format!(
             "tokenizer_class is {class}: only those of BERT, RoBERTa, XLM-RoBERTa, CamemBERT, ALBERT and \
              PreTrainedTokenizerFast, also under their other names, are supported"

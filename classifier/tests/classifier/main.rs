@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod classes;
+mod composed;
 mod damaged;
 #[path = "../../../bert/tests/bert/fixtures.rs"]
 mod fixtures;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use classifier::ComposedFamily;
 use classifier::checkpoint::{Manifest, model_type};
 use classifier::linear;
 use serde_json::{Value, json};
@@ -208,14 +209,16 @@ impl Work<'_> {
         bail!("another trainer has taken the round over")
     }
 
-    /// What the training starts from. A linear champion cannot be trained further, and other
+    /// What the training starts from. A linear champion cannot be trained further, nor one that
+    /// candle-transformers computes, and other
     /// classes need a new base: never does the set of labels change because somebody used another
     /// one.
     fn base(&self, champion: Option<&Champion>, dataset: &RoundDataset) -> Result<Base> {
         let config = &self.rounds.config;
         let from = serde_json::from_value(self.parameters["from"].clone()).unwrap_or(config.from);
         let Some(champion) = champion.filter(|_| from == From::Champion) else { return Ok(config.base.clone()) };
-        if model_type(&champion.directory)?.as_deref() == Some(linear::MODEL_TYPE) {
+        let kind = model_type(&champion.directory)?.unwrap_or_default();
+        if kind == linear::MODEL_TYPE || ComposedFamily::of(&kind).is_some() {
             return Ok(config.base.clone());
         }
         let classes = &dataset.dataset.classes;

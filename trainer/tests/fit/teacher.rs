@@ -76,7 +76,8 @@ fn texts_on_which_the_student_is_measured_are_not_taught() {
     let labeled = dataset(&[LABELED], 0..100);
     let mut teacher = teacher(&home);
     let known = labeled.valid.iter().chain(&labeled.train).map(|example| example.text.clone());
-    teacher.unlabeled = known.chain(["  ".to_owned(), "送餐很快，真赞".to_owned(), "送餐很快，真赞".to_owned()]).collect();
+    teacher.unlabeled =
+        known.chain(["  ".to_owned(), "送餐很快，真赞".to_owned(), "送餐很快，真赞".to_owned()]).collect();
     let taught = teacher.teach(labeled, &Device::Cpu).unwrap();
     let run = Run::new(&Hyperparameters { epochs: 1, ..plain_settings() }, &taught, &Base::NewBert);
     assert_eq!(run.summary.head.examples, 101);

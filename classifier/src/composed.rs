@@ -1,0 +1,196 @@
+//! Encoders and decoders that are not BERT's relatives, as candle-transformers has them: served,
+//! more slowly than the own engine would, and not trained.
+
+mod settings;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+
+use bert::checkpoint::{self, CheckpointError};
+use bert::{Classes, TokenBatch, Tokenizer};
+use candle_core::{DType, Device, IndexOp as _, Result, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::{debertav2, modernbert, qwen3};
+use serde_json::Value;
+
+/// What candle-transformers computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComposedFamily {
+    /// ModernBERT (Warner and others, 2024), and mmBERT.
+    ModernBert,
+    /// DeBERTa in its second and third version (He and others, 2021).
+    DebertaV2,
+    /// Qwen3, a decoder: its last token's vector is classified.
+    Qwen3,
+}
+
+impl ComposedFamily {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ModernBert, Self::DebertaV2, Self::Qwen3];
+
+    /// `model_type` of `config.json`.
+    pub const fn model_type(self) -> &'static str {
+        match self {
+            Self::ModernBert => "modernbert",
+            Self::DebertaV2 => "deberta-v2",
+            Self::Qwen3 => "qwen3",
+        }
+    }
+
+    /// The family of a `model_type`.
+    pub fn of(model_type: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| family.model_type() == model_type)
+    }
+
+    /// The parameters without which there is no classifier.
+    fn head(self) -> &'static str {
+        match self {
+            Self::ModernBert | Self::DebertaV2 => "classifier.weight",
+            Self::Qwen3 => "score.weight",
+        }
+    }
+}
+
+/// A model on its device.
+pub(crate) struct Composed {
+    pub family: ComposedFamily,
+    pub classes: Classes,
+    /// Tokens of the longest text.
+    pub longest: usize,
+    model: Model,
+    device: Device,
+    /// What fills up shorter texts.
+    padding: u32,
+    /// Rows of the word embedding.
+    rows: usize,
+}
+
+enum Model {
+    ModernBert(Box<modernbert::ModernBertForSequenceClassification>),
+    DebertaV2(Box<debertav2::DebertaV2SeqClassificationModel>),
+    /// As it is before any text: it remembers what it has read.
+    Qwen3 {
+        decoder: Box<qwen3::Model>,
+        /// (width, classes)
+        head: Tensor,
+    },
+}
+
+impl Composed {
+    /// Opens a directory of this family.
+    ///
+    /// # Errors
+    /// Whatever is missing, damaged or does not fit.
+    pub fn open(
+        family: ComposedFamily,
+        directory: &Path,
+        device: &Device,
+    ) -> std::result::Result<(Self, Tokenizer), CheckpointError> {
+        let file = directory.join("config.json");
+        let stored: Value = serde_json::from_slice(&checkpoint::read_file(&file)?)
+            .map_err(|error| CheckpointError::damaged(&file, error))?;
+        let classes = checkpoint::read_classes(directory)?;
+        let unfit = |problem: String| CheckpointError::damaged(&file, problem);
+        let config = settings::complete(family, &stored, &classes).map_err(unfit)?;
+        let tensors: HashMap<String, Tensor> = checkpoint::read_tensors(directory)?.into_iter().collect();
+        let tokenizer = Tokenizer::open(directory)?;
+        let opened = Self::new(family, config, classes, tensors, device);
+        let opened = opened.map_err(|error| CheckpointError::damaged(directory, error))?;
+        if tokenizer.vocab_size() > opened.rows {
+            let problem = "the embedding has too few rows for the tokenizer's entries";
+            return Err(CheckpointError::damaged(directory, problem));
+        }
+        Ok((opened, tokenizer))
+    }
+
+    fn new(
+        family: ComposedFamily,
+        config: Value,
+        classes: Classes,
+        tensors: HashMap<String, Tensor>,
+        device: &Device,
+    ) -> Result<Self> {
+        let failed = |error: serde_json::Error| candle_core::Error::Msg(format!("config.json: {error}"));
+        if !tensors.contains_key(family.head()) {
+            candle_core::bail!("{}: missing: an encoder without a classification head cannot classify", family.head());
+        }
+        let layers = config["num_hidden_layers"].as_u64().unwrap_or(0);
+        if family == ComposedFamily::ModernBert {
+            // candle-transformers takes one that is missing for one that is not meant to be.
+            for layer in 1..layers {
+                let name = format!("model.layers.{layer}.attn_norm.weight");
+                if !tensors.contains_key(&name) {
+                    candle_core::bail!("{name}: missing");
+                }
+            }
+        }
+        let number = |name: &str| config[name].as_u64().unwrap_or(0);
+        let (longest, padding) = (number("max_position_embeddings") as usize, number("pad_token_id") as u32);
+        let rows = number("vocab_size") as usize;
+        let variables = VarBuilder::from_tensors(tensors, DType::F32, device);
+        let model = match family {
+            ComposedFamily::ModernBert => {
+                let config: modernbert::Config = serde_json::from_value(config).map_err(failed)?;
+                let model = modernbert::ModernBertForSequenceClassification::load(variables, &config)?;
+                Model::ModernBert(Box::new(model))
+            }
+            ComposedFamily::DebertaV2 => {
+                let config: debertav2::Config = serde_json::from_value(config).map_err(failed)?;
+                let variables = variables.set_prefix("deberta");
+                Model::DebertaV2(Box::new(debertav2::DebertaV2SeqClassificationModel::load(variables, &config, None)?))
+            }
+            ComposedFamily::Qwen3 => {
+                let config: qwen3::Config = serde_json::from_value(config).map_err(failed)?;
+                let head = variables.get((classes.len(), config.hidden_size), "score.weight")?.t()?.contiguous()?;
+                Model::Qwen3 { decoder: Box::new(qwen3::Model::new(&config, variables)?), head }
+            }
+        };
+        Ok(Self { family, classes, longest, model, device: device.clone(), padding, rows })
+    }
+
+    /// What the softmax is taken of, one row a text.
+    ///
+    /// # Errors
+    /// Failures of the device.
+    pub fn forward(&self, batch: &TokenBatch) -> Result<Vec<Vec<f32>>> {
+        batch.check(self.rows, self.longest)?;
+        if let Model::Qwen3 { decoder, head } = &self.model {
+            // A decoder sees what is before a token alone: texts of other lengths would stand in
+            // its way, so each goes alone.
+            let text = |range: std::ops::Range<usize>| {
+                let ids = Tensor::new(&batch.ids()[range.clone()], &self.device)?.unsqueeze(0)?;
+                let hidden = decoder.as_ref().clone().forward(&ids, 0)?;
+                hidden.i((.., range.len() - 1))?.matmul(head)?.i(0)?.to_vec1()
+            };
+            return batch.ranges().map(text).collect();
+        }
+        let longest = batch.ranges().map(|range| range.len()).max().unwrap_or(0);
+        let (mut ids, mut mask) = (Vec::new(), Vec::new());
+        for range in batch.ranges() {
+            let length = range.len();
+            ids.extend_from_slice(&batch.ids()[range]);
+            ids.resize(ids.len() + longest - length, self.padding);
+            mask.resize(mask.len() + length, 1_u32);
+            mask.resize(mask.len() + longest - length, 0);
+        }
+        let shape = (batch.texts(), longest);
+        let (ids, mask) = (Tensor::from_vec(ids, shape, &self.device)?, Tensor::from_vec(mask, shape, &self.device)?);
+        match &self.model {
+            // It gives probabilities, whose logarithms are logits as good as those they were made
+            // of.
+            Model::ModernBert(model) => model.forward(&ids, &mask)?.clamp(f32::MIN_POSITIVE, 1.0)?.log()?.to_vec2(),
+            Model::DebertaV2(model) => model.forward(&ids, None, Some(mask))?.to_vec2(),
+            Model::Qwen3 { .. } => unreachable!("it has returned above"),
+        }
+    }
+}
+
+impl fmt::Debug for Composed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Composed")
+            .field("family", &self.family)
+            .field("classes", &self.classes)
+            .finish_non_exhaustive()
+    }
+}
