@@ -7,6 +7,7 @@ mod brokers;
 mod corrupt;
 mod crashes;
 mod ends;
+mod families;
 mod halts;
 mod log;
 mod lost_checkpoints;
