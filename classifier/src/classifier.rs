@@ -8,7 +8,7 @@ use bert::checkpoint::{self, Checkpoint, CheckpointError};
 use bert::{Classes, Family, ModelConfig, Parameters, Tokenizer, parallel};
 use candle_core::{Device, Result, bail};
 
-use crate::composed::{Composed, ComposedFamily};
+use crate::composed::{Composed, ComposedFamily, Wanted};
 use crate::linear::{self, LinearModel, Ngrams};
 use crate::network::Network;
 use crate::precision::Precision;
@@ -69,7 +69,7 @@ impl Classifier {
             return Ok(Self::linear(LinearModel::open(directory)?));
         }
         if let Some(family) = model_type.as_deref().and_then(ComposedFamily::of) {
-            let (composed, tokenizer) = Composed::open(family, directory, device)?;
+            let (composed, tokenizer) = Composed::open(family, directory, device, Wanted::Classes)?;
             let classes = composed.classes.clone();
             return Ok(Self::over(Network::composed(composed, tokenizer), classes));
         }
@@ -89,6 +89,24 @@ impl Classifier {
         let on_device =
             parameters.to_device(device).and_then(|parameters| Self::of(&config, &parameters, tokenizer, precision));
         on_device.map_err(|error| CheckpointError::damaged(directory, error))
+    }
+
+    /// An encoder that candle-transformers computes, as a classifier whose logits are the numbers of
+    /// a text's vector: that of the first token or the mean of all, of a decoder that of the last.
+    /// Nothing where the directory has a model of another kind.
+    ///
+    /// # Errors
+    /// As `open`; a head is not needed.
+    pub fn open_vectors(
+        directory: &Path,
+        device: &Device,
+        is_mean: bool,
+    ) -> std::result::Result<Option<Self>, CheckpointError> {
+        let model_type = checkpoint::model_type(directory)?;
+        let Some(family) = model_type.as_deref().and_then(ComposedFamily::of) else { return Ok(None) };
+        let (composed, tokenizer) = Composed::open(family, directory, device, Wanted::Vectors { is_mean })?;
+        let classes = composed.classes.clone();
+        Ok(Some(Self::over(Network::composed(composed, tokenizer), classes)))
     }
 
     /// A classifier over a BERT in memory, for evaluation during training. On the CPU it gets a

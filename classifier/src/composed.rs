@@ -43,6 +43,14 @@ impl ComposedFamily {
         Self::ALL.into_iter().find(|family| family.model_type() == model_type)
     }
 
+    /// What stands before the names of the encoder's tensors, where a head is beside it.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::ModernBert | Self::Qwen3 => "model.",
+            Self::DebertaV2 => "deberta.",
+        }
+    }
+
     /// The parameters without which there is no classifier.
     fn head(self) -> &'static str {
         match self {
@@ -50,6 +58,19 @@ impl ComposedFamily {
             Self::Qwen3 => "score.weight",
         }
     }
+}
+
+/// What a model is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The logits of its classes.
+    Classes,
+    /// The numbers of a text's vector: of the first token, or the mean of all; of a decoder that of
+    /// the last.
+    Vectors {
+        /// The mean.
+        is_mean: bool,
+    },
 }
 
 /// A model on its device.
@@ -72,13 +93,23 @@ enum Model {
     /// As it is before any text: it remembers what it has read.
     Qwen3 {
         decoder: Box<qwen3::Model>,
-        /// (width, classes)
-        head: Tensor,
+        /// (width, classes); without it the vector of the last token is given.
+        head: Option<Tensor>,
+    },
+    /// Without a head: the vector of the first token, or the mean.
+    Encoder {
+        encoder: Encoder,
+        is_mean: bool,
     },
 }
 
+enum Encoder {
+    ModernBert(Box<modernbert::ModernBert>),
+    DebertaV2(Box<debertav2::DebertaV2Model>),
+}
+
 impl Composed {
-    /// Opens a directory of this family.
+    /// Opens a directory of this family: with its head, or without it for vectors.
     ///
     /// # Errors
     /// Whatever is missing, damaged or does not fit.
@@ -86,16 +117,27 @@ impl Composed {
         family: ComposedFamily,
         directory: &Path,
         device: &Device,
+        wanted: Wanted,
     ) -> std::result::Result<(Self, Tokenizer), CheckpointError> {
         let file = directory.join("config.json");
         let stored: Value = serde_json::from_slice(&checkpoint::read_file(&file)?)
             .map_err(|error| CheckpointError::damaged(&file, error))?;
-        let classes = checkpoint::read_classes(directory)?;
+        let classes = match wanted {
+            Wanted::Classes => checkpoint::read_classes(directory)?,
+            Wanted::Vectors { .. } => {
+                Classes::unnamed(stored["hidden_size"].as_u64().unwrap_or(0).min(65_536) as usize)
+            }
+        };
         let unfit = |problem: String| CheckpointError::damaged(&file, problem);
         let config = settings::complete(family, &stored, &classes).map_err(unfit)?;
-        let tensors: HashMap<String, Tensor> = checkpoint::read_tensors(directory)?.into_iter().collect();
+        let mut tensors: HashMap<String, Tensor> = checkpoint::read_tensors(directory)?.into_iter().collect();
+        if !tensors.keys().any(|name| name.starts_with(family.prefix())) {
+            // An encoder that was saved without a head.
+            tensors =
+                tensors.into_iter().map(|(name, tensor)| (format!("{}{name}", family.prefix()), tensor)).collect();
+        }
         let tokenizer = Tokenizer::open(directory)?;
-        let opened = Self::new(family, config, classes, tensors, device);
+        let opened = Self::new(family, config, classes, tensors, device, wanted);
         let opened = opened.map_err(|error| CheckpointError::damaged(directory, error))?;
         if tokenizer.vocab_size() > opened.rows {
             let problem = "the embedding has too few rows for the tokenizer's entries";
@@ -110,9 +152,10 @@ impl Composed {
         classes: Classes,
         tensors: HashMap<String, Tensor>,
         device: &Device,
+        wanted: Wanted,
     ) -> Result<Self> {
         let failed = |error: serde_json::Error| candle_core::Error::Msg(format!("config.json: {error}"));
-        if !tensors.contains_key(family.head()) {
+        if wanted == Wanted::Classes && !tensors.contains_key(family.head()) {
             candle_core::bail!("{}: missing: an encoder without a classification head cannot classify", family.head());
         }
         let layers = config["num_hidden_layers"].as_u64().unwrap_or(0);
@@ -132,17 +175,28 @@ impl Composed {
         let model = match family {
             ComposedFamily::ModernBert => {
                 let config: modernbert::Config = serde_json::from_value(config).map_err(failed)?;
+                if let Wanted::Vectors { is_mean } = wanted {
+                    let encoder = Encoder::ModernBert(Box::new(modernbert::ModernBert::load(variables, &config)?));
+                    let model = Model::Encoder { encoder, is_mean };
+                    return Ok(Self { family, classes, longest, model, device: device.clone(), padding, rows });
+                }
                 let model = modernbert::ModernBertForSequenceClassification::load(variables, &config)?;
                 Model::ModernBert(Box::new(model))
             }
             ComposedFamily::DebertaV2 => {
                 let config: debertav2::Config = serde_json::from_value(config).map_err(failed)?;
                 let variables = variables.set_prefix("deberta");
+                if let Wanted::Vectors { is_mean } = wanted {
+                    let encoder = Encoder::DebertaV2(Box::new(debertav2::DebertaV2Model::load(variables, &config)?));
+                    let model = Model::Encoder { encoder, is_mean };
+                    return Ok(Self { family, classes, longest, model, device: device.clone(), padding, rows });
+                }
                 Model::DebertaV2(Box::new(debertav2::DebertaV2SeqClassificationModel::load(variables, &config, None)?))
             }
             ComposedFamily::Qwen3 => {
                 let config: qwen3::Config = serde_json::from_value(config).map_err(failed)?;
-                let head = variables.get((classes.len(), config.hidden_size), "score.weight")?.t()?.contiguous()?;
+                let head = || variables.get((classes.len(), config.hidden_size), "score.weight")?.t()?.contiguous();
+                let head = (wanted == Wanted::Classes).then(head).transpose()?;
                 Model::Qwen3 { decoder: Box::new(qwen3::Model::new(&config, variables)?), head }
             }
         };
@@ -161,7 +215,8 @@ impl Composed {
             let text = |range: std::ops::Range<usize>| {
                 let ids = Tensor::new(&batch.ids()[range.clone()], &self.device)?.unsqueeze(0)?;
                 let hidden = decoder.as_ref().clone().forward(&ids, 0)?;
-                hidden.i((.., range.len() - 1))?.matmul(head)?.i(0)?.to_vec1()
+                let last = hidden.i((.., range.len() - 1))?;
+                head.as_ref().map_or(Ok(last.clone()), |head| last.matmul(head))?.i(0)?.to_vec1()
             };
             return batch.ranges().map(text).collect();
         }
@@ -181,6 +236,18 @@ impl Composed {
             // of.
             Model::ModernBert(model) => model.forward(&ids, &mask)?.clamp(f32::MIN_POSITIVE, 1.0)?.log()?.to_vec2(),
             Model::DebertaV2(model) => model.forward(&ids, None, Some(mask))?.to_vec2(),
+            Model::Encoder { encoder, is_mean } => {
+                let hidden = match encoder {
+                    Encoder::ModernBert(model) => model.forward(&ids, &mask)?,
+                    Encoder::DebertaV2(model) => model.forward(&ids, None, Some(mask.clone()))?,
+                };
+                if !is_mean {
+                    return hidden.i((.., 0))?.to_vec2();
+                }
+                let mask = mask.to_dtype(DType::F32)?;
+                let sum = hidden.broadcast_mul(&mask.unsqueeze(2)?)?.sum(1)?;
+                sum.broadcast_div(&mask.sum_keepdim(1)?)?.to_vec2()
+            }
             Model::Qwen3 { .. } => unreachable!("it has returned above"),
         }
     }

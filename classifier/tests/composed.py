@@ -5,8 +5,12 @@
 Random and tiny, as those of `bert/tests/families.py`, whose texts and tokenizers they share.
 """
 
+import json
 import sys
 from pathlib import Path
+
+import torch
+from transformers import AutoModel
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent / "bert/tests"))
@@ -29,6 +33,16 @@ def bytes_with_ends():
     return PreTrainedTokenizerFast(tokenizer_object=inner, cls_token="<s>", sep_token="</s>", pad_token="<pad>", unk_token="<unk>", mask_token="<mask>")
 
 
+def vectors(name, of):
+    """What the encoder alone makes of the texts."""
+    directory = families.HERE / name
+    expected = json.loads((directory / "expected.json").read_text())
+    model = AutoModel.from_pretrained(directory, dtype=torch.float32).eval()
+    with torch.no_grad():
+        expected["vectors"] = [of(model(torch.tensor([ids])).last_hidden_state[0]).tolist() for ids in expected["ids"]]
+    (directory / "expected.json").write_text(json.dumps(expected, ensure_ascii=False))
+
+
 def main():
     families.HERE.mkdir(exist_ok=True)
     ends = bytes_with_ends()
@@ -44,8 +58,11 @@ def main():
           num_labels=10)
     pairs = byte_pairs()
     vocab = {**pairs["vocab"], "<|endoftext|>": len(pairs["vocab"])}
+    vectors("modernbert", lambda hidden: hidden[0])
+    vectors("deberta_v3", lambda hidden: hidden.mean(0))
     qwen = Qwen2Tokenizer(vocab=vocab, merges=pairs["merges"])
     write("qwen3", "qwen3", qwen, 35, num_key_value_heads=2, head_dim=16, pad_token_id=len(vocab) - 1, max_position_embeddings=128)
+    vectors("qwen3", lambda hidden: hidden[-1])
 
 
 if __name__ == "__main__":

@@ -48,8 +48,9 @@ fn python(what: &str) -> Option<String> {
     if python.is_none() {
         assert!(std::env::var_os("LABELSTREAM_REQUIRE_ONNXRUNTIME").is_none(), "LABELSTREAM_ONNXRUNTIME is not set");
         // Past the test runner, which hides what a passing test prints.
-        let advice = "set LABELSTREAM_ONNXRUNTIME to a Python with onnx and onnxruntime";
-        writeln!(std::io::stderr(), "\nNOT RUN: {what}: {advice}").unwrap();
+        let (mut out, advice) =
+            (std::io::stderr(), "set LABELSTREAM_ONNXRUNTIME to a Python with onnx and onnxruntime");
+        writeln!(out, "\nNOT RUN: {what}: {advice}").unwrap();
     }
     python
 }

@@ -30,8 +30,8 @@ type Hash = [u8; 32];
 pub(crate) struct Embedder {
     /// An encoder whose logits are the numbers of its vector.
     classifier: Classifier,
-    /// The same as it can be tuned.
-    encoder: Checkpoint,
+    /// The same as it can be tuned; nothing where it cannot.
+    encoder: Option<Checkpoint>,
     width: usize,
     cache: Option<PathBuf>,
 }
@@ -44,6 +44,11 @@ impl Embedder {
     /// # Errors
     /// What is missing, damaged or does not fit, by file and tensor.
     pub fn open(directory: &Path, cache: Option<&Path>) -> Result<Self> {
+        if let Some(classifier) = Classifier::open_vectors(directory, &Device::Cpu, means(directory)?)? {
+            let width = classifier.classes().len();
+            let cache = cache.map(|cache| Ok::<_, anyhow::Error>(cache.join(of_files(directory)?))).transpose()?;
+            return Ok(Self::over(classifier, None, width, cache));
+        }
         let width = bert::checkpoint::read_config(directory)?.hidden_size.max(2);
         let pooling = if means(directory)? { Pooling::Mean } else { Pooling::Cls };
         let mut base = Base::open(directory, &Classes::unnamed(width), Some(pooling), 0)?.checkpoint;
@@ -57,8 +62,12 @@ impl Embedder {
 
     fn of(encoder: Checkpoint, width: usize, cache: Option<PathBuf>) -> Result<Self> {
         let classifier = Classifier::new(&encoder.config, &encoder.parameters, encoder.tokenizer.clone())?;
+        Ok(Self::over(classifier, Some(encoder), width, cache))
+    }
+
+    fn over(classifier: Classifier, encoder: Option<Checkpoint>, width: usize, cache: Option<PathBuf>) -> Self {
         let length = MAX_LENGTH.min(classifier.max_length());
-        Ok(Self { classifier: classifier.with_max_length(length), encoder, width, cache })
+        Self { classifier: classifier.with_max_length(length), encoder, width, cache }
     }
 
     /// The same encoder, tuned on texts of these classes; its vectors are not kept.
@@ -66,9 +75,11 @@ impl Embedder {
     /// # Errors
     /// A text that cannot be encoded; texts of one class.
     pub fn tuned(&self, texts: &[&str], classes: &[usize], threads: usize) -> Result<Self> {
-        let ids = self.encoder.tokenizer.encode_batch(texts, TUNED_LENGTH.min(self.classifier.max_length()))?;
-        let parameters = tune(&self.encoder, &ids, classes, threads)?;
-        Self::of(Checkpoint { parameters, ..self.encoder.clone() }, self.width, None)
+        let kind = self.classifier.kind();
+        let encoder = self.encoder.as_ref().with_context(|| format!("an encoder of kind {kind} is not tuned here"))?;
+        let ids = encoder.tokenizer.encode_batch(texts, TUNED_LENGTH.min(self.classifier.max_length()))?;
+        let parameters = tune(encoder, &ids, classes, threads)?;
+        Self::of(Checkpoint { parameters, ..encoder.clone() }, self.width, None)
     }
 
     /// The vectors of texts, in order.
@@ -148,7 +159,8 @@ fn means(directory: &Path) -> Result<bool> {
         .collect();
     match modes[..] {
         ["pooling_mode_mean_tokens"] => Ok(true),
-        [] | ["pooling_mode_cls_token"] => Ok(false),
+        // Of a decoder, which is the only kind of which the last token knows the whole text.
+        [] | ["pooling_mode_cls_token" | "pooling_mode_lasttoken"] => Ok(false),
         _ => bail!("{}: {}: only the [CLS] token's vector or the mean is supported", file.display(), modes.join(", ")),
     }
 }
@@ -167,6 +179,18 @@ fn with_identity(config: &ModelConfig, parameters: &Parameters, width: usize) ->
     tensors.insert("classifier.weight".to_owned(), identity(if has_pooler { 1.0 / SMALL } else { 1.0 })?);
     tensors.insert("classifier.bias".to_owned(), nothing()?);
     Ok(Parameters::new(tensors))
+}
+
+/// The same for an encoder of which no parameters are at hand: of its files.
+fn of_files(directory: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    let weights = bert::checkpoint::weight_files(directory)?;
+    let names = ["config.json", "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json"];
+    for name in names.into_iter().map(str::to_owned).chain(weights) {
+        hash.update(&name);
+        hash.update(fs::read(directory.join(&name)).unwrap_or_default());
+    }
+    Ok(hex::encode(&hash.finalize()[..16]))
 }
 
 /// A name for everything that a vector depends on, but the text.
@@ -231,6 +255,24 @@ mod tests {
     }
 
     #[test]
+    fn an_encoder_of_candle_transformers_gives_vectors_of_length_one_and_is_not_tuned() {
+        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../classifier/tests/composed");
+        let cache = tempfile::tempdir().unwrap();
+        for name in ["modernbert", "deberta_v3", "qwen3"] {
+            let embedder = Embedder::open(&home.join(name), Some(cache.path())).unwrap();
+            let vectors = embedder.embed(&TEXTS).unwrap();
+            for vector in &vectors {
+                let length: f32 = vector.iter().map(|number| number * number).sum();
+                assert!(vector.len() == 32 && (length - 1.0).abs() < 1e-4, "{name}: {length}");
+            }
+            assert!(vectors[0] == vectors[2] && vectors[0] != vectors[1], "{name}");
+            let error = embedder.tuned(&["好", "差"], &[0, 1], 1).err().unwrap().to_string();
+            assert!(error.contains("is not tuned here"), "{error}");
+        }
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 3);
+    }
+
+    #[test]
     fn tuned_on_labels_texts_of_one_class_are_nearer_to_each_other_than_to_others() {
         let directory = encoder();
         let mut embedder = Embedder::open(&directory.path().join("encoder"), None).unwrap();
@@ -239,8 +281,9 @@ mod tests {
             let is_matrix = name.starts_with("bert.encoder") && tensor.rank() == 2;
             (name.to_owned(), if is_matrix { (tensor * 15.0).unwrap() } else { tensor.clone() })
         };
-        let parameters = Parameters::new(embedder.encoder.parameters.iter().map(larger).collect());
-        embedder = Embedder::of(Checkpoint { parameters, ..embedder.encoder.clone() }, embedder.width, None).unwrap();
+        let encoder = embedder.encoder.clone().unwrap();
+        let parameters = Parameters::new(encoder.parameters.iter().map(larger).collect());
+        embedder = Embedder::of(Checkpoint { parameters, ..encoder }, embedder.width, None).unwrap();
         let texts: Vec<String> =
             (0..24).map(|index| format!("{}{index}", ["很快，好吃", "太慢了，不来"][index % 2])).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();

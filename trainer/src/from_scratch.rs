@@ -133,8 +133,9 @@ pub(crate) fn network_base(pretrained: Option<&Pretrained>) -> (Base, Proof) {
 /// Why no network is worth trying, if so.
 pub(crate) fn not_worth_trying(dataset: &Dataset, pretrained: Option<&Pretrained>, enough: &Enough) -> Option<String> {
     let (train, valid) = (dataset.train.len(), dataset.valid.len());
-    if pretrained.is_none() {
-        too_few_texts(dataset, enough)
+    let Some(pretrained) = pretrained else { return too_few_texts(dataset, enough) };
+    if let Some(kind) = pretrained.is_frozen() {
+        Some(format!("the encoder was not fine-tuned: one of kind {kind} is not trained here"))
     } else if train < ENOUGH_TO_TUNE {
         Some(format!("the encoder was not fine-tuned: {train} training texts are too few, {ENOUGH_TO_TUNE} are enough"))
     } else if valid < enough.to_compare {

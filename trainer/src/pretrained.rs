@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use classifier::ComposedFamily;
 
 use crate::choice::{Choice, Proof, choose};
 use crate::dataset::{Dataset, Example};
@@ -102,6 +103,12 @@ fn of_valid(learned: &Learned, dataset: &Dataset) -> Result<Vec<bool>> {
 }
 
 impl Pretrained {
+    /// The kind of the encoder, where it is one that is not trained here.
+    pub(crate) fn is_frozen(&self) -> Option<&'static str> {
+        let kind = bert::checkpoint::model_type(&self.encoder).ok().flatten()?;
+        ComposedFamily::of(&kind).map(ComposedFamily::model_type)
+    }
+
     /// The same without the texts that nearly copy one of these, on which models are measured.
     pub(crate) fn without_copies_of<'a>(mut self, measured: impl IntoIterator<Item = &'a Example>) -> Self {
         let mut all: Vec<&str> = measured.into_iter().map(|example| example.text.as_str()).collect();

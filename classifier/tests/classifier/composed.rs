@@ -54,6 +54,22 @@ fn token_ids_and_scores_are_those_of_transformers_together_and_alone() {
 }
 
 #[test]
+fn vectors_are_those_of_transformers() {
+    for (name, is_mean) in [("modernbert", false), ("deberta_v3", true), ("qwen3", false)] {
+        let all: Value = serde_json::from_slice(&fs::read(directory(name).join("expected.json")).unwrap()).unwrap();
+        let vectors: Vec<Vec<f32>> = serde_json::from_value(all["vectors"].clone()).unwrap();
+        let (texts, ..) = expected(name);
+        let encoder = Classifier::open_vectors(&directory(name), &Device::Cpu, is_mean).unwrap().unwrap();
+        let encoder = encoder.with_max_length(64);
+        let asked: Vec<_> = texts.iter().map(|text| (text.as_str(), classifier::Truncation::Right)).collect();
+        let found: Vec<Vec<f32>> = encoder.logits(&asked).unwrap().into_iter().map(Result::unwrap).collect();
+        assert_close(name, &found, &vectors, 2e-4);
+    }
+    let bert = super::fixtures::fixture("gelu");
+    assert!(Classifier::open_vectors(&bert, &Device::Cpu, false).unwrap().is_none());
+}
+
+#[test]
 fn what_would_be_ignored_or_is_missing_is_refused() {
     let home = tempfile::tempdir().unwrap();
     for (name, field, value, said) in [

@@ -11,16 +11,7 @@ use crate::site::Site;
 
 fn directories() -> Vec<PathBuf> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let ours = [
-        "roberta",
-        "xlm_roberta",
-        "camembert",
-        "electra",
-        "ernie",
-        "distilbert",
-        "albert",
-        "megatron_bert",
-    ];
+    let ours = ["roberta", "xlm_roberta", "camembert", "electra", "ernie", "distilbert", "albert", "megatron_bert"];
     let others = ["modernbert", "deberta_v3", "qwen3"];
     let ours = ours.map(|name| home.join("bert/tests/fixtures").join(name));
     ours.into_iter().chain(others.map(|name| home.join("classifier/tests/composed").join(name))).collect()
