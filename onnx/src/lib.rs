@@ -1,7 +1,7 @@
 //! Classifiers as ONNX files, and weights of ONNX files as checkpoint directories.
 //!
-//! [`export`] writes the graph of a network or of a linear model, which ONNX Runtime computes to
-//! the same scores; [`import`] reads the weights of a BERT that another exporter has written.
+//! [`export()`] writes the graph of a network or of a linear model, which ONNX Runtime computes to
+//! the same scores; [`import()`] reads the weights of a BERT that another exporter has written.
 
 mod graph;
 mod import;
