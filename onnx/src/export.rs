@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use bert::checkpoint::{self, Checkpoint};
 use classifier::linear::{self, LinearModel};
-use classifier::{Classes, Classifier};
+use classifier::{Classes, Classifier, ComposedFamily};
 use prost::Message as _;
 use serde_json::{Value, json};
 
@@ -71,7 +71,12 @@ pub struct Exported {
 /// written; a model of 2 GB and more.
 pub fn export(directory: &Path, file: &Path, weights: Weights, texts: &[String]) -> Result<Exported> {
     ensure!(!file.exists(), "{}: exists already; give another file, or remove it", file.display());
-    let is_linear = checkpoint::model_type(directory)?.as_deref() == Some(linear::MODEL_TYPE);
+    let model_type = checkpoint::model_type(directory)?.unwrap_or_default();
+    ensure!(
+        ComposedFamily::of(&model_type).is_none(),
+        "a model of type {model_type} is not exported here: `optimum-cli export onnx` does it"
+    );
+    let is_linear = model_type == linear::MODEL_TYPE;
     let (graph, classes, kind, agreement) = if is_linear {
         ensure!(weights == Weights::F32, "a linear model has no layers to round: leave int8 out");
         let model = LinearModel::open(directory)?;

@@ -246,8 +246,11 @@ fn the_weights_that_torchs_exporter_names_become_a_checkpoint() {
 }
 
 #[test]
-fn what_is_there_is_not_written_over() {
+fn what_is_there_is_not_written_over_and_what_is_not_ours_is_not_exported() {
     let home = tempfile::tempdir().unwrap();
+    let composed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../classifier/tests/composed/qwen3");
+    let error = export(&composed, &home.path().join("qwen.onnx"), Weights::F32, &[]).unwrap_err().to_string();
+    assert!(error.contains("a model of type qwen3 is not exported here"), "{error}");
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bert/tests/fixtures/gelu");
     let out = home.path().join("model.onnx");
     export(&fixture, &out, Weights::F32, &[]).unwrap();

@@ -2,7 +2,7 @@
 //! of a vocabulary (`tokenizer.json`, else `vocab.txt`) and the settings beside it, and so are its
 //! relatives' (`subwords`); another one is what its `tokenizer.json` says.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -54,7 +54,7 @@ pub(super) fn open(directory: &Path) -> Result<Tokenizer, CheckpointError> {
             tokenizer.map_err(damaged(&file))
         }
         (Some((_, json)), _) => subwords::remade(json, settings).map_err(damaged(&file)),
-        (None, Class::AsItStands) => {
+        (None, Class::AsItStands) if foreign(directory).is_none() => {
             let problem = "tokenizer_class is that of a tokenizer.json, which is not there";
             Err(CheckpointError::damaged(&settings_file, problem))
         }
@@ -218,14 +218,19 @@ fn max_length(settings: &Settings) -> Result<Option<usize>, String> {
     }
 }
 
+/// The file of a tokenizer that Python alone reads.
+fn foreign(directory: &Path) -> Option<PathBuf> {
+    let names =
+        ["tokenizer.model", "spiece.model", "spm.model", "sentencepiece.bpe.model", "tiktoken.model", "tekken.json"];
+    names.into_iter().map(|name| directory.join(name)).find(|file| file.exists())
+}
+
 fn no_vocabulary(directory: &Path, class: Class) -> CheckpointError {
-    for foreign in ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tiktoken.model", "tekken.json"] {
-        let file = directory.join(foreign);
-        if file.exists() && class == Class::Bert {
+    if let Some(file) = foreign(directory) {
+        if class == Class::Bert {
             let problem = "is the tokenizer of another kind of model: a BERT has tokenizer.json or vocab.txt";
             return CheckpointError::damaged(&file, problem);
-        }
-        if file.exists() {
+        } else {
             let problem = "is read by Python alone; this makes a tokenizer.json of it: python -c \"import sys, \
                            transformers; transformers.AutoTokenizer.from_pretrained(sys.argv[1]).\
                            save_pretrained(sys.argv[1])\" DIRECTORY";

@@ -2,10 +2,13 @@
 //! `tests/fixtures.py`.
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
 
 use bert::checkpoint::Checkpoint;
 use bert::{Reference, TokenBatch, Tokenizer};
 use candle_core::{Device, IndexOp, Tensor};
+use serde_json::Value;
 
 use super::fixtures::{Expected, assert_close, fixture, fixtures};
 
@@ -25,6 +28,42 @@ fn token_ids_are_those_of_transformers() {
         for ((text, found), expected) in expected.texts.iter().zip(&ids).zip(&expected.ids) {
             assert_eq!(found, expected, "{name}: {text:?}");
         }
+    }
+}
+
+/// A directory of one fixture's files, but with what `change` makes of them.
+fn changed(name: &str, change: impl FnOnce(&Path)) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(fixture(name)).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    change(copy.path());
+    copy
+}
+
+#[test]
+fn robertas_older_files_make_the_same_tokenizer_and_sentencepiece_s_are_refused_with_the_remedy() {
+    let older = changed("roberta", |directory| {
+        let json: Value = serde_json::from_slice(&fs::read(directory.join("tokenizer.json")).unwrap()).unwrap();
+        fs::remove_file(directory.join("tokenizer.json")).unwrap();
+        fs::write(directory.join("vocab.json"), json["model"]["vocab"].to_string()).unwrap();
+        let merge = |pair: &Value| match pair {
+            Value::String(pair) => pair.clone(),
+            pair => format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()),
+        };
+        let merges: Vec<String> = json["model"]["merges"].as_array().unwrap().iter().map(merge).collect();
+        fs::write(directory.join("merges.txt"), format!("#version: 0.2\n{}\n", merges.join("\n"))).unwrap();
+    });
+    let expected = Expected::of("roberta");
+    let ids = Tokenizer::open(older.path()).unwrap().encode_batch(&expected.texts, 64).unwrap();
+    assert_eq!(ids, expected.ids);
+    for (name, foreign) in [("xlm_roberta", "sentencepiece.bpe.model"), ("albert", "spiece.model")] {
+        let slow = changed(name, |directory| {
+            fs::rename(directory.join("tokenizer.json"), directory.join(foreign)).unwrap();
+        });
+        let error = Tokenizer::open(slow.path()).unwrap_err().to_string();
+        assert!(error.contains(foreign) && error.contains("python -c"), "{error}");
     }
 }
 
