@@ -1,6 +1,7 @@
 //! Text to token ids, as the tokenizers of transformers' BERT and of its relatives do it.
 
 mod characters;
+mod class;
 mod ends;
 mod files;
 mod pieces;
@@ -16,8 +17,8 @@ use candle_core::{Error, Result};
 use serde_json::{Map, Value};
 
 use crate::{CheckpointError, parallel};
+use class::Class;
 use ends::Ends;
-use settings::Class;
 
 /// Texts a thread takes at once: long enough not to fight over the counter, short enough to share a
 /// small batch.

@@ -11,8 +11,8 @@ use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::{NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use super::Tokenizer;
+use super::class::{Class, SPECIAL};
 use super::files::{bert, made};
-use super::settings::{Class, SPECIAL};
 
 pub(super) fn learn<T: AsRef<str>>(texts: &[T], limit: usize) -> Tokenizer {
     let mut counts = HashMap::new();

@@ -14,8 +14,9 @@ use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
 use tokenizers::processors::roberta::RobertaProcessing;
 
+use super::class::Class;
 use super::ends::{Ends, ends};
-use super::settings::{Class, SETTINGS_FILE, Settings, Token};
+use super::settings::{SETTINGS_FILE, Settings, Token};
 use super::{Side, Tokenizer, subwords};
 use crate::CheckpointError;
 use crate::checkpoint::read_file;

@@ -57,8 +57,8 @@ mod tests {
 
     use super::*;
     use crate::tokenizer::Tokenizer as Bert;
+    use crate::tokenizer::class::Class;
     use crate::tokenizer::files::{bert as bert_of, made};
-    use crate::tokenizer::settings::Class;
 
     /// Has pieces of several characters, so that a word that is cut has other tokens.
     fn bert() -> Bert {

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tokenizers::{Model as _, ModelWrapper};
 
-use super::settings::{ADDITIONAL, Class, EXTRA, SETTINGS_FILE};
+use super::class::Class;
+use super::settings::{ADDITIONAL, EXTRA, SETTINGS_FILE};
 use super::{Side, Tokenizer};
 use crate::CheckpointError;
 

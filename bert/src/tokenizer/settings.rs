@@ -12,20 +12,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
+use super::class::Class;
 use crate::CheckpointError;
 use crate::checkpoint::read_file;
 
 pub(super) const SETTINGS_FILE: &str = "tokenizer_config.json";
 const SPECIAL_FILE: &str = "special_tokens_map.json";
 
-/// The special tokens, in the order in which a learned vocabulary begins: padding is id 0.
-pub(super) const SPECIAL: [(&str, &str); 5] = [
-    ("pad_token", "[PAD]"),
-    ("unk_token", "[UNK]"),
-    ("cls_token", "[CLS]"),
-    ("sep_token", "[SEP]"),
-    ("mask_token", "[MASK]"),
-];
 const ADDED_FILE: &str = "added_tokens.json";
 
 /// Special tokens without a name of their own, and what older releases called them.
@@ -34,91 +27,6 @@ pub(super) const ADDITIONAL: &str = "additional_special_tokens";
 
 /// The special tokens that every tokenizer of transformers may have.
 const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-
-/// transformers' classes that are its `BertTokenizer`, some under an older name.
-const BERT_CLASSES: [&str; 7] = [
-    "BertTokenizer",
-    "ConvBertTokenizer",
-    "DistilBertTokenizer",
-    "ElectraTokenizer",
-    "LxmertTokenizer",
-    "MobileBertTokenizer",
-    "SqueezeBertTokenizer",
-];
-
-/// What transformers makes of a directory's tokenizer. All but the last are made anew of the
-/// vocabulary and the settings, whatever else `tokenizer.json` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    /// WordPiece.
-    Bert,
-    /// BPE over bytes.
-    Roberta,
-    /// SentencePiece's unigram model.
-    XlmRoberta,
-    /// The same, with other special tokens.
-    Camembert,
-    /// The same, behind another normalizer.
-    Albert,
-    /// What `tokenizer.json` says.
-    AsItStands,
-}
-
-/// The special tokens of RoBERTa and of those that follow it.
-const ROBERTA: [(&str, &str); 7] = [
-    ("bos_token", "<s>"),
-    ("eos_token", "</s>"),
-    ("unk_token", "<unk>"),
-    ("sep_token", "</s>"),
-    ("pad_token", "<pad>"),
-    ("cls_token", "<s>"),
-    ("mask_token", "<mask>"),
-];
-const ALBERT: [(&str, &str); 7] = [
-    ("bos_token", "[CLS]"),
-    ("eos_token", "[SEP]"),
-    ("unk_token", "<unk>"),
-    ("sep_token", "[SEP]"),
-    ("pad_token", "<pad>"),
-    ("cls_token", "[CLS]"),
-    ("mask_token", "[MASK]"),
-];
-
-impl Class {
-    /// transformers' name of it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bert => "BertTokenizer",
-            Self::Roberta => "RobertaTokenizer",
-            Self::XlmRoberta => "XLMRobertaTokenizer",
-            Self::Camembert => "CamembertTokenizer",
-            Self::Albert => "AlbertTokenizer",
-            Self::AsItStands => "PreTrainedTokenizerFast",
-        }
-    }
-
-    /// The special tokens where nothing is said of them.
-    pub fn special(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::Bert => &SPECIAL,
-            Self::Roberta | Self::XlmRoberta | Self::Camembert => &ROBERTA,
-            Self::Albert => &ALBERT,
-            Self::AsItStands => &[],
-        }
-    }
-
-    /// That of a kind of model, where the files name none.
-    fn of_model(model_type: Option<&str>) -> Self {
-        match model_type {
-            Some("roberta") => Self::Roberta,
-            Some("xlm-roberta") => Self::XlmRoberta,
-            Some("camembert") => Self::Camembert,
-            Some("albert") => Self::Albert,
-            Some("modernbert" | "deberta-v2" | "qwen3") => Self::AsItStands,
-            _ => Self::Bert,
-        }
-    }
-}
 
 /// All that is said of a tokenizer beside its vocabulary.
 #[derive(Debug)]
@@ -188,7 +96,7 @@ impl Settings {
         let said = [&fields, &config].into_iter().find_map(|fields| fields.get("tokenizer_class").filter(is_said));
         let file = directory.join(SETTINGS_FILE);
         let class = match said {
-            Some(said) => class_of(said).map_err(|problem| CheckpointError::damaged(&file, problem))?,
+            Some(said) => Class::of(said).map_err(|problem| CheckpointError::damaged(&file, problem))?,
             None => Class::of_model(config.get("model_type").and_then(Value::as_str)),
         };
         let mut settings = Self::of(class, fields);
@@ -367,24 +275,6 @@ impl Settings {
         let added = self.added.values().find(|added| NAMED.contains(&name) && added.content == token.content);
         let token = added.cloned().unwrap_or(token);
         self.named.push((name.to_owned(), token));
-    }
-}
-
-fn class_of(class: &Value) -> Result<Class, String> {
-    let name = class.as_str().unwrap_or_default();
-    match name.strip_suffix("Fast").unwrap_or(name) {
-        name if BERT_CLASSES.contains(&name) => Ok(Class::Bert),
-        "RobertaTokenizer" => Ok(Class::Roberta),
-        "XLMRobertaTokenizer" => Ok(Class::XlmRoberta),
-        "CamembertTokenizer" => Ok(Class::Camembert),
-        "AlbertTokenizer" => Ok(Class::Albert),
-        "PreTrainedTokenizer" | "TokenizersBackend" => Ok(Class::AsItStands),
-        // Made anew too, there, to the same as their files say.
-        "DebertaV2Tokenizer" | "GemmaTokenizer" | "Qwen2Tokenizer" => Ok(Class::AsItStands),
-        _ => Err(format!(
-            "tokenizer_class is {class}: only those of BERT, RoBERTa, XLM-RoBERTa, CamemBERT, ALBERT and \
-             PreTrainedTokenizerFast, also under their other names, are supported"
-        )),
     }
 }
 
