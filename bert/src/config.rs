@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::activation::Activation;
 use crate::{Classes, Family, TokenBatch};
 use fields::{ClassFields, KnownFields, family};
 
@@ -72,23 +73,6 @@ pub struct Sharing {
     pub groups: usize,
     /// Layers of a group, which it passes in turn.
     pub inner: usize,
-}
-
-/// The activation functions that HuggingFace BERT checkpoints name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// `x · Φ(x)` with the error function.
-    #[serde(alias = "gelu_python")]
-    Gelu,
-    /// The tanh approximation of [`Gelu`](Self::Gelu).
-    #[serde(alias = "gelu_pytorch_tanh", alias = "gelu_fast", alias = "gelu_accurate")]
-    GeluNew,
-    /// `max(x, 0)`.
-    Relu,
-    /// The hyperbolic tangent: of the head alone.
-    #[serde(skip)]
-    Tanh,
 }
 
 /// `model_type` of the other kind of classifier, the linear one of the crate `classifier`.

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::Activation;
+use crate::activation::Activation;
 
 /// A kind of encoder that is BERT's network but for what stands here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

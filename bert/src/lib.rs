@@ -5,6 +5,7 @@
 //! implementations that are tested against it: those that serve (crate `classifier`) and the one
 //! that trains on the CPU (crate `trainer`). Training on a GPU runs through it.
 
+mod activation;
 mod classes;
 mod config;
 mod dropout;
@@ -18,8 +19,9 @@ pub mod checkpoint;
 pub mod parallel;
 pub mod tokenizer;
 
+pub use activation::Activation;
 pub use classes::Classes;
-pub use config::{Activation, ConfigError, LINEAR_MODEL, ModelConfig, Pooling, Sharing, UnknownPooling};
+pub use config::{ConfigError, LINEAR_MODEL, ModelConfig, Pooling, Sharing, UnknownPooling};
 pub use dropout::{Dropout, Mask, Site};
 pub use error::CheckpointError;
 pub use family::Family;

@@ -1,14 +1,14 @@
 //! Everything between a text and a prediction, whatever the model.
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use bert::checkpoint::{self, Checkpoint, CheckpointError};
-use bert::{Classes, Family, ModelConfig, Parameters, Tokenizer, parallel};
+use bert::{Classes, ModelConfig, Parameters, Tokenizer, parallel};
 use candle_core::{Device, Result, bail};
 
 use crate::composed::{Composed, ComposedFamily, Wanted};
+use crate::kind::ModelKind;
 use crate::linear::{self, LinearModel, Ngrams};
 use crate::network::Network;
 use crate::precision::Precision;
@@ -24,17 +24,6 @@ pub struct Classifier {
     engine: Engine,
     classes: Classes,
     max_length: usize,
-}
-
-/// What a classifier can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ModelKind {
-    /// A network that reads tokens: BERT or one of its relatives.
-    Bert(Family),
-    /// A network that candle-transformers computes.
-    Composed(ComposedFamily),
-    /// A linear model that counts n-grams.
-    Linear,
 }
 
 #[derive(Clone, Debug)]
@@ -286,15 +275,4 @@ fn with_those_that_are_read<T, R>(
     let mut results = work(read)?.into_iter();
     let mut result = |()| results.next().expect("a result for each text, or it is a bug");
     Ok(refused.into_iter().map(|text| text.map(&mut result)).collect())
-}
-
-impl fmt::Display for ModelKind {
-    /// As `model_type` of `config.json` says it.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Bert(family) => family.model_type(),
-            Self::Composed(family) => family.model_type(),
-            Self::Linear => linear::MODEL_TYPE,
-        })
-    }
 }

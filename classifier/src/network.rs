@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bert::{Family, ModelConfig, Parameters, Pooling, Reference, TokenBatch, Tokenizer, parallel};
 use candle_core::{Result, bail};
 
-use crate::classifier::ModelKind;
 use crate::composed::Composed;
 use crate::engine::Engine;
+use crate::kind::ModelKind;
 use crate::precision::Precision;
 use crate::prediction::Prediction;
 

@@ -14,7 +14,7 @@ use crate::graph::{Builder, OPSET};
 use crate::linear::linear as linear_graph;
 use crate::network::network;
 use crate::proto::{Model, Opset, Property};
-use crate::rounding::rounded;
+use crate::rounding::{Weights, rounded};
 
 /// The format's release that goes with the operators'.
 const IR_VERSION: i64 = 8;
@@ -33,17 +33,6 @@ const TOKENIZER_FILES: [&str; 8] = [
     "special_tokens_map.json",
     "added_tokens.json",
 ];
-
-/// How the layers' weights stand in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weights {
-    /// As they are.
-    F32,
-    /// In 8 bits with a scale for each output, and DequantizeLinear before each product: a quarter
-    /// of the size. ONNX Runtime then rounds what is multiplied by them too, unless its session
-    /// option `session.qdq_matmulnbits_accuracy_level` is 1.
-    Int8,
-}
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,6 +3,7 @@
 //! [`export()`] writes the graph of a network or of a linear model, which ONNX Runtime computes to
 //! the same scores; [`import()`] reads the weights of a BERT that another exporter has written.
 
+mod export;
 mod graph;
 mod import;
 mod linear;
@@ -10,7 +11,6 @@ mod network;
 mod proto;
 mod rounding;
 
-pub mod export;
-
-pub use export::{Exported, Weights, export};
+pub use export::{Exported, export};
 pub use import::{Imported, import};
+pub use rounding::Weights;

@@ -4,10 +4,9 @@ use anyhow::Result;
 use bert::{Activation, ModelConfig, Parameters, Pooling};
 use candle_core::Tensor;
 
-use crate::export::Weights;
 use crate::graph::{Builder, Constant};
 use crate::proto::{FLOAT, INT64};
-use crate::rounding::{Rounded, is_rounded};
+use crate::rounding::{Rounded, Weights, is_rounded};
 
 /// What is added to the score of a token that is padding.
 const NEVER: f32 = -1e9;

@@ -4,6 +4,17 @@ use anyhow::Result;
 use bert::Parameters;
 use candle_core::{Device, Tensor};
 
+/// How the layers' weights stand in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// As they are.
+    F32,
+    /// In 8 bits with a scale for each output, and DequantizeLinear before each product: a quarter
+    /// of the size. ONNX Runtime then rounds what is multiplied by them too, unless its session
+    /// option `session.qdq_matmulnbits_accuracy_level` is 1.
+    Int8,
+}
+
 /// A matrix (outputs, inputs) in whole numbers, and what each output's are multiplied by.
 pub(crate) struct Rounded {
     pub values: Vec<i8>,

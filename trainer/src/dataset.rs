@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::class_names::{refuse_alike_labels, written_alike};
 use crate::labeled_rows::{Columns, Row, read};
-use crate::teacher::Lessons;
+use crate::lessons::Lessons;
 
 /// A text and the index of its class.
 #[derive(Debug, Clone, PartialEq, Eq)]

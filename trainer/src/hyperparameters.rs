@@ -8,9 +8,9 @@ use classifier::Pooling;
 use serde::Serialize;
 
 use crate::base::Base;
+use crate::lessons::Distillation;
 use crate::metrics::BestBy;
 use crate::precision::ProductPrecision;
-use crate::teacher::Distillation;
 
 /// How a run learns.
 #[derive(Debug, Clone, PartialEq, Serialize)]

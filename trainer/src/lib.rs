@@ -20,6 +20,7 @@
 //! embeddings        an encoder and texts -> vectors, kept
 //! neighbours        vectors -> vectors that lean on those of texts like them
 //! contrastive       an encoder and few labels -> the encoder, tuned on pairs of texts
+//! teacher           a finished classifier and texts -> lessons: what it says, for a student
 //! choice            which of two models goes on
 //!
 //! fit               is made of:
@@ -71,6 +72,7 @@ mod choice;
 mod contrastive;
 mod embeddings;
 mod from_scratch;
+mod lessons;
 pub mod linear;
 mod neighbours;
 mod pretrained;
@@ -130,11 +132,12 @@ pub use fit::{Head, Progress, Summary, Watch, fit, follow};
 pub use flags::TrainingFlags;
 pub use hyperparameters::{ClassWeights, Hyperparameters};
 pub use labeled_rows::{Columns, Row};
+pub use lessons::{Distillation, Lessons};
 pub use metrics::{BestBy, Evaluation};
 pub use precision::ProductPrecision;
 pub use pretrained::Pretrained;
 pub use replica::Replica;
 pub use run_options::RunOptions;
 pub use settings::Settings;
-pub use teacher::{Distillation, Lessons, Teacher};
+pub use teacher::Teacher;
 pub use train::{Trained, train};

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use crate::batches::{Sample, Taught};
 use crate::hyperparameters::{ClassWeights, Hyperparameters};
-use crate::teacher::Distillation;
+use crate::lessons::Distillation;
 
 /// Cross entropy with weights for the classes and smoothed labels, as
 /// `torch.nn.functional.cross_entropy` computes it; and with what a teacher says, where there is

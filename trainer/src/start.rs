@@ -10,8 +10,8 @@ use crate::base::Base;
 use crate::batches::{self, Sample, Taught};
 use crate::dataset::{Dataset, Example};
 use crate::hyperparameters::Hyperparameters;
+use crate::lessons::Lessons;
 use crate::random::{Purpose, Random};
-use crate::teacher::Lessons;
 
 /// Entries of a new vocabulary at most; every character of 10,000 reviews is about 2,500 of them.
 const VOCABULARY: usize = 8_000;

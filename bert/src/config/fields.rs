@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Activation, ConfigError, LINEAR_MODEL, MOST_CLASSES, MOST_LAYERS, POOLED_PREFIX, Pooling, Sharing};
+use super::{ConfigError, LINEAR_MODEL, MOST_CLASSES, MOST_LAYERS, POOLED_PREFIX, Pooling, Sharing};
+use crate::activation::Activation;
 use crate::{Classes, Family};
 
 /// What kind of model it is: before any other field, which another kind would not have.

@@ -15,7 +15,7 @@ use super::solver::{Plane, Rows};
 use super::vocabulary::{self, Text, Vocabulary};
 use super::{Answer, COST, FEW, Learned, LinearSettings, calibrated, calibration, folds};
 use crate::dataset::Dataset;
-use crate::teacher::Lessons;
+use crate::lessons::Lessons;
 
 /// What an error on a labeled text costs the student, and on one of which the teacher is sure: the
 /// labels speak through the teacher too.
