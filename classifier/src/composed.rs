@@ -169,31 +169,31 @@ impl Composed {
             }
         }
         let number = |name: &str| config[name].as_u64().unwrap_or(0);
-        let (longest, padding) = (number("max_position_embeddings") as usize, number("pad_token_id") as u32);
-        let rows = number("vocab_size") as usize;
+        let (longest, rows) = (number("max_position_embeddings") as usize, number("vocab_size") as usize);
+        // Nobody looks at it, so any that has a row will do.
+        let padding = if number("pad_token_id") < rows as u64 { number("pad_token_id") as u32 } else { 0 };
         let variables = VarBuilder::from_tensors(tensors, DType::F32, device);
-        let model = match family {
-            ComposedFamily::ModernBert => {
-                let config: modernbert::Config = serde_json::from_value(config).map_err(failed)?;
-                if let Wanted::Vectors { is_mean } = wanted {
-                    let encoder = Encoder::ModernBert(Box::new(modernbert::ModernBert::load(variables, &config)?));
-                    let model = Model::Encoder { encoder, is_mean };
-                    return Ok(Self { family, classes, longest, model, device: device.clone(), padding, rows });
-                }
+        let model = match (family, wanted) {
+            (ComposedFamily::ModernBert, Wanted::Classes) => {
+                let config = serde_json::from_value(config).map_err(failed)?;
                 let model = modernbert::ModernBertForSequenceClassification::load(variables, &config)?;
                 Model::ModernBert(Box::new(model))
             }
-            ComposedFamily::DebertaV2 => {
-                let config: debertav2::Config = serde_json::from_value(config).map_err(failed)?;
-                let variables = variables.set_prefix("deberta");
-                if let Wanted::Vectors { is_mean } = wanted {
-                    let encoder = Encoder::DebertaV2(Box::new(debertav2::DebertaV2Model::load(variables, &config)?));
-                    let model = Model::Encoder { encoder, is_mean };
-                    return Ok(Self { family, classes, longest, model, device: device.clone(), padding, rows });
-                }
+            (ComposedFamily::ModernBert, Wanted::Vectors { is_mean }) => {
+                let config = serde_json::from_value(config).map_err(failed)?;
+                let encoder = Encoder::ModernBert(Box::new(modernbert::ModernBert::load(variables, &config)?));
+                Model::Encoder { encoder, is_mean }
+            }
+            (ComposedFamily::DebertaV2, Wanted::Classes) => {
+                let (config, variables) = (serde_json::from_value(config).map_err(failed)?, variables.pp("deberta"));
                 Model::DebertaV2(Box::new(debertav2::DebertaV2SeqClassificationModel::load(variables, &config, None)?))
             }
-            ComposedFamily::Qwen3 => {
+            (ComposedFamily::DebertaV2, Wanted::Vectors { is_mean }) => {
+                let (config, variables) = (serde_json::from_value(config).map_err(failed)?, variables.pp("deberta"));
+                let encoder = Encoder::DebertaV2(Box::new(debertav2::DebertaV2Model::load(variables, &config)?));
+                Model::Encoder { encoder, is_mean }
+            }
+            (ComposedFamily::Qwen3, _) => {
                 let config: qwen3::Config = serde_json::from_value(config).map_err(failed)?;
                 let head = || variables.get((classes.len(), config.hidden_size), "score.weight")?.t()?.contiguous();
                 let head = (wanted == Wanted::Classes).then(head).transpose()?;
@@ -233,8 +233,10 @@ impl Composed {
         let (ids, mask) = (Tensor::from_vec(ids, shape, &self.device)?, Tensor::from_vec(mask, shape, &self.device)?);
         match &self.model {
             // It gives probabilities, whose logarithms are logits as good as those they were made
-            // of.
-            Model::ModernBert(model) => model.forward(&ids, &mask)?.clamp(f32::MIN_POSITIVE, 1.0)?.log()?.to_vec2(),
+            // of; of 0 there would be none.
+            Model::ModernBert(model) => {
+                model.forward(&ids, &mask)?.affine(1.0, f32::MIN_POSITIVE.into())?.log()?.to_vec2()
+            }
             Model::DebertaV2(model) => model.forward(&ids, None, Some(mask))?.to_vec2(),
             Model::Encoder { encoder, is_mean } => {
                 let hidden = match encoder {
