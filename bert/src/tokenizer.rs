@@ -2,6 +2,7 @@
 
 mod characters;
 mod class;
+mod completed;
 mod ends;
 mod files;
 mod pieces;
@@ -19,6 +20,17 @@ use serde_json::{Map, Value};
 use crate::{CheckpointError, parallel};
 use class::Class;
 use ends::Ends;
+
+/// The files of a directory that say what its tokenizer is; not all of them are there.
+pub const FILES: [&str; 7] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+];
 
 /// Texts a thread takes at once: long enough not to fight over the counter, short enough to share a
 /// small batch.

@@ -9,6 +9,7 @@ mod attention;
 mod embeddings;
 mod layer;
 mod linear;
+mod norm;
 mod packed;
 mod pooling;
 mod team;

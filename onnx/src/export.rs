@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use bert::checkpoint::{self, Checkpoint};
+use bert::tokenizer;
 use classifier::linear::{self, LinearModel};
 use classifier::{Classes, Classifier, ComposedFamily};
 use prost::Message as _;
@@ -21,18 +22,6 @@ const IR_VERSION: i64 = 8;
 
 /// A message of the format has no more bytes, by its own rule.
 const MOST_BYTES: usize = i32::MAX as usize;
-
-/// Files beside the graph that turn a text into what it is given.
-const TOKENIZER_FILES: [&str; 8] = [
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-];
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,7 +127,8 @@ fn lay_beside(directory: &Path, home: &Path, is_linear: bool) -> Result<Vec<Stri
         fs::write(place("features.json")?, text.to_string())?;
         return Ok(vec!["features.json".to_owned()]);
     }
-    let names: Vec<&str> = TOKENIZER_FILES.into_iter().filter(|name| directory.join(name).exists()).collect();
+    let names = std::iter::once("config.json").chain(tokenizer::FILES);
+    let names: Vec<&str> = names.filter(|name| directory.join(name).exists()).collect();
     if fs::canonicalize(directory)? == fs::canonicalize(home)? {
         return Ok(names.into_iter().map(str::to_owned).collect());
     }

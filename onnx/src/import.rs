@@ -16,17 +16,6 @@ use prost::Message as _;
 
 use crate::proto::{FLOAT, FLOAT16, Graph, Model, TensorProto};
 
-/// What makes token ids of a text, as it may stand beside the file.
-const TOKENIZER_FILES: [&str; 7] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-];
-
 /// What came of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Imported {
@@ -54,7 +43,7 @@ pub fn import(file: &Path, config: &Path, tokenizer: &Path, out: &Path) -> Resul
     let config_text = fs::read_to_string(config).with_context(|| config.display().to_string())?;
     let shape = ModelConfig::parse(&config_text).with_context(|| config.display().to_string())?;
     let tensors = tensors(&graph).with_context(|| file.display().to_string())?;
-    let names = TOKENIZER_FILES.into_iter().filter(|name| tokenizer.join(name).exists());
+    let names = bert::tokenizer::FILES.into_iter().filter(|name| tokenizer.join(name).exists());
     let tokenizer_files: Vec<(PathBuf, &str)> = names.map(|name| (tokenizer.join(name), name)).collect();
     let mut imported = None;
     let extra = serde_json::Map::from_iter([("imported".to_owned(), "onnx".into())]);

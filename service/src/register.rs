@@ -5,22 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use classifier::checkpoint::{Manifest, weight_files};
-use classifier::{Classifier, Device};
+use classifier::{Classifier, Device, tokenizer};
 use store::checkpoints::CheckpointStore;
 use store::{Model, NewModel, Store, Version};
 use tempfile::TempDir;
-
-/// What a checkpoint from elsewhere may consist of, apart from its weights.
-const FILES: [&str; 8] = [
-    "config.json",
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-];
 
 /// A version, and what it was found to be where it was registered.
 pub struct Registered {
@@ -110,7 +98,8 @@ fn check(source: &Path) -> anyhow::Result<Checked> {
 fn copy_with_manifest(source: &Path) -> anyhow::Result<TempDir> {
     let copy = tempfile::tempdir()?;
     let weights = weight_files(source)?;
-    for name in FILES.map(str::to_owned).into_iter().chain(weights).filter(|name| source.join(name).exists()) {
+    let files = std::iter::once("config.json").chain(tokenizer::FILES).map(str::to_owned);
+    for name in files.chain(weights).filter(|name| source.join(name).exists()) {
         fs::copy(source.join(&name), copy.path().join(&name)).with_context(|| format!("{name} cannot be copied"))?;
     }
     Manifest::write(copy.path(), serde_json::Map::new())?;

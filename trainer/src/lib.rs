@@ -20,6 +20,7 @@
 //! embeddings        an encoder and texts -> vectors, kept
 //! neighbours        vectors -> vectors that lean on those of texts like them
 //! contrastive       an encoder and few labels -> the encoder, tuned on pairs of texts
+//! unlabeled         texts without labels -> those that a training may read
 //! teacher           a finished classifier and texts -> lessons: what it says, for a student
 //! choice            which of two models goes on
 //!
@@ -77,6 +78,7 @@ pub mod linear;
 mod neighbours;
 mod pretrained;
 mod teacher;
+mod unlabeled;
 
 pub mod fit;
 

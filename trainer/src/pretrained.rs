@@ -1,6 +1,5 @@
 //! What helps where labels are few: a pretrained encoder, and texts that nobody has labeled.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -11,12 +10,8 @@ use crate::dataset::{Dataset, Example};
 use crate::embeddings::Embedder;
 use crate::evaluate::measure;
 use crate::linear::{self, Learned, LinearSettings, right};
-use crate::near_copies::near_copies;
 use crate::neighbours::smoothed;
-use crate::random::{Purpose, Random};
-
-/// Texts without labels that are read at most: more cost a minute, and teach nothing new.
-pub(crate) const MOST_TEXTS: usize = 20_000;
+use crate::unlabeled::{new_texts, without_copies};
 
 /// Training texts from which on the encoder is fine-tuned too: with fewer, a student of a hundredth
 /// of its cost is as good (`bench/results/2026-11-26-few-labels.md`).
@@ -55,7 +50,7 @@ impl Quick {
         let linear = linear::learn(settings, dataset)?;
         let Some(pretrained) = pretrained else { return Ok(Self { linear, student: None }) };
         let encoder = Embedder::open(&pretrained.encoder, pretrained.cache.as_deref())?;
-        let unlabeled = pretrained.texts(dataset);
+        let unlabeled = new_texts(&pretrained.unlabeled, dataset);
         let vectors = |texts: &[&str]| smoothed(encoder.embed(texts)?, dataset.train.len());
         let frozen = linear::student::learn(settings, dataset, &unlabeled, vectors)?;
         let (student, of_tuning) = match pretrained.tunes {
@@ -111,30 +106,8 @@ impl Pretrained {
 
     /// The same without the texts that nearly copy one of these, on which models are measured.
     pub(crate) fn without_copies_of<'a>(mut self, measured: impl IntoIterator<Item = &'a Example>) -> Self {
-        let mut all: Vec<&str> = measured.into_iter().map(|example| example.text.as_str()).collect();
-        let count = all.len();
-        all.extend(self.unlabeled.iter().map(String::as_str));
-        let copies = near_copies(&all);
-        let mut copies_none = copies[count..].iter().map(|earlier| earlier.first().is_none_or(|first| *first >= count));
-        self.unlabeled.retain(|_| copies_none.next().unwrap_or_default());
+        let measured = measured.into_iter().map(|example| example.text.as_str());
+        self.unlabeled = without_copies(self.unlabeled, measured);
         self
-    }
-
-    /// The texts that are read: each once, and none that has a label here or measures a model.
-    fn texts(&self, dataset: &Dataset) -> Vec<String> {
-        let mut known: HashSet<&str> =
-            dataset.train.iter().chain(&dataset.valid).map(|example| example.text.trim()).collect();
-        known.insert("");
-        let mut texts = Vec::new();
-        for text in &self.unlabeled {
-            if known.insert(text.trim()) {
-                texts.push(text.clone());
-            }
-        }
-        if texts.len() > MOST_TEXTS {
-            Random::of(0, Purpose::Order, 0).shuffle(&mut texts);
-            texts.truncate(MOST_TEXTS);
-        }
-        texts
     }
 }

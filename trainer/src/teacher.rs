@@ -2,7 +2,6 @@
 //! every class, tells a student more than a label does, and there is no end of texts to say it of
 //! (Hinton and others, 2015).
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -10,9 +9,7 @@ use classifier::{Classifier, Device, Truncation};
 
 use crate::dataset::Dataset;
 use crate::lessons::Lessons;
-use crate::near_copies::near_copies;
-use crate::pretrained::MOST_TEXTS;
-use crate::random::{Purpose, Random};
+use crate::unlabeled::{new_texts, without_copies};
 
 /// Texts that a teacher reads at once.
 const TEXTS_AT_ONCE: usize = 512;
@@ -58,26 +55,10 @@ impl Teacher {
             anyhow::Ok(said)
         };
         let of_train = ask(&dataset.train.iter().map(|example| example.text.as_str()).collect::<Vec<_>>())?;
-        let texts = self.texts(&dataset);
+        let measured = dataset.valid.iter().map(|example| example.text.as_str());
+        let texts = without_copies(new_texts(&self.unlabeled, &dataset), measured);
         let said = ask(&texts.iter().map(String::as_str).collect::<Vec<_>>())?;
         let lessons = Lessons { of_train, unlabeled: texts.into_iter().zip(said).collect() };
         Ok(Dataset { lessons: Some(lessons), ..dataset })
-    }
-
-    fn texts(&self, dataset: &Dataset) -> Vec<String> {
-        let examples = || dataset.valid.iter().chain(&dataset.train).map(|example| example.text.as_str());
-        let mut known: HashSet<&str> = examples().map(str::trim).collect();
-        known.insert("");
-        let mut texts: Vec<String> = self.unlabeled.iter().filter(|text| known.insert(text.trim())).cloned().collect();
-        let measured = dataset.valid.iter().map(|example| example.text.as_str());
-        let copies = near_copies(&measured.chain(texts.iter().map(String::as_str)).collect::<Vec<_>>());
-        let count = dataset.valid.len();
-        let mut copies_none = copies[count..].iter().map(|earlier| earlier.first().is_none_or(|first| *first >= count));
-        texts.retain(|_| copies_none.next().unwrap_or_default());
-        if texts.len() > MOST_TEXTS {
-            Random::of(0, Purpose::Order, 0).shuffle(&mut texts);
-            texts.truncate(MOST_TEXTS);
-        }
-        texts
     }
 }

@@ -16,7 +16,8 @@ use tokenizers::{
 
 use super::Tokenizer;
 use super::class::{Class, SPECIAL};
-use super::files::{made, with_ends};
+use super::completed::with_ends;
+use super::files::made;
 
 /// Longest piece, in characters: whole phrases beyond this are quotations, not words.
 const LONGEST: usize = 8;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Tokenizer;
 use super::class::Class;
-use super::files::{side_of, with_ends};
+use super::completed::{side_of, with_ends};
 use super::settings::Settings;
 use crate::CheckpointError;
 use crate::checkpoint::read_file;

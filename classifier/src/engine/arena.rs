@@ -5,8 +5,8 @@ use std::ops::Range;
 use bert::TokenBatch;
 use kernels::{Machine, Outcome, Panels, Span};
 
-use super::layer::Norm;
 use super::linear::{Linear, Worker};
+use super::norm::Norm;
 
 /// The buffers of one worker.
 #[derive(Debug, Default)]

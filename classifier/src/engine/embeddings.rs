@@ -5,8 +5,8 @@ use candle_core::{Error, Result};
 use kernels::{Machine, Outcome, Panels, Span};
 
 use super::arena::Arena;
-use super::layer::Norm;
 use super::linear::{Linear, Stored, numbers};
+use super::norm::Norm;
 use crate::precision::Precision;
 
 /// The first vector of each token.

@@ -1,7 +1,5 @@
 //! An encoder layer.
 
-use std::ops::Range;
-
 use bert::{Activation, ModelConfig, Parameters, TokenBatch};
 use candle_core::Result;
 use kernels::{Epilogue, Machine, Outcome, Panels, Span};
@@ -9,6 +7,7 @@ use kernels::{Epilogue, Machine, Outcome, Panels, Span};
 use super::arena::Arena;
 use super::attention::{self, Places};
 use super::linear::{Linear, Stored};
+use super::norm::Norm;
 use crate::precision::Precision;
 
 /// An encoder layer.
@@ -135,36 +134,5 @@ pub(super) fn epilogue(activation: Activation) -> Epilogue {
         Activation::GeluNew => Epilogue::GeluNew,
         Activation::Relu => Epilogue::Relu,
         Activation::Tanh => Epilogue::Tanh,
-    }
-}
-
-/// LayerNorm.
-#[derive(Debug)]
-pub(super) struct Norm {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-    epsilon: f32,
-}
-
-impl Norm {
-    pub fn new(name: &str, config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
-        let Stored { weight, bias } = Stored::read(name, parameters)?;
-        Ok(Self { weight, bias, epsilon: config.layer_norm_eps as f32 })
-    }
-
-    fn width(&self) -> usize {
-        self.weight.len()
-    }
-
-    pub fn apply<M: Machine<L, H>, const L: usize, const H: usize>(
-        &self,
-        machine: M,
-        hidden: &mut Panels<L>,
-        panels: Range<usize>,
-    ) {
-        for panel in panels {
-            let rows = &mut hidden.panel_mut(panel)[..self.width()];
-            machine.normalise(rows, (&self.weight, &self.bias), self.epsilon);
-        }
     }
 }

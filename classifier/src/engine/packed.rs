@@ -9,8 +9,9 @@ use kernels::{Machine, Outcome, Span, Weights};
 
 use super::arena::Arena;
 use super::embeddings::Embeddings;
-use super::layer::{Layer, Norm};
+use super::layer::Layer;
 use super::linear::Stored;
+use super::norm::Norm;
 use super::pooling::Pooler;
 use super::team;
 use crate::precision::Precision;

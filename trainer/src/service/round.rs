@@ -28,8 +28,9 @@ use super::publish::assemble;
 use crate::base::Base;
 use crate::dataset::Example;
 use crate::labeled_rows::{Columns, Row, read};
-use crate::pretrained::{MOST_TEXTS, Pretrained};
+use crate::pretrained::Pretrained;
 use crate::round_dataset::{Labeled, RoundClasses, RoundDataset, round_dataset};
+use crate::unlabeled::MOST_TEXTS;
 use crate::warnings;
 
 /// A round that has killed so many trainers is given up.
