@@ -1,17 +1,23 @@
 //! What the doctor finds, and what it says to do.
 
+use std::path::Path;
 use std::process::Output;
 
 use harness::postgres;
+use serde_json::Value;
 use store::{LoadStatus, Store, Version};
 
 use crate::program::*;
 
-/// What became of a check, and the advice.
-fn outcome(output: &Output, check: &str) -> (String, String) {
+fn finding(output: &Output, check: &str) -> Value {
     let findings = json(std::str::from_utf8(&output.stdout).unwrap());
     let finding = findings.as_array().unwrap().iter().find(|finding| finding["check"] == check);
-    let finding = finding.unwrap_or_else(|| panic!("no check {check} in {findings}"));
+    finding.unwrap_or_else(|| panic!("no check {check} in {findings}")).clone()
+}
+
+/// What became of a check, and the advice.
+fn outcome(output: &Output, check: &str) -> (String, String) {
+    let finding = finding(output, check);
     (finding["outcome"].as_str().unwrap().to_owned(), finding["advice"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -90,6 +96,29 @@ fn doctor_looks_at_what_the_trainer_stands_on_and_at_what_it_left_behind() {
 }
 
 /// On a real Apache Kafka: what is wrong with the security or the addresses, each with its cause.
+#[test]
+fn doctor_says_what_the_champion_is_what_computes_it_and_how_fast_it_is_here() {
+    let url = migrated_database("champions_of_kinds");
+    let place = tempfile::tempdir().unwrap();
+    let checkpoints = place.path().join("checkpoints").to_str().unwrap().to_owned();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (directory, kind, engine) in [
+        ("bert/tests/fixtures/electra", "electra", "own engine (CPU)"),
+        ("classifier/tests/composed/modernbert", "modernbert", "candle-transformers"),
+    ] {
+        let directory = fixtures.join(directory);
+        let register = ["models", "register", directory.to_str().unwrap(), "--promote", "--checkpoints", &checkpoints];
+        succeed(&[&register[..], &["--database-url", &url]].concat());
+        let doctor =
+            run(&["doctor", "--json", "--device", "cpu", "--database-url", &url, "--checkpoints", &checkpoints]);
+        let device = finding(&doctor, "device");
+        let detail = device["detail"].as_str().unwrap();
+        let said = detail.strip_prefix(&format!("cpu runs the champion: {kind}, {engine}, f32, "));
+        let pace = said.and_then(|said| said.strip_suffix(" texts/s")).and_then(|pace| pace.parse::<f64>().ok());
+        assert!(device["outcome"] == "ok" && pace.is_some_and(|pace| pace > 0.0), "{device}");
+    }
+}
+
 #[test]
 fn doctor_tells_the_cause_of_every_mistake_in_the_security_of_a_broker() {
     let Some(secure) = harness::SecureKafka::start() else { return };

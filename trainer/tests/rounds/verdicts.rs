@@ -1,6 +1,9 @@
 //! What rounds come to.
 
-use serde_json::Value;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use store::checkpoints::CheckpointStore;
 
 use crate::site::{Registry, Site};
 
@@ -33,6 +36,44 @@ async fn labels_make_a_first_champion_more_of_them_a_better_one_and_nothing_new_
     assert!(wrong.iter().all(|wrong| wrong["said"] != wrong["label"] && wrong["text"].is_string()), "{wrong:?}");
     assert_eq!(site.registry().await.champions, [1, 2]);
     site.every_registered_checkpoint_is_complete().await;
+}
+
+#[tokio::test]
+async fn a_champion_that_cannot_be_trained_here_is_judged_and_its_successor_comes_of_the_base() {
+    let site = Site::new().await;
+    let composed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../classifier/tests/composed");
+    for (number, family) in (1..).zip(["modernbert", "deberta_v3"]) {
+        let directory = site.path(family);
+        copy_with_classes(&composed.join(family), &directory, ["差评", "好评"]);
+        let checkpoints = CheckpointStore::open(&site.checkpoints()).unwrap();
+        let champion = service::register(&site.store, &checkpoints, &directory).await.unwrap().model.version;
+        site.promote(champion).await;
+        site.label(number * 1000..(number + 1) * 1000).await;
+
+        site.round(&["--from", "champion"]).await;
+        let round = site.last_round().await;
+        assert_eq!(round["verdict"], "accepted", "{}", round["reason"]);
+        assert_eq!(round["champion"], champion.0);
+        let accuracy = |metrics: &str| round[metrics]["accuracy"].as_f64().unwrap();
+        let random = accuracy("champion_metrics");
+        assert!(random > 0.0 && accuracy("candidate_metrics") > random, "{round}");
+        let candidate = site.store.champion().await.unwrap().unwrap();
+        assert!(candidate.version > champion && candidate.parent == Some(champion), "{candidate:?}");
+    }
+}
+
+/// A checkpoint under the names of other classes.
+fn copy_with_classes(from: &Path, to: &Path, classes: [&str; 2]) {
+    std::fs::create_dir(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+    let path = to.join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["id2label"] = json!({"0": classes[0], "1": classes[1]});
+    config["label2id"] = json!({classes[0]: 0, classes[1]: 1});
+    std::fs::write(path, config.to_string()).unwrap();
 }
 
 #[tokio::test]
