@@ -3,7 +3,7 @@
 # Rust, and the one with Rust no GPU.
 #
 # usage: bench/gpu.sh build DIR
-#        bench/gpu.sh all DIR CHECKPOINT TEXTS.csv [--rounds N] [--count N] [--seconds N] [--profile]
+#        bench/gpu.sh all DIR CHECKPOINT TEXTS.csv [--rounds N] [--count N] [--parts NAME ...]
 #
 # build: with the CUDA toolkit on the PATH (nvcc; CUDA_HOME where it is elsewhere) and
 #   CUDA_COMPUTE_CAP the GPU's (90: H100 and H200; by default that of this machine). The kernels of
@@ -23,7 +23,7 @@ build() {
     mkdir -p "$1"
     strip -o "$1/labelstream" "${CARGO_TARGET_DIR:-$here/../target}/debug/labelstream"
     # It has to travel.
-    gzip --force "$1/labelstream"
+    xz --force --threads=0 "$1/labelstream"
 }
 
 case ${1:-} in

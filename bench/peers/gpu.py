@@ -2,7 +2,7 @@
 """A GPU beside the CPU and beside transformers: what `bench/gpu.sh all` does on the machine with the
 GPU, and its parts.
 
-usage: gpu.py all BUILT CHECKPOINT TEXTS.csv [--rounds N] [--count N] [--seconds N] [--profile]
+usage: gpu.py all BUILT CHECKPOINT TEXTS.csv [--rounds N] [--count N] [--seconds N] [--no-compile] [--parts NAME ...]
        gpu.py rate CHECKPOINT TEXTS.csv --count N [--compile]     transformers' rate, a round a line of standard input
        gpu.py train CHECKPOINT DATA --steps N --batch-size N      PyTorch's training steps, a round likewise
        gpu.py hold MIB                                            takes all memory of the GPU but this, until its input ends
@@ -11,6 +11,7 @@ usage: gpu.py all BUILT CHECKPOINT TEXTS.csv [--rounds N] [--count N] [--seconds
 
 parity    the labels and logits of GPU and CPU, for CHECKPOINT and a 12 x 768 of random weights with
           its tokenizer: the same labels but for ties, logits within 2e-2
+learning  the loss of twenty steps of training on GPU and CPU: the same within 2 in 100
 serving   the rate of `labelstream bench engine`, tokenizing included, over the texts and over texts of
           25 Chinese characters, beside transformers in bf16 with SDPA: all texts sorted by length
           and padded to the longest of each batch of 512; and, where all texts are of one length,
@@ -18,8 +19,7 @@ serving   the rate of `labelstream bench engine`, tokenizing included, over the 
 training  steps of `labelstream bench train` beside PyTorch: bf16 autocast, fused AdamW, padded batches
 memory    the GPU's memory in use during a million texts
 errors    what the program says without a GPU, and without memory on it
-kernels   the kernels' own tests on the GPU, where BUILT has them
-profile   with --profile: the time of each kernel, by Nsight Compute
+profile   the time of each kernel, by Nsight Compute (ncu)
 
 A part that fails says so in its place, and the others go on. Texts that stand twice in the file are
 left out, because labelstream computes those of a batch once.
@@ -28,9 +28,9 @@ import argparse
 import contextlib
 import csv
 import glob
-import gzip
 import io
 import json
+import lzma
 import math
 import os
 import random
@@ -47,6 +47,7 @@ import texts as files
 
 BATCH = 512
 LOGIT_TOLERANCE = 2e-2
+LOSS_TOLERANCE = 2e-2
 HERE = Path(__file__).resolve().parent
 
 
@@ -63,14 +64,13 @@ class Run:
         distinct = list(dict.fromkeys(files.read(arguments.texts)))
         self.texts = self.csv("distinct", distinct)
         self.cut = self.csv("cut", dict.fromkeys(cut(distinct)))
-        self.lines = work / "lines"
-        self.lines.write_text("\n".join(files.spread(distinct, 5000)) + "\n", encoding="utf-8")
+        self.lines = "\n".join(files.spread(distinct, 5000)) + "\n"
 
     def unpacked(self, name):
-        packed, program = self.built / f"{name}.gz", self.work / name
+        packed, program = self.built / f"{name}.xz", self.work / name
         if not packed.exists():
             return None
-        with gzip.open(packed) as source, open(program, "wb") as target:
+        with lzma.open(packed) as source, open(program, "wb") as target:
             shutil.copyfileobj(source, target)
         program.chmod(0o755)
         return program
@@ -96,9 +96,11 @@ class Run:
         (self.built / "gpu.json").write_text(json.dumps(self.result, ensure_ascii=False, indent=1), encoding="utf-8")
         print(name, json.dumps(found, ensure_ascii=False), file=sys.stderr, flush=True)
 
-    def labelstream(self, *arguments, check=True, before=(), **changed):
+    def labelstream(self, *arguments, check=True, before=(), input=None, **changed):
         command = [*before, self.program, *map(str, arguments)]
-        done = subprocess.run(command, env=environment(**changed), capture_output=True, text=True, timeout=240)
+        done = subprocess.run(
+            command, env=environment(**changed), input=input, capture_output=True, text=True, timeout=240
+        )
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr[-1500:]}")
         return done
@@ -117,12 +119,7 @@ class Run:
         both = []
         for device in "cpu", "cuda":
             command = ["classify", "--checkpoint", checkpoint, "--device", device, "--scores"]
-            with open(self.lines, encoding="utf-8") as lines:
-                done = subprocess.run(
-                    [self.program, *command], stdin=lines, env=environment(), capture_output=True, text=True, timeout=240
-                )
-            if done.returncode:
-                raise RuntimeError(f"{device}: {done.stderr[-1500:]}")
+            done = self.labelstream(*command, input=self.lines)
             both.append([json.loads(line) for line in done.stdout.splitlines()])
         return compare(*both)
 
@@ -148,10 +145,17 @@ class Run:
             "processor_seconds": own[-1]["processor_seconds"], "seconds": own[-1]["seconds"],
         }
 
+    def learning(self):
+        """The losses of the same steps, with the same dropout, on CPU and GPU."""
+        steps = ["bench", "train", "--data", self.data(), "--base", self.checkpoint, "--steps", 20]
+        losses = {
+            device: self.json(*steps, "--threads", 1, "--device", device)["mean_loss"] for device in ("cpu", "cuda")
+        }
+        apart = abs(losses["cpu"] - losses["cuda"]) / losses["cpu"]
+        return {**losses, "passed": apart < LOSS_TOLERANCE}
+
     def training(self, checkpoint, batch_size, steps):
-        data = self.work / "data"
-        if not data.exists():
-            self.write_data(data)
+        data = self.data()
         own, others = [], []
         flags = ["--steps", steps, "--batch-size", batch_size]
         with self.peer("train", checkpoint, data, *flags) as peer:
@@ -165,7 +169,11 @@ class Run:
             "labelstream": [{key: one[key] for key in keys} for one in own], "torch": others,
         }
 
-    def write_data(self, data):
+    def data(self):
+        """A directory as `labelstream prepare` writes it."""
+        data = self.work / "data"
+        if data.exists():
+            return data
         data.mkdir()
         with open(self.arguments.texts, encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -174,6 +182,7 @@ class Run:
         random.Random(1).shuffle(rows)
         for name in "train_data.csv", "valid_data.csv":
             files.write_labeled(data / name, rows)
+        return data
 
     def memory(self):
         """In MiB, at a quarter of a million texts and at the end."""
@@ -201,25 +210,19 @@ class Run:
         }
 
     def errors(self):
-        classify = ["classify", "--checkpoint", self.base, "好吃，送得很快", "--device"]
+        classify = ["classify", "--checkpoint", self.base, "--device"]
+        ask = lambda device, **changed: self.labelstream(*classify, device, check=False, input="好吃，送得很快\n", **changed)
         said = lambda done: {"exit": done.returncode, "output": (done.stdout + done.stderr)[-600:]}
         found = {
-            f"no device, {device}": said(self.labelstream(*classify, device, check=False, CUDA_VISIBLE_DEVICES=""))
+            f"no device, {device}": said(ask(device, CUDA_VISIBLE_DEVICES=""))
             for device in ("cuda", "auto")
         }
         for free in 64, 700:
             with self.peer("hold", free) as holder:
                 holder.round()
                 for device in "cuda", "auto":
-                    found[f"{free} MiB free, {device}"] = said(self.labelstream(*classify, device, check=False))
+                    found[f"{free} MiB free, {device}"] = said(ask(device))
         return found
-
-    def kernels(self):
-        program = self.unpacked("kernels")
-        if program is None:
-            return {"skipped": "they were not built"}
-        done = subprocess.run([program, "--include-ignored", "cuda"], env=environment(), capture_output=True, text=True, timeout=240)
-        return {"exit": done.returncode, "output": done.stdout[-3000:] + done.stderr[-1000:]}
 
     def profile(self, checkpoint, texts):
         ncu = ["ncu", "--clock-control", "none", "--metrics", "gpu__time_duration.sum", "--csv", "--page", "raw"]
@@ -231,7 +234,7 @@ class Run:
         ncu = ["ncu", "--clock-control", "none", "--metrics", "gpu__time_duration.sum", "--csv", "--page", "raw"]
         steps = ["--steps", 1, "--batch-size", batch_size]
         done = self.labelstream(
-            "bench", "train", "--device", "cuda", "--data", self.work / "data", "--base", checkpoint, *steps, before=ncu
+            "bench", "train", "--device", "cuda", "--data", self.data(), "--base", checkpoint, *steps, before=ncu
         )
         return by_kernel(done.stdout)
 
@@ -268,26 +271,31 @@ class Peer:
         self.errors.close()
 
 
-def all(arguments):
+def everything(arguments):
     with tempfile.TemporaryDirectory() as work:
         run = Run(arguments, Path(work))
-        run.part("parity", run.parity)
-        run.part("kernels", run.kernels)
-        run.part("serving: 12x768, 25 characters", lambda: run.serving(run.base, run.cut, compiles=True))
-        run.part("serving: checkpoint, texts", lambda: run.serving(run.checkpoint, run.texts, compiles=False))
-        run.part("training: 12x768, 32 texts", lambda: run.training(run.base, 32, 40))
-        run.part("training: 12x768, 256 texts", lambda: run.training(run.base, 256, 20))
-        run.part("errors", run.errors)
-        run.part("memory", run.memory)
-        if arguments.profile:
-            run.part("profile: 12x768, 25 characters", lambda: run.profile(run.base, run.cut))
-            run.part("profile: checkpoint, texts", lambda: run.profile(run.checkpoint, run.texts))
-            run.part("profile: training, 32 texts", lambda: run.profile_training(run.base, 32))
-        run.part("serving: 12x768, texts", lambda: run.serving(run.base, run.texts, compiles=False))
+        steps = {
+            "parity": run.parity,
+            "learning": run.learning,
+            "serving: 12x768, 25 characters": lambda: run.serving(run.base, run.cut, compiles=not arguments.no_compile),
+            "serving: checkpoint, texts": lambda: run.serving(run.checkpoint, run.texts, compiles=False),
+            "training: 12x768, 32 texts": lambda: run.training(run.base, 32, 40),
+            "training: 12x768, 256 texts": lambda: run.training(run.base, 256, 20),
+            "memory": run.memory,
+            "errors": run.errors,
+            "profile: 12x768, 25 characters": lambda: run.profile(run.base, run.cut),
+            "profile: training, 32 texts": lambda: run.profile_training(run.base, 32),
+            "serving: 12x768, texts": lambda: run.serving(run.base, run.texts, compiles=False),
+        }
+        for name in arguments.parts or steps:
+            for step in steps:
+                if step.startswith(name):
+                    run.part(step, steps[step])
         print(json.dumps(run.result, ensure_ascii=False))
-        passed = [found.get("passed", False) for found in run.result["parity"].values() if isinstance(found, dict)]
-        if len(passed) < 2 or not min(passed):
-            sys.exit("GPU and CPU differ")
+        parity = run.result.get("parity", {})
+        compared = [*parity.values(), *([run.result["learning"]] if "learning" in run.result else [])]
+        if not all(isinstance(found, dict) and found.get("passed") for found in compared):
+            sys.exit("GPU and CPU differ, or could not be compared")
 
 
 def smi(query):
@@ -478,7 +486,8 @@ def main():
     part.add_argument("--rounds", type=int, default=3)
     part.add_argument("--count", type=int, default=100_000)
     part.add_argument("--seconds", type=float, default=480)
-    part.add_argument("--profile", action="store_true")
+    part.add_argument("--parts", nargs="*", help="the parts to do, by the starts of their names, instead of all")
+    part.add_argument("--no-compile", action="store_true")
     part = parts.add_parser("rate")
     part.add_argument("checkpoint")
     part.add_argument("texts")
@@ -493,7 +502,7 @@ def main():
     part = parts.add_parser("hold")
     part.add_argument("mib", type=int)
     arguments = parser.parse_args()
-    {"all": all, "rate": rate, "train": train, "hold": hold}[arguments.part](arguments)
+    {"all": everything, "rate": rate, "train": train, "hold": hold}[arguments.part](arguments)
 
 
 if __name__ == "__main__":

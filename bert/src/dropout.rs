@@ -68,6 +68,12 @@ impl Mask {
         }
     }
 
+    /// The keys, the hash below which an element is dropped, and what the others are multiplied with:
+    /// all that [`factor`](Self::factor) depends on, for those who compute it elsewhere.
+    pub fn parts(&self) -> ([u32; 2], u32, f32) {
+        (self.keys, self.threshold, self.scale)
+    }
+
     /// 0, or the scale. Masks repeat after 2^32 elements.
     #[inline(always)]
     pub fn factor(&self, element: usize) -> f32 {

@@ -77,7 +77,7 @@ impl Classifier {
         let Checkpoint { config, parameters, tokenizer } = Checkpoint::open(directory)?;
         let on_device =
             parameters.to_device(device).and_then(|parameters| Self::of(&config, &parameters, tokenizer, precision));
-        on_device.map_err(|error| CheckpointError::damaged(directory, error))
+        on_device.map_err(|error| CheckpointError::damaged(directory, gpu::explain(error)))
     }
 
     /// An encoder that candle-transformers computes, as a classifier whose logits are the numbers of

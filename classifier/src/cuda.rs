@@ -5,24 +5,17 @@
 //! logits are f32. Texts lie end to end without padding; where only `[CLS]` is read of the last
 //! layer, only `[CLS]` is computed there after the keys and values.
 //!
-//! The forward pass ([`forward`]) is written over a [`Chip`](chip::Chip): a GPU, or in tests the
+//! The forward pass ([`forward`]) is written over a [`Chip`](gpu::Chip): a GPU, or in tests the
 //! CPU that runs the same kernels compiled by a C++ compiler.
 
-mod chip;
 mod forward;
 mod weights;
 
 #[cfg(feature = "cuda")]
-mod device;
-#[cfg(feature = "cuda")]
 mod engine;
 
 #[cfg(test)]
-mod emulator;
-#[cfg(test)]
 mod tests;
 
-#[cfg(feature = "cuda")]
-pub(crate) use device::keep_memory;
 #[cfg(feature = "cuda")]
 pub(crate) use engine::Engine;

@@ -42,10 +42,10 @@ impl DeviceChoice {
 }
 
 fn open_cuda(number: usize) -> candle_core::Result<Device> {
-    let device = Device::new_cuda(number)?;
+    let device = Device::new_cuda(number).map_err(gpu::explain)?;
     #[cfg(feature = "cuda")]
     if let Device::Cuda(device) = &device {
-        crate::cuda::keep_memory(device)?;
+        gpu::keep_memory(device)?;
     }
     Ok(device)
 }

@@ -249,7 +249,7 @@ impl<'a> Run<'a> {
             order,
             loss: Loss::new(hyperparameters, &dataset.classes, &config.classes, &start.train)?,
             training,
-            gradients: Gradients::new(&model),
+            gradients: Gradients::new(&model)?,
             model,
             replicas: Replicas::gather(options.replica.as_ref(), device, || {
                 // Shards are cut by the number of threads: it must be the same everywhere.

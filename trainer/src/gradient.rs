@@ -1,5 +1,8 @@
 //! A batch to its loss and gradients, one thread a core.
 
+#[cfg(feature = "cuda")]
+use std::cell::RefCell;
+
 use anyhow::{Context, Result, bail, ensure};
 use bert::{Dropout, ModelConfig, Parameters, Reference, TokenBatch};
 use candle_core::{Device, Tensor, Var};
@@ -7,16 +10,19 @@ use kernels::sum_of_squares;
 
 use crate::backprop::{self, Network, Trace};
 use crate::batches::Sample;
+#[cfg(feature = "cuda")]
+use crate::gpu_backprop;
 use crate::loss::Loss;
 use crate::parallel;
 use crate::precision::ProductPrecision;
 use crate::replica::Share;
+use crate::step_kernels::StepKernels;
 
 /// One gradient a variable, sorted by the parameters' names: on the CPU in memory that is used
 /// again at each step.
 pub(crate) enum Gradients {
     Cpu { sums: backprop::Gradients, traces: Vec<Trace> },
-    Device(Vec<Tensor>),
+    Device { sums: Vec<Tensor>, kernels: StepKernels },
 }
 
 /// A model as its gradients are computed.
@@ -28,7 +34,10 @@ pub(crate) struct Model {
 enum Differentiated {
     /// By hand, on the CPU.
     Backprop(Network),
-    /// By candle, on a GPU.
+    /// By hand, on a GPU.
+    #[cfg(feature = "cuda")]
+    Gpu(RefCell<Box<gpu_backprop::Network<gpu::Gpu>>>),
+    /// By candle, on a GPU, where our kernels cannot do it.
     Reference(Reference),
 }
 
@@ -55,7 +64,19 @@ impl Model {
         precision: ProductPrecision,
         device: &Device,
     ) -> Result<Self> {
-        let network = match (device.is_cpu(), precision.is_bf16(device)) {
+        let is_bf16 = precision.is_bf16(device);
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(cuda) = device
+            && is_bf16
+            && gpu_backprop::suits(config)
+            && gpu::Gpu::has_bf16(cuda)?
+        {
+            let gpu = gpu::Gpu::new(cuda, &gpu_backprop::kernels(config))?;
+            let mut network = Box::new(gpu_backprop::Network::new(gpu, config, parameters)?);
+            gpu_backprop::agreement::check(&mut network, config, parameters)?;
+            return Ok(Self { network: Differentiated::Gpu(RefCell::new(network)), parameters: parameters.clone() });
+        }
+        let network = match (device.is_cpu(), is_bf16) {
             (true, true) => bail!(
                 "a CPU does not train in bf16: leave the precision at auto, which is f32 here, or name a GPU with --device cuda"
             ),
@@ -69,13 +90,16 @@ impl Model {
 
 impl Gradients {
     /// None yet.
-    pub(crate) fn new(model: &Model) -> Self {
-        match model.network {
+    pub(crate) fn new(model: &Model) -> Result<Self> {
+        Ok(match &model.network {
             Differentiated::Backprop(_) => {
                 Self::Cpu { sums: backprop::Gradients::new(&model.parameters), traces: Vec::new() }
             }
-            Differentiated::Reference(_) => Self::Device(Vec::new()),
-        }
+            _ => {
+                let device = model.parameters.variables().next().map_or(Device::Cpu, |(_, one)| one.device().clone());
+                Self::Device { sums: Vec::new(), kernels: StepKernels::new(&device)? }
+            }
+        })
     }
 
     /// Some that were not computed.
@@ -94,7 +118,7 @@ impl Gradients {
     pub(crate) fn clear(&mut self) {
         match self {
             Self::Cpu { sums, .. } => sums.clear(),
-            Self::Device(sums) => sums.clear(),
+            Self::Device { sums, .. } => sums.clear(),
         }
     }
 
@@ -117,8 +141,12 @@ impl Gradients {
             (Self::Cpu { sums, traces }, Differentiated::Backprop(network)) => {
                 add_on_cpu(sums, traces, network, &own, pass)
             }
-            (Self::Device(sums), Differentiated::Reference(reference)) => {
+            (Self::Device { sums, .. }, Differentiated::Reference(reference)) => {
                 add_on_device(sums, reference, &model.parameters, &own, pass)
+            }
+            #[cfg(feature = "cuda")]
+            (Self::Device { sums, .. }, Differentiated::Gpu(network)) => {
+                add_on_gpu(sums, &mut network.borrow_mut(), &own, pass)
             }
             _ => bail!("gradients of another model: a bug"),
         }
@@ -131,9 +159,12 @@ impl Gradients {
                 let values = sums.values().iter().collect();
                 parallel::map(threads, values, |values: &&Vec<f32>| values.len(), |values| Ok(sum_of_squares(values)))?
             }
-            Self::Device(sums) => {
+            Self::Device { sums, kernels } => {
                 let square = |sum: &Tensor| Ok(f64::from(sum.sqr()?.sum_all()?.to_scalar::<f32>()?));
-                sums.iter().map(square).collect::<Result<_>>()?
+                match kernels.squares(sums)? {
+                    Some(squares) => squares,
+                    None => sums.iter().map(square).collect::<Result<_>>()?,
+                }
             }
         };
         Ok(squares.iter().sum::<f64>().sqrt())
@@ -143,7 +174,7 @@ impl Gradients {
     pub(crate) fn to_values(&self) -> Result<Vec<f32>> {
         match self {
             Self::Cpu { sums, .. } => Ok(sums.values().concat()),
-            Self::Device(sums) => {
+            Self::Device { sums, .. } => {
                 let values = sums.iter().map(|gradient| gradient.flatten_all()?.to_vec1::<f32>());
                 Ok(values.collect::<candle_core::Result<Vec<_>>>()?.concat())
             }
@@ -164,7 +195,7 @@ impl Gradients {
                     sum.copy_from_slice(own);
                 }
             }
-            Self::Device(sums) => {
+            Self::Device { sums, .. } => {
                 for sum in sums {
                     *sum = Tensor::from_slice(next(sum.elem_count()), sum.shape(), sum.device())?;
                 }
@@ -233,6 +264,31 @@ fn add_on_device(
     Ok(sum)
 }
 
+#[cfg(feature = "cuda")]
+fn add_on_gpu(
+    sums: &mut Vec<Tensor>,
+    network: &mut gpu_backprop::Network<gpu::Gpu>,
+    shards: &[Shard],
+    pass: Pass,
+) -> Result<f64> {
+    if shards.is_empty() && sums.is_empty() {
+        network.clear()?;
+    }
+    let mut sum = 0.0;
+    for (number, shard) in shards.iter().enumerate() {
+        let logits = network.forward(&shard.batch, Some(&shard.dropout))?;
+        let shape = (shard.batch.texts(), logits.len() / shard.batch.texts());
+        let logits = Var::from_tensor(&Tensor::from_vec(logits, shape, &Device::Cpu)?)?;
+        let loss = shard.loss(&logits, pass)?;
+        sum += f64::from(loss.to_scalar::<f32>()?);
+        let gradients = loss.backward()?;
+        let gradient = gradients.get(&logits).context("the loss has no gradient: a bug")?;
+        network.backward(gradient.flatten_all()?.to_vec1()?, number > 0 || !sums.is_empty())?;
+    }
+    *sums = network.gradients().to_vec();
+    Ok(sum)
+}
+
 /// The part of a batch that one thread computes.
 struct Shard {
     batch: TokenBatch,
@@ -260,17 +316,21 @@ mod tests {
         Tensor::new(values, &Device::Cpu).unwrap()
     }
 
+    fn on_device(gradients: &[Tensor]) -> Gradients {
+        Gradients::Device { sums: gradients.to_vec(), kernels: StepKernels::default() }
+    }
+
     #[test]
     fn the_norm_is_that_of_all_gradients_together() {
         let gradients = [tensor(&[3.0; 16]), tensor(&[0.0, 5.0, 0.0])];
         assert_eq!(Gradients::on_cpu(&gradients).norm(2).unwrap(), 13.0);
-        assert_eq!(Gradients::Device(gradients.to_vec()).norm(2).unwrap(), 13.0);
+        assert_eq!(on_device(&gradients).norm(2).unwrap(), 13.0);
     }
 
     #[test]
     fn gradients_become_values_and_values_gradients() {
         let gradients = [tensor(&[3.0, 4.0]), tensor(&[5.0])];
-        for mut gradients in [Gradients::on_cpu(&gradients), Gradients::Device(gradients.to_vec())] {
+        for mut gradients in [Gradients::on_cpu(&gradients), on_device(&gradients)] {
             assert_eq!(gradients.to_values().unwrap(), [3.0, 4.0, 5.0]);
             gradients.set_values(&[1.0, 2.0, 6.0]).unwrap();
             assert_eq!(gradients.to_values().unwrap(), [1.0, 2.0, 6.0]);

@@ -63,6 +63,8 @@ mod base;
 mod precision;
 
 pub mod flags;
+#[cfg(any(test, feature = "cuda"))]
+mod gpu_backprop;
 mod hyperparameters;
 mod run_options;
 mod settings;
@@ -94,6 +96,7 @@ mod optimizer;
 mod replica;
 mod replicas;
 pub mod schedule;
+mod step_kernels;
 mod training_state;
 
 mod checkpoints;

@@ -10,10 +10,11 @@ use kernels::{AdamFactors, adamw};
 use crate::backprop::tensors::slice_mut;
 use crate::gradient::Gradients;
 use crate::parallel;
+use crate::step_kernels::StepKernels;
 
-const BETA_1: f64 = 0.9;
-const BETA_2: f64 = 0.999;
-const EPSILON: f64 = 1e-8;
+pub(crate) const BETA_1: f64 = 0.9;
+pub(crate) const BETA_2: f64 = 0.999;
+pub(crate) const EPSILON: f64 = 1e-8;
 
 /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019) as `torch.optim.AdamW` computes
 /// it; matrices alone decay.
@@ -31,23 +32,24 @@ struct State {
     moments: Moments,
 }
 
-/// On the CPU one pass over slices does everything; elsewhere candle's operations are composed.
+/// On the CPU one pass over slices does everything, on a GPU one kernel; where it has none candle's
+/// operations are composed.
 enum Moments {
     Slices { first: Vec<f32>, second: Vec<f32> },
     Tensors { first: Tensor, second: Tensor },
 }
 
 /// What a step multiplies with, bias corrections included.
-#[derive(Clone, Copy)]
-struct Factors {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Factors {
     /// Of the gradient: below 1 where it is clipped.
-    gradient: f64,
+    pub gradient: f64,
     /// Of the parameter: below 1 where it decays.
-    decay: f64,
+    pub decay: f64,
     /// The learning rate over the correction of the first moment.
-    rate: f64,
+    pub rate: f64,
     /// One over the root of the correction of the second moment.
-    second: f64,
+    pub second: f64,
 }
 
 impl AdamW {
@@ -80,10 +82,10 @@ impl AdamW {
                     state.step_slice(gradient, factors)
                 })?;
             }
-            Gradients::Device(sums) => {
+            Gradients::Device { sums, kernels } => {
                 for (state, gradient) in self.states.iter_mut().zip(sums) {
                     let factors = of(state);
-                    state.step_tensor(gradient, factors)?;
+                    state.step_tensor(gradient, factors, kernels)?;
                 }
             }
         }
@@ -139,8 +141,11 @@ impl State {
         Ok(self.variable.inplace_op1(&Step { gradient, moments, factors })?)
     }
 
-    fn step_tensor(&mut self, gradient: &Tensor, factors: Factors) -> Result<()> {
+    fn step_tensor(&mut self, gradient: &Tensor, factors: Factors, kernels: &StepKernels) -> Result<()> {
         let Moments::Tensors { first, second } = &mut self.moments else { bail!("moments of another device: a bug") };
+        if kernels.step(self.variable.as_tensor(), gradient, [first, second], factors)? {
+            return Ok(());
+        }
         let gradient = (gradient.detach() * factors.gradient)?;
         *first = ((&*first * BETA_1)? + (&gradient * (1.0 - BETA_1))?)?;
         *second = ((&*second * BETA_2)? + (gradient.sqr()? * (1.0 - BETA_2))?)?;
@@ -207,7 +212,7 @@ mod tests {
     fn on_device(gradients: &Gradients, parameters: &Parameters) -> Gradients {
         let values = gradients.to_values().unwrap();
         let zeros = parameters.variables().map(|(_, tensor)| tensor.zeros_like().unwrap().detach()).collect();
-        let mut gradients = Gradients::Device(zeros);
+        let mut gradients = Gradients::Device { sums: zeros, kernels: StepKernels::default() };
         gradients.set_values(&values).unwrap();
         gradients
     }

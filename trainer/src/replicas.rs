@@ -109,8 +109,8 @@ impl Replicas {
             return Ok(loss);
         }
         #[cfg(feature = "nccl")]
-        if let (Some(ring), Gradients::Device(gradients)) = (&self.ring, &mut *gradients) {
-            return ring.sum(loss, gradients);
+        if let (Some(ring), Gradients::Device { sums, .. }) = (&self.ring, &mut *gradients) {
+            return ring.sum(loss, sums);
         }
         let mut exchange = || {
             let (mut loss, mut values) = (loss, gradients.to_values()?);

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bert::{ModelConfig, Parameters, TokenBatch};
 use candle_core::{CudaDevice, Result};
+use gpu::Gpu;
 
-use super::device::Gpu;
-use super::forward::{Bert, suits};
+use super::forward::{Bert, kernels, suits};
 
 /// A BERT ready to run on a GPU; clones share it, and take turns.
 #[derive(Clone, Debug)]
@@ -28,8 +28,8 @@ impl Engine {
         if !suits(config) || !Gpu::has_bf16(device)? {
             return Ok(None);
         }
-        let gpu = Gpu::new(device, config)?;
-        Ok(Some(Self(Arc::new(Mutex::new(Bert::new(gpu, config, parameters, tokens)?)))))
+        let open = || Bert::new(Gpu::new(device, &kernels(config))?, config, parameters, tokens);
+        Ok(Some(Self(Arc::new(Mutex::new(open().map_err(gpu::explain)?)))))
     }
 
     /// The logits of so many texts in batches, one row a text, in order. The next batch is taken
@@ -40,6 +40,7 @@ impl Engine {
     /// failures of the device.
     pub fn forward(&self, texts: usize, batches: impl Iterator<Item = TokenBatch>) -> Result<Vec<Vec<f32>>> {
         // A panic leaves nothing half done that the next call would read.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).forward(texts, batches)
+        let mut bert = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        bert.forward(texts, batches).map_err(gpu::explain)
     }
 }

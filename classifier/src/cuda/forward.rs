@@ -2,22 +2,13 @@
 
 use bert::{Activation, ModelConfig, Parameters, TokenBatch};
 use candle_core::{Result, bail};
-use half::bf16;
+use gpu::Argument::{Count, Memory, Number};
+use gpu::{Chip, Epilogue, Grid, Kernels, Kind, Numbers, WARP, rows, threads};
 
-use super::chip::{
-    Argument::{Count, Memory, Number},
-    Chip, Epilogue, Grid, Numbers,
-};
 use super::weights::{Layer, Norm, Pooler, Projection, Weights};
 
-/// Threads that work together on a row.
-const WARP: usize = 32;
-
-/// Rows that a block of a kernel works on.
-const ROWS: usize = 8;
-
-/// Threads of a block of `attention`, as `kernels.cu` has them.
-const ATTENTION_THREADS: usize = 4 * WARP;
+/// Threads of a block that a text has.
+const THREADS: usize = 8 * WARP;
 
 /// A BERT on a device.
 #[derive(Debug)]
@@ -61,17 +52,38 @@ struct Scratch<M> {
     texts: usize,
 }
 
-/// The numbers of tokens and texts in a batch.
+/// The numbers of tokens and texts in a batch, and the tokens of its longest text.
 #[derive(Clone, Copy)]
 struct Batch {
     tokens: usize,
     texts: usize,
+    longest: usize,
 }
 
 impl Batch {
     /// Where the starts of the texts are in the input.
     fn starts(self) -> usize {
         2 * self.tokens
+    }
+}
+
+/// The kernels for a model.
+pub(super) fn kernels(config: &ModelConfig) -> Kernels {
+    Kernels {
+        name: "serving",
+        parts: &[gpu::COMMON, include_str!("kernels.cu")],
+        names: &[
+            "embed",
+            "add_norm",
+            "gelu",
+            "attention",
+            "first_rows",
+            "score",
+            "weighted_mean",
+            "greatest_rows",
+            "head",
+        ],
+        macros: vec![("WIDTH", config.hidden_size), ("HEAD_SIZE", config.head_size())],
     }
 }
 
@@ -95,15 +107,15 @@ impl<C: Chip> Bert<C> {
             capacity: tokens.max(config.longest_text()),
         };
         let weights = Weights::upload(&chip, config, parameters)?;
-        let halves = |width: usize| chip.upload(Numbers::Halves(vec![bf16::ZERO; sizes.capacity * width]));
+        let halves = |width: usize| chip.zeros(Kind::Halves, sizes.capacity * width);
         let scratch = Scratch {
-            input: chip.upload(Numbers::Words(vec![0; 3 * sizes.capacity + 1]))?,
+            input: chip.zeros(Kind::Words, 3 * sizes.capacity + 1)?,
             hidden: halves(sizes.width)?,
             first: halves(sizes.width)?,
             context: halves(sizes.width)?,
             branch: halves(sizes.width)?,
             broad: halves(config.intermediate_size.max(3 * sizes.width))?,
-            scores: chip.upload(Numbers::Floats(vec![0.0; sizes.capacity]))?,
+            scores: chip.zeros(Kind::Floats, sizes.capacity)?,
             logits: chip.upload(Numbers::Floats(vec![0.0]))?,
             texts: 0,
         };
@@ -129,14 +141,15 @@ impl<C: Chip> Bert<C> {
             return Ok(Vec::new());
         }
         if texts > self.scratch.texts {
-            self.scratch.logits = self.chip.upload(Numbers::Floats(vec![0.0; texts * self.sizes.classes]))?;
+            self.scratch.logits = self.chip.zeros(Kind::Floats, texts * self.sizes.classes)?;
             self.scratch.texts = texts;
         }
         let mut done = 0;
         for batch in batches {
             let words = self.pack(&batch)?;
             self.chip.send(&words, &mut self.scratch.input)?;
-            self.start(Batch { tokens: batch.tokens(), texts: batch.texts() }, done)?;
+            let longest = batch.ranges().map(|text| text.len()).max().unwrap_or(0);
+            self.start(Batch { tokens: batch.tokens(), texts: batch.texts(), longest }, done)?;
             done += batch.texts();
         }
         let logits = self.chip.fetch(&self.scratch.logits, done * self.sizes.classes)?;
@@ -246,8 +259,7 @@ impl<M> Layer<M> {
         chip.multiply(&scratch.hidden, kept, &self.inner, epilogue, &mut scratch.broad)?;
         if self.activation == Activation::Gelu {
             let vectors = kept * self.inner.outputs / 8;
-            let grid = Grid { blocks: (vectors.div_ceil(ROWS * WARP), 1), threads: ROWS * WARP };
-            chip.launch("gelu", grid, &[Memory(&scratch.broad), Count(vectors)])?;
+            chip.launch("gelu", threads(vectors), &[Memory(&scratch.broad), Count(vectors)])?;
         }
         Ok(())
     }
@@ -272,7 +284,7 @@ fn attention<C: Chip>(
 ) -> Result<()> {
     chip.launch(
         "attention",
-        Grid { blocks: (batch.texts, sizes.heads), threads: ATTENTION_THREADS },
+        gpu::attention(batch.texts, sizes.heads, if first_only { 1 } else { batch.longest }),
         &[
             Memory(queries),
             Count(places.query_stride),
@@ -282,6 +294,7 @@ fn attention<C: Chip>(
             Memory(&scratch.input),
             Count(batch.starts()),
             Count(first_only.into()),
+            Count(sizes.heads),
             Memory(&scratch.context),
         ],
     )
@@ -309,7 +322,7 @@ impl<M> Pooler<M> {
     /// From `hidden` to `context`, a row a text. How it is left to be bent, as `kernels.cu` counts
     /// the ways.
     fn start<C: Chip<Memory = M>>(&self, chip: &C, batch: Batch, scratch: &mut Scratch<M>) -> Result<usize> {
-        let a_text = Grid { blocks: (batch.texts, 1), threads: ROWS * WARP };
+        let a_text = Grid { blocks: (batch.texts, 1), threads: THREADS };
         match self {
             Self::Cls { dense, .. } => {
                 chip.multiply(&scratch.hidden, batch.texts, dense, Epilogue::Nothing, &mut scratch.context)?;
@@ -348,9 +361,4 @@ impl<M> Pooler<M> {
             _ => 0,
         })
     }
-}
-
-/// A warp a row.
-fn rows(count: usize) -> Grid {
-    Grid { blocks: (count.div_ceil(ROWS), 1), threads: ROWS * WARP }
 }

@@ -1,16 +1,12 @@
 //! The kernels and the forward pass on the CPU: the same source, compiled by a C++ compiler.
 
-use std::cell::RefCell;
-use std::path::Path;
-use std::process::Command;
-
 use bert::{Activation, Classes, Family, ModelConfig, Pooling, Reference, TokenBatch, initialise};
+use gpu::Argument::{Count, Memory, Number};
+use gpu::{Chip, Emulator, Grid, Numbers};
 use half::bf16;
+use std::cell::RefCell;
 
-use super::chip::Argument::{Count, Memory, Number};
-use super::chip::{Chip, Grid, Numbers};
-use super::emulator::Emulator;
-use super::forward::{Bert, suits};
+use super::forward::{Bert, kernels, suits};
 
 fn config(hidden_size: usize) -> ModelConfig {
     ModelConfig {
@@ -38,7 +34,7 @@ fn batch() -> TokenBatch {
 
 /// An emulator in both orders of turns.
 fn in_both_orders(config: &ModelConfig, check: impl Fn(&Emulator)) {
-    let Some(mut emulator) = Emulator::new(config) else { return };
+    let Some(mut emulator) = Emulator::new(&kernels(config)) else { return };
     for is_reversed in [false, true] {
         emulator.is_reversed = is_reversed;
         check(&emulator);
@@ -192,7 +188,7 @@ fn attention(emulator: &Emulator, width: usize) {
         let context = halves(&vec![0.0; rows * width]);
         let launched = emulator.launch(
             "attention",
-            Grid { blocks: (starts.len() - 1, heads), threads: 128 },
+            gpu::attention(starts.len() - 1, heads, 70),
             &[
                 Memory(queries),
                 Count(query_stride),
@@ -203,6 +199,7 @@ fn attention(emulator: &Emulator, width: usize) {
                 Memory(&words(&[vec![9], starts.clone()].concat())),
                 Count(1),
                 Count(first),
+                Count(heads),
                 Memory(&context),
             ],
         );
@@ -304,7 +301,7 @@ fn a_kernel_that_leaves_its_memory_or_gets_other_arguments_is_noticed() {
 
 #[test]
 fn logits_are_those_of_the_reference_as_far_as_bf16_goes() {
-    let Some(mut emulator) = Emulator::new(&config(48)) else { return };
+    let Some(mut emulator) = Emulator::new(&kernels(&config(48))) else { return };
     forward(|_| {
         emulator.is_reversed = !emulator.is_reversed;
         emulator.clone()
@@ -316,7 +313,7 @@ fn logits_are_those_of_the_reference_as_far_as_bf16_goes() {
 #[ignore = "needs a GPU"]
 fn a_gpu_gives_the_logits_of_the_reference_as_far_as_bf16_goes() {
     let device = candle_core::Device::new_cuda(0).unwrap();
-    forward(|config| super::device::Gpu::new(device.as_cuda_device().unwrap(), config).unwrap());
+    forward(|config| gpu::Gpu::new(device.as_cuda_device().unwrap(), &kernels(config)).unwrap());
 }
 
 fn forward<C: Chip>(mut chip: impl FnMut(&ModelConfig) -> C) {
@@ -377,19 +374,9 @@ fn sizes_that_the_kernels_cannot_do_are_known() {
     assert!(!suits(&ModelConfig { family: Family::MegatronBert, ..config(48) }));
 }
 
-/// Where there is a CUDA compiler.
 #[test]
-fn the_cuda_compiler_takes_the_kernels() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cuda/kernels.cu");
-    for (width, head_size) in [(768, 64), (384, 32), (264, 88)] {
-        let directory = tempfile::tempdir().unwrap();
-        let sizes = [format!("-DWIDTH={width}"), format!("-DHEAD_SIZE={head_size}")];
-        let mut command = Command::new("nvcc");
-        command.args(["-ptx", "-arch=compute_80", "--Werror", "all-warnings"]).args(sizes).arg(&source);
-        let Ok(output) = command.arg("-o").arg(directory.path().join("kernels.ptx")).output() else {
-            println!("there is no nvcc: the kernels are not compiled for a GPU");
-            return;
-        };
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
+fn the_kernels_compile_for_every_gpu_without_a_spill() {
+    let sizes = [(256, 64), (384, 32), (512, 64), (768, 64), (1024, 64), (264, 88), (384, 128)];
+    let of = |(width, head_size)| kernels(&ModelConfig { num_attention_heads: width / head_size, ..config(width) });
+    gpu::assert_compile(&sizes.map(of));
 }

@@ -2,9 +2,8 @@
 
 use bert::{Activation, ModelConfig, Parameters, Pooling};
 use candle_core::{DType, Device, Result, Tensor};
+use gpu::{Chip, Linear, Numbers};
 use half::bf16;
-
-use super::chip::{Chip, Linear, Numbers};
 
 /// A model's weights on the device: what is multiplied in bf16, the rest in f32.
 #[derive(Debug)]

@@ -2,19 +2,18 @@
 
 use std::cell::RefCell;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
-use bert::ModelConfig;
-use candle_core::{Result, bail};
+use candle_core::{Result, Tensor, bail};
 use half::bf16;
 
-use super::chip::{Argument, Chip, Epilogue, Grid, Linear, Numbers};
+use crate::{Argument, Chip, Epilogue, Grid, Kernels, Kind, Linear, Matrix, Numbers};
 
-/// The kernels for one pair of sizes.
+/// Kernels on the CPU.
 #[derive(Clone, Debug)]
-pub(super) struct Emulator {
+pub struct Emulator {
     program: PathBuf,
     /// The order in which the threads of a block take turns: both must give the same.
     pub is_reversed: bool,
@@ -22,23 +21,29 @@ pub(super) struct Emulator {
 }
 
 impl Emulator {
-    /// Compiles the kernels for a model; nothing where there is no C++ compiler.
-    pub fn new(config: &ModelConfig) -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let program = directory.path().join("emulator");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cuda/emulator.cpp");
+    /// Compiles the kernels; nothing where there is no C++ compiler.
+    ///
+    /// # Panics
+    /// The compiler refuses them.
+    pub fn new(kernels: &Kernels) -> Option<Self> {
+        let directory = tempfile::tempdir().expect("there is room for a directory");
+        let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("emulator.cpp"), include_str!("emulator.cpp")).expect("there is room for a file");
+        std::fs::write(path("kernels.cu"), kernels.source()).expect("there is room for a file");
         let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
         let mut command = Command::new(&compiler);
-        command.args(["-std=c++17", "-O1", "-Wall", "-Wno-unknown-pragmas"]);
+        command.args(["-std=c++17", "-O1", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function"]);
         // What C++ leaves undefined, an index beyond an array among it, ends the program.
         command.args(["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]);
-        command.args([format!("-DWIDTH={}", config.hidden_size), format!("-DHEAD_SIZE={}", config.head_size())]);
-        let Ok(output) = command.arg(source).arg("-o").arg(&program).output() else {
+        command.args(kernels.macros.iter().map(|(name, value)| format!("-D{name}={value}")));
+        let names: String = kernels.names.iter().map(|name| format!("KERNEL({name}) ")).collect();
+        command.arg("-DKERNELS=\"kernels.cu\"").arg(format!("-DNAMES={names}"));
+        let Ok(output) = command.arg(path("emulator.cpp")).arg("-o").arg(path("emulator")).output() else {
             println!("there is no {compiler} to compile the kernels for the CPU with: they are not tested");
             return None;
         };
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Some(Self { program, is_reversed: false, _directory: Rc::new(directory) })
+        Some(Self { program: path("emulator"), is_reversed: false, _directory: Rc::new(directory) })
     }
 
     /// Runs a kernel over memories, which the argument `m0` is the first of.
@@ -76,6 +81,18 @@ impl Chip for Emulator {
         Ok(RefCell::new(numbers))
     }
 
+    fn zeros(&self, kind: Kind, count: usize) -> Result<Self::Memory> {
+        Ok(RefCell::new(match kind {
+            Kind::Halves => Numbers::Halves(vec![bf16::ZERO; count]),
+            Kind::Floats => Numbers::Floats(vec![0.0; count]),
+            Kind::Words => Numbers::Words(vec![0; count]),
+        }))
+    }
+
+    fn share(&self, tensor: &Tensor) -> Result<Self::Memory> {
+        Ok(RefCell::new(Numbers::Floats(tensor.flatten_all()?.to_vec1()?)))
+    }
+
     fn send(&mut self, words: &[u32], to: &mut Self::Memory) -> Result<()> {
         match to.get_mut() {
             Numbers::Words(memory) => memory[..words.len()].copy_from_slice(words),
@@ -98,6 +115,7 @@ impl Chip for Emulator {
                     format!("m{number}")
                 }
                 Argument::Count(count) => format!("i{count}"),
+                Argument::Bits(bits) => format!("u{bits}"),
                 Argument::Number(number) => format!("f{number:e}"),
             });
         }
@@ -129,6 +147,37 @@ impl Chip for Emulator {
                     }
                 });
             }
+        }
+        Ok(())
+    }
+
+    fn product(
+        &self,
+        left: Matrix<'_, Self::Memory>,
+        right: Matrix<'_, Self::Memory>,
+        out: &Self::Memory,
+        add: bool,
+    ) -> Result<()> {
+        let ((rows, inner), (others, columns)) = (left.size(), right.size());
+        let (one, other) = (left.memory.borrow().halves(), right.memory.borrow().halves());
+        assert_eq!(inner, others, "a product of a row with a column of another length");
+        assert!(left.end() <= one.len() && right.end() <= other.len(), "a matrix beyond its memory");
+        let number = |numbers: &[f32], matrix: &Matrix<'_, Self::Memory>, row: usize, column: usize| {
+            let (row, column) = if matrix.is_transposed { (column, row) } else { (row, column) };
+            numbers[matrix.first + row * matrix.stride + column]
+        };
+        let sum = |row: usize, column: usize| -> f32 {
+            (0..inner).map(|at| number(&one, &left, row, at) * number(&other, &right, at, column)).sum()
+        };
+        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+        match &mut *out.borrow_mut() {
+            Numbers::Floats(out) => out[..rows * columns].iter_mut().zip(places).for_each(|(out, (row, column))| {
+                *out = sum(row, column) + if add { *out } else { 0.0 };
+            }),
+            Numbers::Halves(out) => out[..rows * columns].iter_mut().zip(places).for_each(|(out, (row, column))| {
+                *out = bf16::from_f32(sum(row, column) + if add { out.to_f32() } else { 0.0 });
+            }),
+            Numbers::Words(_) => bail!("a product is no words"),
         }
         Ok(())
     }
@@ -173,6 +222,9 @@ impl Numbers {
     }
 
     /// Numbers of bf16 as f32.
+    ///
+    /// # Panics
+    /// They are others.
     pub fn halves(&self) -> Vec<f32> {
         match self {
             Self::Halves(numbers) => numbers.iter().map(|number| number.to_f32()).collect(),

@@ -1,11 +1,11 @@
-// Runs one kernel of kernels.cu on the CPU, for tests.
+// Runs one kernel of KERNELS, a file, on the CPU, for tests. NAMES are those of its kernels, as KERNEL(name) each.
 //
 // The threads of a block are fibers that take turns: each runs until it waits for its warp, and a warp until it waits for its
 // block, so that a missing barrier shows in the result; one that not all threads reach ends the program. Behind each memory lies a page that nobody may
 // touch. Blocks run one after the other.
 //
 // usage: emulator KERNEL BLOCKS_X BLOCKS_Y THREADS ORDER ARGUMENT...
-// ORDER: + or -, the order of the turns. ARGUMENT: mN for memory N of the input, i or f and a number.
+// ORDER: + or -, the order of the turns. ARGUMENT: mN for memory N of the input; i, u or f and a number.
 // Standard input: for each memory its kind (h, f or w), its size in bytes and its bytes; standard output: the same bytes after.
 
 #include <setjmp.h>
@@ -41,7 +41,7 @@
 struct Place {
     unsigned x, y;
 };
-static Place threadIdx, blockIdx, blockDim;
+static Place threadIdx, blockIdx, blockDim, gridDim;
 
 struct float4 {
     float x, y, z, w;
@@ -51,6 +51,7 @@ static float4 make_float4(float x, float y, float z, float w) { return {x, y, z,
 static int min(int one, int other) { return one < other ? one : other; }
 static float rsqrtf(float x) { return 1 / sqrtf(x); }
 #define __expf expf
+#define __logf logf
 
 static float __uint_as_float(unsigned bits) {
     float number;
@@ -100,6 +101,28 @@ static float __shfl_xor_sync(unsigned lanes, float value, int distance) {
     own[threadIdx.x] = value;
     __syncwarp();
     return own[threadIdx.x ^ distance];
+}
+
+static float wide_of(unsigned half) { return __uint_as_float(half << 16); }
+
+// A tensor core's product, of what all lanes of the warp bring.
+static void multiply(float (&sums)[4], const unsigned (&left)[4], const unsigned (&right)[2]) {
+    static unsigned slots[2][1024][6];
+    static unsigned turns[1024];
+    auto& own = slots[turns[threadIdx.x]++ % 2];
+    for (int part = 0; part < 4; part++) own[threadIdx.x][part] = left[part];
+    for (int part = 0; part < 2; part++) own[threadIdx.x][4 + part] = right[part];
+    __syncwarp();
+    unsigned first = threadIdx.x / WARP * WARP, lane = threadIdx.x % WARP;
+    auto number = [](unsigned pair, int place) { return wide_of(place % 2 ? pair >> 16 : pair & 0xffff); };
+    for (int result = 0; result < 4; result++) {
+        unsigned row = lane / 4 + result / 2 * 8, column = lane % 4 * 2 + result % 2;
+        for (int k = 0; k < 16; k++) {
+            unsigned one = own[first + row % 8 * 4 + k % 8 / 2][row / 8 + k / 8 * 2];
+            unsigned other = own[first + column * 4 + k % 8 / 2][4 + k / 8];
+            sums[result] += number(one, k) * number(other, k);
+        }
+    }
 }
 
 static void run_fiber() {
@@ -197,7 +220,8 @@ struct Argument {
             if (memory.kind != kind) fail(text + " is of another kind");
             return (T)memory.bytes;
         } else {
-            if (text[0] != (std::is_same_v<T, int> ? 'i' : 'f')) fail(text + " where another kind of number is expected");
+            char kind = std::is_same_v<T, int> ? 'i' : std::is_same_v<T, unsigned> ? 'u' : 'f';
+            if (text[0] != kind) fail(text + " where another kind of number is expected");
             return (T)std::stod(text.substr(1));
         }
     }
@@ -215,20 +239,12 @@ static std::function<void()> apply(void (*kernel)(Parameters...), const std::vec
     return apply_each(kernel, arguments, std::index_sequence_for<Parameters...>());
 }
 
-#include "kernels.cu"
+#include KERNELS
 
 static std::function<void()> kernel_with(const std::string& name, const std::vector<Argument>& arguments) {
 #define KERNEL(kernel) \
     if (name == #kernel) return apply(kernel, arguments);
-    KERNEL(embed)
-    KERNEL(add_norm)
-    KERNEL(gelu)
-    KERNEL(attention)
-    KERNEL(first_rows)
-    KERNEL(score)
-    KERNEL(weighted_mean)
-    KERNEL(greatest_rows)
-    KERNEL(head)
+    NAMES
     fail("no kernel is called " + name);
 }
 
@@ -239,6 +255,7 @@ int main(int count, char** words) {
     for (int number = 6; number < count; number++) arguments.push_back({words[number], memories});
     kernel = kernel_with(words[1], arguments);
     Place blocks = {(unsigned)std::stoul(words[2]), (unsigned)std::stoul(words[3])};
+    gridDim = blocks;
     blockDim = {(unsigned)std::stoul(words[4]), 1};
     if (blockDim.x % WARP != 0 || blockDim.x > 1024) fail("threads that are no whole warps");
     fibers.resize(blockDim.x);

@@ -1,0 +1,62 @@
+//! Whether the kernels compute what they should on the GPU at hand: a wrong gradient would only show
+//! as a poor model.
+
+use anyhow::{Result, ensure};
+use bert::{Dropout, ModelConfig, Parameters, Reference, TokenBatch};
+use candle_core::Tensor;
+use gpu::Chip;
+
+use super::Network;
+
+/// How far apart two gradients in bf16 may be, as a share of the length of the right one.
+const APART: f64 = 0.25;
+
+/// The same as a share of the length of all gradients: of what should be nothing, rounding stays.
+const NOTHING: f64 = 0.02;
+
+/// Compares the gradients of a few made-up texts with candle's.
+///
+/// # Errors
+/// They differ; failures of the device.
+pub(crate) fn check<C: Chip>(network: &mut Network<C>, config: &ModelConfig, parameters: &Parameters) -> Result<()> {
+    let texts: Vec<Vec<u32>> = [1, 17, 40, 5]
+        .iter()
+        .map(|length| (0..(*length).min(config.longest_text())).map(|token| token_of(token, config)).collect())
+        .collect();
+    let (batch, dropout) = (TokenBatch::new(&texts), Dropout::new(1, 1));
+    let slopes: Vec<f32> = (0..batch.texts() * config.classes.len()).map(|at| (at % 3) as f32 - 0.8).collect();
+
+    let logits = Reference::new(config, parameters)?.forward(&batch, Some(&dropout))?;
+    let loss = (&logits * Tensor::from_slice(&slopes, logits.shape(), logits.device())?)?.sum_all()?;
+    let store = loss.backward()?;
+    network.forward(&batch, Some(&dropout))?;
+    network.backward(slopes, false)?;
+
+    let mut found = Vec::new();
+    for ((name, parameter), memory) in parameters.variables().zip(&network.memories) {
+        let expected = match store.get(parameter) {
+            Some(gradient) => gradient.flatten_all()?.to_vec1::<f32>()?,
+            None => vec![0.0; parameter.elem_count()],
+        };
+        let own = network.chip.fetch(memory, parameter.elem_count())?;
+        let apart = length(own.iter().zip(&expected).map(|(own, expected)| own - expected));
+        found.push((name, apart, length(expected.into_iter())));
+    }
+    let all = found.iter().map(|(.., expected)| expected.powi(2)).sum::<f64>().sqrt();
+    for (name, apart, expected) in found {
+        ensure!(
+            apart <= APART * expected + NOTHING * all,
+            "on this GPU our kernels compute a gradient of {name} that is {apart:.3} apart from candle's, which is {expected:.3} long: --precision f32 trains without them; please report it"
+        );
+    }
+    Ok(())
+}
+
+/// A token of the vocabulary.
+fn token_of(place: usize, config: &ModelConfig) -> u32 {
+    ((place * 31 + 5) % config.vocab_size) as u32
+}
+
+fn length(values: impl Iterator<Item = f32>) -> f64 {
+    values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+}

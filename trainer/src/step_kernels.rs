@@ -1,0 +1,57 @@
+//! The kernels of a step over all parameters, where the parameters are on a GPU that has them.
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+
+#[cfg(feature = "cuda")]
+use crate::gpu_backprop::Optimizer;
+use crate::optimizer::Factors;
+
+/// The kernels, or none.
+#[derive(Default)]
+pub(crate) struct StepKernels {
+    #[cfg(feature = "cuda")]
+    optimizer: Option<Optimizer<gpu::Gpu>>,
+}
+
+impl StepKernels {
+    /// Those for a device.
+    pub(crate) fn new(device: &Device) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(device) = device
+            && gpu::Gpu::has_bf16(device)?
+        {
+            let gpu = gpu::Gpu::new(device, &Optimizer::<gpu::Gpu>::kernels())?;
+            return Ok(Self { optimizer: Some(Optimizer::new(gpu)) });
+        }
+        let _ = device;
+        Ok(Self::default())
+    }
+
+    /// The sums of the squares of tensors, if there are kernels.
+    pub(crate) fn squares(&self, tensors: &[Tensor]) -> Result<Option<Vec<f64>>> {
+        #[cfg(feature = "cuda")]
+        if let Some(optimizer) = &self.optimizer {
+            return Ok(Some(optimizer.squares(tensors)?));
+        }
+        let _ = tensors;
+        Ok(None)
+    }
+
+    /// Moves a parameter and its moments, if there are kernels: whether there are.
+    pub(crate) fn step(
+        &self,
+        parameter: &Tensor,
+        gradient: &Tensor,
+        moments: [&Tensor; 2],
+        factors: Factors,
+    ) -> Result<bool> {
+        #[cfg(feature = "cuda")]
+        if let Some(optimizer) = &self.optimizer {
+            optimizer.step(parameter, gradient, moments, factors)?;
+            return Ok(true);
+        }
+        let _ = (parameter, gradient, moments, factors);
+        Ok(false)
+    }
+}
