@@ -119,6 +119,8 @@ impl Chip for Gpu {
     }
 
     fn zeros(&self, kind: Kind, count: usize) -> Result<Memory> {
+        // The driver has no memory of nothing.
+        let count = count.max(1);
         Ok(match kind {
             Kind::Halves => Memory::Halves(self.stream.alloc_zeros(count).w()?),
             Kind::Floats => Memory::Floats(self.stream.alloc_zeros(count).w()?),

@@ -235,10 +235,10 @@ impl<C: Chip> Network<C> {
     /// failures of the device.
     pub fn forward(&mut self, batch: &TokenBatch, dropout: Option<&Dropout>) -> Result<Vec<f32>> {
         let (batch, words) = Batch::new(batch, &self.config)?;
-        let mut trace = match self.trace.take() {
-            Some(trace) if trace.capacity >= batch.tokens => trace,
-            // The old one is gone by now: both might not fit.
-            _ => self.make_room(batch.tokens)?,
+        // One that is too small is gone before the next is made: both might not fit.
+        let mut trace = match self.trace.take().filter(|trace| trace.capacity >= batch.tokens) {
+            Some(trace) => trace,
+            None => self.make_room(batch.tokens)?,
         };
         self.chip.send(&words, &mut trace.input)?;
         (trace.batch, trace.dropout) = (batch, dropout.copied());
