@@ -12,7 +12,7 @@ use crate::print;
 /// Flags of `labelstream export`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Checkpoint directory, of any kind
+    /// Checkpoint directory, of any kind but those of candle-transformers
     #[arg(long, value_name = "DIR")]
     checkpoint: PathBuf,
 
@@ -22,7 +22,7 @@ pub struct Arguments {
     onnx: PathBuf,
 
     /// Keep the layers' weights in 8 bits, with DequantizeLinear before each product: a quarter of
-    /// the size; says of how many texts the label stays the same
+    /// their size; says of how many texts the label stays the same
     #[arg(long)]
     int8: bool,
 

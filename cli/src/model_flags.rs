@@ -12,7 +12,7 @@ pub struct ModelFlags {
     #[arg(long, value_name = "DIR")]
     checkpoint: PathBuf,
 
-    /// Tokens to truncate a text to [default: as many as the model takes]
+    /// Tokens to truncate a text to [default: as many as the model takes, and 512 at most]
     #[arg(long)]
     max_length: Option<usize>,
 

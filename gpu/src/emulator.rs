@@ -60,7 +60,7 @@ impl Emulator {
             input.extend(bytes);
         }
         // It reads everything before it writes. One that ends early says why.
-        let sent = child.stdin.take().unwrap().write_all(&input);
+        let sent = child.stdin.take().expect("it is piped").write_all(&input);
         let output = child.wait_with_output()?;
         if !output.status.success() {
             bail!("{kernel} {arguments:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));

@@ -1,5 +1,7 @@
 //! Kernels, and how many threads they take.
 
+use std::borrow::Cow;
+
 use crate::Grid;
 
 /// What kernels have in common: put before their own source. It needs the macros `WIDTH` and
@@ -22,7 +24,7 @@ pub struct Kernels {
     /// Of all of them together.
     pub name: &'static str,
     /// The source, in parts.
-    pub parts: &'static [&'static str],
+    pub parts: Vec<Cow<'static, str>>,
     /// The kernels in it.
     pub names: &'static [&'static str],
     /// What the source is compiled with.
@@ -33,6 +35,19 @@ impl Kernels {
     /// All parts.
     pub fn source(&self) -> String {
         self.parts.concat()
+    }
+
+    /// The same with one piece of the source replaced by another: for tests that break kernels on
+    /// purpose.
+    ///
+    /// # Panics
+    /// The piece does not stand there exactly once.
+    #[cfg(feature = "emulator")]
+    #[must_use]
+    pub fn broken(self, piece: &str, by: &str) -> Self {
+        let source = self.source();
+        assert_eq!(source.matches(piece).count(), 1, "{piece} stands there another number of times");
+        Self { parts: vec![source.replace(piece, by).into()], ..self }
     }
 
     /// A name that no other kernels, and no others of these sizes, have.

@@ -69,7 +69,7 @@ pub fn export(directory: &Path, file: &Path, weights: Weights, texts: &[String])
     let bytes = model(graph, &classes, &kind)?.encode_to_vec();
     ensure!(
         bytes.len() <= MOST_BYTES,
-        "{} MB: an ONNX file has 2 GB at most; int8 makes a quarter of it",
+        "{} MB: an ONNX file has 2 GB at most; with int8 the layers take a quarter of their size",
         bytes.len() / 1_000_000
     );
     let home = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

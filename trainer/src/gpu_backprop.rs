@@ -38,7 +38,7 @@ const SMALLEST: usize = 1024;
 pub(crate) fn kernels(config: &ModelConfig) -> Kernels {
     Kernels {
         name: "learning",
-        parts: &[gpu::COMMON, include_str!("gpu_backprop/kernels.cu")],
+        parts: vec![gpu::COMMON.into(), include_str!("gpu_backprop/kernels.cu").into()],
         names: &[
             "halve",
             "clear",

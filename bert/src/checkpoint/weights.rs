@@ -25,7 +25,7 @@ const CANDIDATES: [(&str, Format); 4] = [
 const FOREIGN: [(&str, &str); 4] = [
     ("tf_model.h5", "the weights are TensorFlow's: open them with from_tf=True in transformers, and save"),
     ("flax_model.msgpack", "the weights are Flax's: open them with from_flax=True in transformers, and save"),
-    ("model.onnx", "an ONNX model has no weights by name: give the directory that it was exported from"),
+    ("model.onnx", "an ONNX file is no checkpoint: `labelstream import --onnx` makes a directory of its weights"),
     ("adapter_model.bin", "an adapter is no model: merge it into its base (merge_and_unload() of peft), and save"),
 ];
 

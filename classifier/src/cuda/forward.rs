@@ -71,7 +71,7 @@ impl Batch {
 pub(super) fn kernels(config: &ModelConfig) -> Kernels {
     Kernels {
         name: "serving",
-        parts: &[gpu::COMMON, include_str!("kernels.cu")],
+        parts: vec![gpu::COMMON.into(), include_str!("kernels.cu").into()],
         names: &[
             "embed",
             "add_norm",

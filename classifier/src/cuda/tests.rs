@@ -308,6 +308,36 @@ fn logits_are_those_of_the_reference_as_far_as_bf16_goes() {
     });
 }
 
+#[test]
+fn kernels_that_are_broken_give_other_logits_or_none() {
+    let config = config(48);
+    let parameters = initialise(&config, 5).unwrap();
+    let expected = Reference::new(&config, &parameters).unwrap().forward(&batch(), None).unwrap();
+    let expected: Vec<f32> = expected.flatten_all().unwrap().to_vec1().unwrap();
+    for (piece, by) in [
+        // A wrong stride.
+        ("values + (long long)(key + row) * stride", "values + (long long)(key + row) * WIDTH"),
+        // A missing wait for the rest of the warp.
+        ("        __syncwarp();\n\n        float scores", "        float scores"),
+        // Two arguments in each other's place.
+        (
+            "const Half* branch, int rows, const float* weight, const float* bias",
+            "const Half* branch, int rows, const float* bias, const float* weight",
+        ),
+        // A sum that is not kept up to date when another tile comes.
+        ("            total[row] *= fade;\n", ""),
+        // Keys that the second half of a tensor core's product takes from the first.
+        ("16 * step + 8 * half + 2 * pair", "16 * step + 2 * pair"),
+    ] {
+        let Some(emulator) = Emulator::new(&kernels(&config).broken(piece, by)) else { return };
+        let mut bert = Bert::new(emulator, &config, &parameters, batch().tokens()).unwrap();
+        let Ok(found) = bert.forward(LENGTHS.len(), std::iter::once(batch())) else { continue };
+        let mut pairs = found.iter().flatten().zip(&expected);
+        let is_same = pairs.all(|(found, expected)| (found - expected).abs() <= 2e-2);
+        assert!(!is_same, "{piece}: nobody notices");
+    }
+}
+
 #[cfg(feature = "cuda")]
 #[test]
 #[ignore = "needs a GPU"]

@@ -26,7 +26,7 @@ impl<C: Chip> Optimizer<C> {
     pub fn kernels() -> Kernels {
         Kernels {
             name: "optimizer",
-            parts: &[gpu::COMMON, include_str!("optimizer.cu")],
+            parts: vec![gpu::COMMON.into(), include_str!("optimizer.cu").into()],
             names: &["squares", "adamw"],
             // It works on no rows.
             macros: vec![("WIDTH", 8), ("HEAD_SIZE", 8)],

@@ -52,8 +52,8 @@ pub struct Config {
     #[arg(long, env = "LABELSTREAM_TUNE")]
     pub tune: bool,
 
-    /// What a round starts from: the champion (the base if there is none or it is linear), or
-    /// always the base
+    /// What a round starts from: the champion (the base if there is none, or it is linear or
+    /// candle-transformers computes it), or always the base
     #[arg(long, env = "LABELSTREAM_FROM", value_enum, default_value_t = From::Champion)]
     pub from: From,
 

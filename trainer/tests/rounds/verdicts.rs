@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use store::checkpoints::CheckpointStore;
 
 use crate::site::{Registry, Site};
 
@@ -45,8 +44,7 @@ async fn a_champion_that_cannot_be_trained_here_is_judged_and_its_successor_come
     for (number, family) in (1..).zip(["modernbert", "deberta_v3"]) {
         let directory = site.path(family);
         copy_with_classes(&composed.join(family), &directory, ["差评", "好评"]);
-        let checkpoints = CheckpointStore::open(&site.checkpoints()).unwrap();
-        let champion = service::register(&site.store, &checkpoints, &directory).await.unwrap().model.version;
+        let champion = service::register(&site.store, &site.checkpoints(), &directory).await.unwrap().model.version;
         site.promote(champion).await;
         site.label(number * 1000..(number + 1) * 1000).await;
 
