@@ -1,7 +1,7 @@
 //! What our kernels for GPUs stand on: a device behind a seam, and for tests a CPU in its place.
 //!
-//! A [`Chip`] has memory, starts kernels and multiplies matrices. [`Gpu`] (feature `cuda`) is the
-//! real one; [`Emulator`] (feature `emulator`) compiles the same kernels with a C++ compiler and
+//! A [`Chip`] has memory, starts kernels and multiplies matrices. `Gpu` (feature `cuda`) is the
+//! real one; `Emulator` (feature `emulator`) compiles the same kernels with a C++ compiler and
 //! runs them on the CPU, where an index beyond a memory, a missing barrier or an argument of another
 //! kind shows.
 
