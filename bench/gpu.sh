@@ -9,7 +9,7 @@
 #   CUDA_COMPUTE_CAP the GPU's (90: H100 and H200; by default that of this machine). The kernels of
 #   candle take 15 minutes on two cores, once. DIR gets the program, to be taken along.
 # all: everything that only a GPU can tell, within ten minutes, as one JSON object: parity with the
-#   CPU, the kernels' own tests, rates of serving and training beside PyTorch, errors, memory.
+#   CPU in serving and training, rates of both beside PyTorch, errors, memory, time by kernel.
 #   CHECKPOINT is a BERT directory; TEXTS.csv has the columns `label` and `review` or `text`, and
 #   8,192 different texts or more. PYTHON has torch and transformers. `peers/gpu.py` says more.
 set -euo pipefail
@@ -26,8 +26,8 @@ build() {
     xz --force --threads=0 "$1/labelstream"
 }
 
-case ${1:-} in
-build) [ $# = 2 ] && build "$2" ;;
-all) [ $# -ge 4 ] && exec "${PYTHON:-python3}" "$here/peers/gpu.py" "$@" ;;
+case ${1:-}-$# in
+build-2) build "$2" ;;
+all-[4-9] | all-1?) exec "${PYTHON:-python3}" "$here/peers/gpu.py" "$@" ;;
 *) sed '1d;/^[^#]/,$d' "$0" >&2 && exit 2 ;;
 esac

@@ -45,7 +45,7 @@ fn open_cuda(number: usize) -> candle_core::Result<Device> {
     let device = Device::new_cuda(number).map_err(gpu::explain)?;
     #[cfg(feature = "cuda")]
     if let Device::Cuda(device) = &device {
-        gpu::keep_memory(device)?;
+        gpu::keep_memory(device).map_err(gpu::explain)?;
     }
     Ok(device)
 }

@@ -1,6 +1,7 @@
 //! A [`Chip`] that is a GPU. All `unsafe` of this crate is here.
 #![expect(unsafe_code, reason = "a call of the driver has no safe form; each says why it is sound")]
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::c_int;
 use std::fmt;
@@ -9,7 +10,9 @@ use std::sync::Arc;
 
 use candle_core::cuda_backend::{CudaDevice, WrapErr, cudarc};
 use candle_core::{Result, Storage, Tensor, bail};
-use cudarc::cublas::sys::{cublasComputeType_t, cublasGemmAlgo_t, cublasOperation_t, cudaDataType};
+use cudarc::cublas::sys::{
+    cublasComputeType_t, cublasGemmAlgo_t, cublasMath_t, cublasOperation_t, cublasSetMathMode, cudaDataType,
+};
 use cudarc::cublas::{CudaBlas, result as cublas};
 use cudarc::cublaslt::{Activation, CudaBlasLT, Matmul, MatmulConfig};
 use cudarc::driver::{
@@ -20,14 +23,17 @@ use half::bf16;
 
 use crate::{Argument, Chip, Epilogue, Grid, Kernels, Kind, Linear, Matrix, Numbers};
 
+/// Bytes that cublasLt asks for on its own, at most.
+const WORKSPACE: usize = 32 << 20;
+
 /// A GPU, with kernels compiled for it.
 ///
 /// Everything goes to one stream, candle's of the calling thread, so it is done in the order it was
 /// asked for.
 pub struct Gpu {
     stream: Arc<CudaStream>,
-    products: CudaBlas,
-    layers: CudaBlasLT,
+    products: OnceCell<CudaBlas>,
+    layers: OnceCell<CudaBlasLT>,
     kernels: HashMap<&'static str, cudarc::driver::CudaFunction>,
     outbox: [Slot; 2],
     /// The slot that was sent from last.
@@ -84,13 +90,38 @@ impl Gpu {
         let stream = device.cuda_stream();
         stream.context().bind_to_thread().w()?;
         Ok(Self {
-            products: CudaBlas::new(stream.clone()).map_err(candle_core::Error::wrap)?,
-            layers: CudaBlasLT::new(stream.clone()).map_err(candle_core::Error::wrap)?,
+            products: OnceCell::new(),
+            layers: OnceCell::new(),
             stream,
             kernels: compiled.collect::<Result<_>>()?,
             outbox: Default::default(),
             turn: 0,
         })
+    }
+
+    /// What multiplies, made when it is first asked for.
+    fn products(&self) -> Result<&CudaBlas> {
+        if self.products.get().is_none() {
+            let products = CudaBlas::new(self.stream.clone()).map_err(candle_core::Error::wrap)?;
+            // SAFETY: the handle is an open one. Sums are f32 to their end, as `product` says.
+            unsafe {
+                let mode = cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+                cublasSetMathMode(*products.handle(), mode).result().map_err(candle_core::Error::wrap)?;
+            }
+            self.products.set(products).ok();
+        }
+        Ok(self.products.get().expect("it has just been made"))
+    }
+
+    /// The same for linear layers.
+    fn layers(&self) -> Result<&CudaBlasLT> {
+        if self.layers.get().is_none() {
+            // It panics where there is no memory for its own.
+            drop(self.stream.alloc_zeros::<u8>(WORKSPACE).w()?);
+            let layers = CudaBlasLT::new(self.stream.clone()).map_err(candle_core::Error::wrap)?;
+            self.layers.set(layers).ok();
+        }
+        Ok(self.layers.get().expect("it has just been made"))
     }
 
     /// Where a memory of bf16 or f32 is, how many numbers it has, and their type.
@@ -243,7 +274,7 @@ impl Chip for Gpu {
         };
         // SAFETY: weight and bias have the numbers of outputs and inputs that the layer was made
         // with, and x and out at least as many as the rows need, as checked above.
-        unsafe { self.layers.matmul(config, weight, x, out, Some(bias), activation.as_ref()) }
+        unsafe { self.layers()?.matmul(config, weight, x, out, Some(bias), activation.as_ref()) }
             .map_err(candle_core::Error::wrap)
     }
 
@@ -262,13 +293,14 @@ impl Chip for Gpu {
             true => cublasOperation_t::CUBLAS_OP_T,
             false => cublasOperation_t::CUBLAS_OP_N,
         };
+        let products = self.products()?;
         let (one, beta) = (1f32, if add { 1f32 } else { 0f32 });
         // Its matrices lie by columns, so it computes outᵀ = rightᵀ · leftᵀ.
         // SAFETY: the sizes are inside the memories, as checked above; the numbers are read before
         // the call returns.
         unsafe {
             cublas::gemm_ex(
-                *self.products.handle(),
+                *products.handle(),
                 operation(&right),
                 operation(&left),
                 number(columns)?,

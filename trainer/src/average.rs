@@ -27,6 +27,9 @@ impl Average {
     /// `num_updates`: a short run would otherwise average mostly what it started from.
     pub(crate) fn step(&mut self, parameters: &Parameters, step: usize, threads: usize) -> Result<()> {
         let share = 1.0 - self.decay.min((1.0 + step as f64) / (10.0 + step as f64));
+        // Each thread would have a stream of its own on a GPU, which does not wait for this one's.
+        let is_on_cpu = self.tensors.iter().all(|(_, average)| average.device().is_cpu());
+        let threads = if is_on_cpu { threads } else { 1 };
         let pairs: Vec<_> = self.tensors.iter_mut().zip(parameters.iter()).collect();
         parallel::map(
             threads,

@@ -29,6 +29,8 @@ pub(crate) enum Gradients {
 pub(crate) struct Model {
     network: Differentiated,
     parameters: Parameters,
+    /// What the parameters are on, where kernels of ours move them: not in f32, which is candle's alone.
+    moved_by_kernels: Option<Device>,
 }
 
 enum Differentiated {
@@ -65,16 +67,21 @@ impl Model {
         device: &Device,
     ) -> Result<Self> {
         let is_bf16 = precision.is_bf16(device);
+        let moved_by_kernels = is_bf16.then(|| device.clone());
         #[cfg(feature = "cuda")]
         if let Device::Cuda(cuda) = device
             && is_bf16
             && gpu_backprop::suits(config)
             && gpu::Gpu::has_bf16(cuda)?
         {
-            let gpu = gpu::Gpu::new(cuda, &gpu_backprop::kernels(config))?;
-            let mut network = Box::new(gpu_backprop::Network::new(gpu, config, parameters)?);
+            let open = || {
+                let gpu = gpu::Gpu::new(cuda, &gpu_backprop::kernels(config))?;
+                gpu_backprop::Network::new(gpu, config, parameters)
+            };
+            let mut network = Box::new(open().map_err(gpu::explain)?);
             gpu_backprop::agreement::check(&mut network, config, parameters)?;
-            return Ok(Self { network: Differentiated::Gpu(RefCell::new(network)), parameters: parameters.clone() });
+            let network = Differentiated::Gpu(RefCell::new(network));
+            return Ok(Self { network, parameters: parameters.clone(), moved_by_kernels });
         }
         let network = match (device.is_cpu(), is_bf16) {
             (true, true) => bail!(
@@ -84,7 +91,7 @@ impl Model {
             (false, true) => Differentiated::Reference(Reference::new(config, parameters)?.in_bf16()),
             (false, false) => Differentiated::Reference(Reference::new(config, parameters)?),
         };
-        Ok(Self { network, parameters: parameters.clone() })
+        Ok(Self { network, parameters: parameters.clone(), moved_by_kernels })
     }
 }
 
@@ -96,8 +103,8 @@ impl Gradients {
                 Self::Cpu { sums: backprop::Gradients::new(&model.parameters), traces: Vec::new() }
             }
             _ => {
-                let device = model.parameters.variables().next().map_or(Device::Cpu, |(_, one)| one.device().clone());
-                Self::Device { sums: Vec::new(), kernels: StepKernels::new(&device)? }
+                let kernels = model.moved_by_kernels.as_ref().map(StepKernels::new).transpose()?;
+                Self::Device { sums: Vec::new(), kernels: kernels.unwrap_or_default() }
             }
         })
     }
@@ -272,18 +279,19 @@ fn add_on_gpu(
     pass: Pass,
 ) -> Result<f64> {
     if shards.is_empty() && sums.is_empty() {
-        network.clear()?;
+        network.clear().map_err(gpu::explain)?;
     }
     let mut sum = 0.0;
     for (number, shard) in shards.iter().enumerate() {
-        let logits = network.forward(&shard.batch, Some(&shard.dropout))?;
+        let logits = network.forward(&shard.batch, Some(&shard.dropout)).map_err(gpu::explain)?;
         let shape = (shard.batch.texts(), logits.len() / shard.batch.texts());
         let logits = Var::from_tensor(&Tensor::from_vec(logits, shape, &Device::Cpu)?)?;
         let loss = shard.loss(&logits, pass)?;
         sum += f64::from(loss.to_scalar::<f32>()?);
         let gradients = loss.backward()?;
         let gradient = gradients.get(&logits).context("the loss has no gradient: a bug")?;
-        network.backward(gradient.flatten_all()?.to_vec1()?, number > 0 || !sums.is_empty())?;
+        let add = number > 0 || !sums.is_empty();
+        network.backward(gradient.flatten_all()?.to_vec1()?, add).map_err(gpu::explain)?;
     }
     *sums = network.gradients().to_vec();
     Ok(sum)

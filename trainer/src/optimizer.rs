@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+#[cfg(feature = "cuda")]
+use anyhow::ensure;
 use anyhow::{Result, bail};
 use bert::Parameters;
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Tensor, Var};
@@ -113,7 +115,9 @@ impl Moments {
         Ok(if device.is_cpu() {
             Self::Slices { first: values(first)?, second: values(second)? }
         } else {
-            Self::Tensors { first: first.to_device(device)?, second: second.to_device(device)? }
+            // Copies: a step writes to each where it lies.
+            let own = |moment: &Tensor| moment.to_device(device)?.force_contiguous();
+            Self::Tensors { first: own(first)?, second: own(second)? }
         })
     }
 
@@ -153,6 +157,39 @@ impl State {
         let moved = ((self.variable.as_detached_tensor() * factors.decay)? - ((&*first / root)? * factors.rate)?)?;
         Ok(self.variable.set(&moved)?)
     }
+}
+
+/// The same kernels, where three steps by them are those that candle's operations make.
+///
+/// # Errors
+/// They are others; failures of the device.
+#[cfg(feature = "cuda")]
+pub(crate) fn checked(kernels: StepKernels, device: &Device) -> Result<StepKernels> {
+    let (by_kernels, kernels) = three_steps(kernels, device)?;
+    let (by_candle, _) = three_steps(StepKernels::default(), device)?;
+    let mut pairs = by_kernels.iter().zip(&by_candle);
+    let is_same = pairs.all(|(own, expected)| (own - expected).abs() <= 1e-4 * (1.0 + expected.abs()));
+    ensure!(
+        is_same,
+        "on this GPU our kernels move parameters elsewhere than candle does: --precision f32 trains without them; please report it"
+    );
+    Ok(kernels)
+}
+
+/// Where some made-up parameters are after three steps.
+#[cfg(feature = "cuda")]
+fn three_steps(mut kernels: StepKernels, device: &Device) -> Result<(Vec<f32>, StepKernels)> {
+    let numbers = |factor: f32| (0..320).map(|at| factor * ((at * 37 % 64) as f32 / 32.0 - 0.9)).collect::<Vec<_>>();
+    let tensor = |factor: f32| Tensor::from_vec(numbers(factor), (10, 32), device);
+    let parameters = Parameters::new([("weight".to_owned(), tensor(1.0)?)].into()).trainable()?;
+    let mut optimizer = AdamW::new(&parameters, 0.1, |_| 1.0)?;
+    for factor in [0.5, -2.0, 1.0] {
+        let gradients = Gradients::Device { sums: vec![tensor(factor)?], kernels };
+        optimizer.step(&gradients, 0.1, 0.5, 1)?;
+        let Gradients::Device { kernels: own, .. } = gradients else { bail!("gradients of another kind: a bug") };
+        kernels = own;
+    }
+    Ok((parameters.get("weight")?.flatten_all()?.to_vec1()?, kernels))
 }
 
 /// One step of one parameter in one pass. The mutex only lends the moments through candle's

@@ -16,13 +16,16 @@ pub(crate) struct StepKernels {
 
 impl StepKernels {
     /// Those for a device.
+    ///
+    /// # Errors
+    /// Three steps by them are not candle's; failures of the device.
     pub(crate) fn new(device: &Device) -> Result<Self> {
         #[cfg(feature = "cuda")]
-        if let Device::Cuda(device) = device
-            && gpu::Gpu::has_bf16(device)?
+        if let Device::Cuda(cuda) = device
+            && gpu::Gpu::has_bf16(cuda)?
         {
-            let gpu = gpu::Gpu::new(device, &Optimizer::<gpu::Gpu>::kernels())?;
-            return Ok(Self { optimizer: Some(Optimizer::new(gpu)) });
+            let gpu = gpu::Gpu::new(cuda, &Optimizer::<gpu::Gpu>::kernels()).map_err(gpu::explain)?;
+            return crate::optimizer::checked(Self { optimizer: Some(Optimizer::new(gpu)) }, device);
         }
         let _ = device;
         Ok(Self::default())
@@ -32,7 +35,7 @@ impl StepKernels {
     pub(crate) fn squares(&self, tensors: &[Tensor]) -> Result<Option<Vec<f64>>> {
         #[cfg(feature = "cuda")]
         if let Some(optimizer) = &self.optimizer {
-            return Ok(Some(optimizer.squares(tensors)?));
+            return Ok(Some(optimizer.squares(tensors).map_err(gpu::explain)?));
         }
         let _ = tensors;
         Ok(None)
@@ -48,7 +51,7 @@ impl StepKernels {
     ) -> Result<bool> {
         #[cfg(feature = "cuda")]
         if let Some(optimizer) = &self.optimizer {
-            optimizer.step(parameter, gradient, moments, factors)?;
+            optimizer.step(parameter, gradient, moments, factors).map_err(gpu::explain)?;
             return Ok(true);
         }
         let _ = (parameter, gradient, moments, factors);

@@ -35,7 +35,7 @@ impl Ring {
         let mut start = 0;
         for gradient in gradients {
             let count = gradient.elem_count();
-            *gradient = sums.narrow(0, start, count)?.reshape(gradient.shape())?;
+            *gradient = sums.narrow(0, start, count)?.reshape(gradient.shape())?.force_contiguous()?;
             start += count;
         }
         Ok(f64::from(sums.get(start)?.to_scalar::<f32>()?))
