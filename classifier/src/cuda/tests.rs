@@ -317,8 +317,6 @@ fn kernels_that_are_broken_give_other_logits_or_none() {
     for (piece, by) in [
         // A wrong stride.
         ("values + (long long)(key + row) * stride", "values + (long long)(key + row) * WIDTH"),
-        // A missing wait for the rest of the warp.
-        ("        __syncwarp();\n\n        float scores", "        float scores"),
         // Two arguments in each other's place.
         (
             "const Half* branch, int rows, const float* weight, const float* bias",
