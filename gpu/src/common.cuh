@@ -127,6 +127,20 @@ __device__ __forceinline__ void transform(Row& row, const float* weight, const f
     }
 }
 
+// The product with a vector of f32, to every lane.
+__device__ __forceinline__ float product(const Row& row, const float* weight) {
+    float sum = 0;
+#pragma unroll
+    for (int part = 0; part < LANE_VECTORS; part++) {
+        int vector = part * LANES + lane();
+        if (vector >= VECTORS) continue;
+        float weights[8];
+        load(weight, vector, weights);
+        for (int number = 0; number < 8; number++) sum += row.values[part][number] * weights[number];
+    }
+    return sum_of_lanes(sum);
+}
+
 __device__ __forceinline__ void store(const Row& row, Half* out) {
 #pragma unroll
     for (int part = 0; part < LANE_VECTORS; part++) {

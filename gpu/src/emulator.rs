@@ -39,7 +39,13 @@ impl Emulator {
         let names: String = kernels.names.iter().map(|name| format!("KERNEL({name}) ")).collect();
         command.arg("-DKERNELS=\"kernels.cu\"").arg(format!("-DNAMES={names}"));
         let Ok(output) = command.arg(path("emulator.cpp")).arg("-o").arg(path("emulator")).output() else {
-            println!("there is no {compiler} to compile the kernels for the CPU with: they are not tested");
+            let mut out = std::io::stderr();
+            writeln!(
+                out,
+                "\nNOT RUN: the kernels of {}: there is no {compiler} to compile them for the CPU",
+                kernels.name
+            )
+            .expect("stderr is open");
             return None;
         };
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

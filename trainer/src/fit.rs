@@ -20,6 +20,7 @@ use crate::gradient::{Gradients, Model, Pass};
 use crate::hyperparameters::Hyperparameters;
 use crate::loss::Loss;
 use crate::metrics::Evaluation;
+use crate::optimizer;
 use crate::replicas::Replicas;
 use crate::saved_state::{EpochLoss, Position, SavedState};
 use crate::schedule;
@@ -241,6 +242,8 @@ impl<'a> Run<'a> {
         ensure!(best_by.is_for(config.classes.names()), "best-by: there is no {best_by} of these classes");
         let training = TrainingState::new(parameters, config, settings, device)?;
         let model = Model::new(config, &training.parameters, hyperparameters.precision, device)?;
+        let gradients = Gradients::new(&model)?;
+        optimizer::check(&gradients, device)?;
         let order = Order::new(&start.train, hyperparameters);
         Ok(Self {
             settings,
@@ -249,7 +252,7 @@ impl<'a> Run<'a> {
             order,
             loss: Loss::new(hyperparameters, &dataset.classes, &config.classes, &start.train)?,
             training,
-            gradients: Gradients::new(&model)?,
+            gradients,
             model,
             replicas: Replicas::gather(options.replica.as_ref(), device, || {
                 // Shards are cut by the number of threads: it must be the same everywhere.

@@ -86,6 +86,7 @@ pub mod fit;
 
 mod start;
 
+mod adam_factors;
 mod average;
 mod backprop;
 mod batches;

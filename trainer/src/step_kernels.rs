@@ -3,9 +3,9 @@
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 
+use crate::adam_factors::Factors;
 #[cfg(feature = "cuda")]
 use crate::gpu_backprop::Optimizer;
-use crate::optimizer::Factors;
 
 /// The kernels, or none.
 #[derive(Default)]
@@ -18,17 +18,25 @@ impl StepKernels {
     /// Those for a device.
     ///
     /// # Errors
-    /// Three steps by them are not candle's; failures of the device.
+    /// Failures of the device.
     pub(crate) fn new(device: &Device) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if let Device::Cuda(cuda) = device
             && gpu::Gpu::has_bf16(cuda)?
         {
             let gpu = gpu::Gpu::new(cuda, &Optimizer::<gpu::Gpu>::kernels()).map_err(gpu::explain)?;
-            return crate::optimizer::checked(Self { optimizer: Some(Optimizer::new(gpu)) }, device);
+            return Ok(Self { optimizer: Some(Optimizer::new(gpu)) });
         }
         let _ = device;
         Ok(Self::default())
+    }
+
+    /// Whether there are none.
+    pub(crate) fn are_none(&self) -> bool {
+        #[cfg(feature = "cuda")]
+        return self.optimizer.is_none();
+        #[cfg(not(feature = "cuda"))]
+        true
     }
 
     /// The sums of the squares of tensors, if there are kernels.

@@ -49,17 +49,7 @@ extern "C" __global__ void __launch_bounds__(WARPS* LANES, 3) attention(const Ha
 extern "C" __global__ void score(const Half* hidden, const float* query, int rows, float* scores) {
     int number = row_of_warp();
     if (number >= rows) return;
-    Row row = row_at(hidden, number);
-    float sum = 0;
-#pragma unroll
-    for (int part = 0; part < LANE_VECTORS; part++) {
-        int vector = part * LANES + lane();
-        if (vector >= VECTORS) continue;
-        float weights[8];
-        load(query, vector, weights);
-        for (int number = 0; number < 8; number++) sum += row.values[part][number] * weights[number];
-    }
-    sum = sum_of_lanes(sum);
+    float sum = product(row_at(hidden, number), query);
     if (lane() == 0) scores[number] = sum;
 }
 
@@ -111,16 +101,7 @@ extern "C" __global__ void head(const Half* pooled, int bend, const float* weigh
             for (int number = 0; number < 8; number++) row.values[part][number] = bent(row.values[part][number], bend);
     }
     for (int label = 0; label < labels; label++) {
-        float sum = 0;
-#pragma unroll
-        for (int part = 0; part < LANE_VECTORS; part++) {
-            int vector = part * LANES + lane();
-            if (vector >= VECTORS) continue;
-            float weights[8];
-            load(weight + (long long)label * WIDTH, vector, weights);
-            for (int number = 0; number < 8; number++) sum += row.values[part][number] * weights[number];
-        }
-        sum = sum_of_lanes(sum);
+        float sum = product(row, weight + (long long)label * WIDTH);
         if (lane() == 0) logits[(long long)(before + text) * labels + label] = sum + bias[label];
     }
 }

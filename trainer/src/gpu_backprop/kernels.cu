@@ -474,16 +474,7 @@ extern "C" __global__ void classify(
     if (text >= texts) return;
     Row row = row_at(pooled, text);
     for (int label = 0; label < labels; label++) {
-        float sum = 0;
-#pragma unroll
-        for (int part = 0; part < LANE_VECTORS; part++) {
-            int vector = part * LANES + lane();
-            if (vector >= VECTORS) continue;
-            float weights[8];
-            load(weight + (long long)label * WIDTH, vector, weights);
-            for (int number = 0; number < 8; number++) sum += row.values[part][number] * weights[number];
-        }
-        sum = sum_of_lanes(sum);
+        float sum = product(row, weight + (long long)label * WIDTH);
         if (lane() == 0) logits[(long long)text * labels + label] = sum + bias[label];
     }
 }

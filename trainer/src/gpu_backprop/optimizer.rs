@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use gpu::Argument::{Count, Memory, Number};
 use gpu::{Chip, Grid, Kernels, Kind, WARP, threads};
 
-use crate::optimizer::{BETA_1, BETA_2, EPSILON, Factors};
+use crate::adam_factors::{BETA_1, BETA_2, EPSILON, Factors};
 
 /// Blocks that square a gradient, at most.
 const BLOCKS: usize = 256;
