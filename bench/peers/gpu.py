@@ -409,7 +409,7 @@ def train(arguments):
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    warm_up, window = 3, 50
+    warm_up = 3
     torch.manual_seed(1)
     random.seed(1)
     rows = files.read_labeled(Path(arguments.data) / "train_data.csv")
@@ -439,12 +439,7 @@ def train(arguments):
         optimizer.zero_grad()
 
     def once():
-        shuffled = random.sample(samples, len(samples))
-        batches = []
-        for start in range(0, len(shuffled), window * arguments.batch_size):
-            part = sorted(shuffled[start : start + window * arguments.batch_size], key=lambda sample: len(sample[0]))
-            batches += [part[first : first + arguments.batch_size] for first in range(0, len(part), arguments.batch_size)]
-        random.shuffle(batches)
+        batches = files.batches(samples, arguments.batch_size)
         for batch in batches[:warm_up]:
             step(batch)
         torch.cuda.synchronize()

@@ -1,6 +1,7 @@
 """The CSV files that the scripts of this folder read and write."""
 
 import csv
+import random
 
 
 def read(path, count=None):
@@ -37,3 +38,13 @@ def write_labeled(path, rows):
         writer = csv.DictWriter(file, ["label", "text"], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def batches(samples, size, window=50):
+    """Batches of samples (token ids, class) of similar length, in random order: windows of so many
+    batches are sorted by length."""
+    samples, found = random.sample(samples, len(samples)), []
+    for start in range(0, len(samples), window * size):
+        part = sorted(samples[start : start + window * size], key=lambda sample: len(sample[0]))
+        found += [part[first : first + size] for first in range(0, len(part), size)]
+    return random.sample(found, len(found))

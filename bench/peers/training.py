@@ -26,7 +26,7 @@ from pathlib import Path
 import program
 import texts
 
-WARM_UP, WINDOW = 3, 50
+WARM_UP = 3
 
 
 def main():
@@ -84,12 +84,7 @@ def peer(arguments):
     encode = lambda text: tokenizer(text, truncation=True, max_length=arguments.max_length)["input_ids"]
     model = AutoModelForSequenceClassification.from_pretrained(arguments.base, num_labels=len(names), ignore_mismatched_sizes=True)
     samples = [(encode(row["text"]), names.index(row["label"])) for row in rows]
-    random.shuffle(samples)
-    batches = []
-    for start in range(0, len(samples), WINDOW * arguments.batch_size):
-        window = sorted(samples[start : start + WINDOW * arguments.batch_size], key=lambda sample: len(sample[0]))
-        batches += [window[first : first + arguments.batch_size] for first in range(0, len(window), arguments.batch_size)]
-    random.shuffle(batches)
+    batches = texts.batches(samples, arguments.batch_size)
 
     model.train()
     matrices = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
