@@ -76,7 +76,7 @@ impl Classifier {
         }
         let Checkpoint { config, parameters, tokenizer } = Checkpoint::open(directory)?;
         let on_device =
-            parameters.to_device(device).and_then(|parameters| Self::of(&config, &parameters, tokenizer, precision));
+            parameters.to_device(device).and_then(|parameters| Self::new(&config, &parameters, tokenizer, precision));
         on_device.map_err(|error| CheckpointError::damaged(directory, gpu::explain(error)))
     }
 
@@ -98,16 +98,13 @@ impl Classifier {
         Ok(Some(Self::over(Network::composed(composed, tokenizer), classes)))
     }
 
-    /// A classifier over a BERT in memory, for evaluation during training. On the CPU it gets a
-    /// copy of the parameters in the order that it reads them in.
+    /// A classifier over a BERT in memory, where its parameters are. On the CPU it gets a copy of
+    /// them in the order that it reads them in. Without a precision it is the device's fastest that
+    /// gives the checkpoint's labels, as it serves.
     ///
     /// # Errors
-    /// Parameters that do not fit the configuration.
-    pub fn new(config: &ModelConfig, parameters: &Parameters, tokenizer: Tokenizer) -> Result<Self> {
-        Self::of(config, parameters, tokenizer, Some(Precision::F32))
-    }
-
-    fn of(
+    /// Parameters that do not fit the configuration; a precision that the device has not.
+    pub fn new(
         config: &ModelConfig,
         parameters: &Parameters,
         tokenizer: Tokenizer,

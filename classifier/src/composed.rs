@@ -80,7 +80,7 @@ pub(crate) struct Composed {
     /// Tokens of the longest text.
     pub longest: usize,
     model: Model,
-    device: Device,
+    pub device: Device,
     /// What fills up shorter texts.
     padding: u32,
     /// Rows of the word embedding.

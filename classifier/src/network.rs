@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bert::{Family, ModelConfig, Parameters, Pooling, Reference, TokenBatch, Tokenizer, parallel};
-use candle_core::{Result, bail};
+use candle_core::{Device, Result, bail};
 
 use crate::composed::Composed;
 use crate::engine::Engine;
@@ -32,6 +32,14 @@ pub(crate) struct Network {
     precision: Precision,
     /// What the model is; nothing where candle-transformers has it.
     config: Option<ModelConfig>,
+    device: Device,
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // Any thread may be the last that has it. A device that fails has nothing to free.
+        let _ = gpu::enter(&self.device);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +65,8 @@ impl Network {
         precision: Option<Precision>,
     ) -> Result<Self> {
         let parameters = parameters.detached();
-        let is_on_cpu = parameters.iter().all(|(_, tensor)| tensor.device().is_cpu());
+        let device = parameters.iter().next().map_or(Device::Cpu, |(_, tensor)| tensor.device().clone());
+        let is_on_cpu = device.is_cpu();
         let reference = || Model::reference(config, &parameters).map(|model| (model, Precision::F32));
         let (model, precision) = match precision {
             Some(Precision::Bf16) if is_on_cpu => bail!("bf16 runs on a GPU alone"),
@@ -72,12 +81,13 @@ impl Network {
             Some(Precision::F32) => reference()?,
             Some(Precision::Int8) => bail!("int8 runs on the CPU alone"),
         };
-        Ok(Self { tokenizer, model, precision, config: Some(config.clone()) })
+        Ok(Self { tokenizer, model, precision, config: Some(config.clone()), device })
     }
 
     /// A network of candle-transformers.
     pub fn composed(composed: Composed, tokenizer: Tokenizer) -> Self {
-        Self { tokenizer, model: Model::Composed(Arc::new(composed)), precision: Precision::F32, config: None }
+        let device = composed.device.clone();
+        Self { tokenizer, model: Model::Composed(Arc::new(composed)), precision: Precision::F32, config: None, device }
     }
 
     pub fn kind(&self) -> ModelKind {
@@ -143,6 +153,10 @@ impl Network {
 
     /// What the softmax is taken of, for each text.
     pub fn logits<T: AsRef<[u32]> + Sync>(&self, texts: &[T]) -> Result<Vec<Vec<f32>>> {
+        self.compute(texts).map_err(gpu::explain)
+    }
+
+    fn compute<T: AsRef<[u32]> + Sync>(&self, texts: &[T]) -> Result<Vec<Vec<f32>>> {
         let same = alike(texts);
         let distinct: Vec<usize> = same.iter().map(|texts| texts[0]).collect();
         let length = |text: usize| texts[text].as_ref().len();

@@ -223,3 +223,25 @@ impl Model for Constant {
         Ok(vec![Prediction { scores }; texts.len()])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_of_any_kind_goes_on_on_the_cpu_when_its_device_has_died() {
+        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for fixture in ["bert/tests/fixtures/electra", "classifier/tests/composed/modernbert"] {
+            let directory = home.join(fixture);
+            let mut there = Champion::open(&directory, Version(7), &Device::Cpu, None).unwrap();
+            assert!(there.on_cpu().is_none(), "{fixture}: it runs there already");
+            // As if it ran elsewhere: no test machine has a device that dies.
+            there.away = Some(directory);
+            let mut here = there.on_cpu().unwrap().unwrap();
+            here.canary().unwrap();
+            let texts = ["很快，好吃", "a slow and cold meal"];
+            assert_eq!(here.classify(&texts).unwrap(), there.classify(&texts).unwrap(), "{fixture}");
+            assert_eq!((here.version(), here.precision()), (Version(7), "f32"));
+        }
+    }
+}

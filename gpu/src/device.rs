@@ -18,10 +18,9 @@ use cudarc::cublaslt::{Activation, CudaBlasLT, Matmul, MatmulConfig};
 use cudarc::driver::{
     CudaEvent, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PinnedHostSlice, PushKernelArg, result, sys,
 };
-use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use half::bf16;
 
-use crate::{Argument, Chip, Epilogue, Grid, Kernels, Kind, Linear, Matrix, Numbers};
+use crate::{Argument, Chip, Epilogue, Grid, Kernels, Kind, Linear, Matrix, Numbers, ptx};
 
 /// Bytes that cublasLt asks for on its own, at most.
 const WORKSPACE: usize = 32 << 20;
@@ -75,14 +74,8 @@ impl Gpu {
     /// # Errors
     /// Kernels that do not compile; failures of the device.
     pub fn new(device: &CudaDevice, kernels: &Kernels) -> Result<Self> {
-        let options = CompileOptions {
-            // The oldest that has bf16; the driver makes the device's own code of it.
-            arch: Some("compute_80"),
-            options: kernels.macros.iter().map(|(name, value)| format!("--define-macro={name}={value}")).collect(),
-            ..CompileOptions::default()
-        };
-        let ptx = compile_ptx_with_opts(kernels.source(), options).w()?.to_src();
         let module = kernels.module();
+        let ptx = ptx::of(kernels)?;
         let compiled = kernels.names.iter().map(|name| -> Result<_> {
             let function = device.get_or_load_custom_func(name, &module, &ptx)?;
             Ok((*name, function.into_cuda_function()))

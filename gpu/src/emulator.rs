@@ -28,6 +28,7 @@ impl Emulator {
     pub fn new(kernels: &Kernels) -> Option<Self> {
         let directory = tempfile::tempdir().expect("there is room for a directory");
         let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("emulator.h"), include_str!("emulator.h")).expect("there is room for a file");
         std::fs::write(path("emulator.cpp"), include_str!("emulator.cpp")).expect("there is room for a file");
         std::fs::write(path("kernels.cu"), kernels.source()).expect("there is room for a file");
         let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());

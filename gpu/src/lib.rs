@@ -8,16 +8,20 @@
 mod chip;
 #[cfg(feature = "emulator")]
 mod compiled;
+mod context;
 #[cfg(feature = "cuda")]
 mod device;
 #[cfg(feature = "emulator")]
 mod emulator;
 mod failure;
 mod kernels;
+#[cfg(feature = "cuda")]
+mod ptx;
 
 pub use chip::{Argument, Chip, Epilogue, Grid, Kind, Linear, Matrix, Numbers};
 #[cfg(feature = "emulator")]
 pub use compiled::assert_compile;
+pub use context::enter;
 #[cfg(feature = "cuda")]
 pub use device::{Gpu, Memory, keep_memory};
 #[cfg(feature = "emulator")]

@@ -98,7 +98,7 @@ fn model(graph: Builder, classes: &Classes, kind: &str) -> Result<Model> {
 fn agreement(checkpoint: &Checkpoint, texts: &[String]) -> Result<(f64, f32)> {
     let Checkpoint { config, parameters, tokenizer } = checkpoint;
     let scores = |parameters| -> Result<Vec<classifier::Prediction>> {
-        Ok(Classifier::new(config, parameters, tokenizer.clone())?.classify(texts)?)
+        Ok(Classifier::new(config, parameters, tokenizer.clone(), None)?.classify(texts)?)
     };
     let (exact, rounded) = (scores(parameters)?, scores(&rounded(parameters)?)?);
     let pairs = || exact.iter().zip(&rounded);

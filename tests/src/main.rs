@@ -4,6 +4,7 @@
 mod bad_records;
 mod faults;
 mod gaps;
+mod gpu;
 mod http;
 mod kills;
 mod learning;

@@ -61,7 +61,7 @@ impl Embedder {
     }
 
     fn of(encoder: Checkpoint, width: usize, cache: Option<PathBuf>) -> Result<Self> {
-        let classifier = Classifier::new(&encoder.config, &encoder.parameters, encoder.tokenizer.clone())?;
+        let classifier = Classifier::new(&encoder.config, &encoder.parameters, encoder.tokenizer.clone(), None)?;
         Ok(Self::over(classifier, Some(encoder), width, cache))
     }
 

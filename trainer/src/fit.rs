@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use bert::checkpoint::Checkpoint;
 use bert::{Dropout, Parameters};
 use candle_core::Device;
-use classifier::Classifier;
+use classifier::{Classifier, Precision};
 use serde::Serialize;
 
 use crate::base::Base;
@@ -21,81 +21,13 @@ use crate::hyperparameters::Hyperparameters;
 use crate::loss::Loss;
 use crate::metrics::Evaluation;
 use crate::optimizer;
+use crate::progress::{Head, Progress, Watch};
 use crate::replicas::Replicas;
 use crate::saved_state::{EpochLoss, Position, SavedState};
 use crate::schedule;
 use crate::settings::Settings;
 use crate::start::Start;
 use crate::training_state::TrainingState;
-
-/// The size of a run, known before its first step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Head {
-    /// Training texts.
-    pub examples: usize,
-    /// Validation texts.
-    pub valid_examples: usize,
-    /// Passes over the training texts.
-    pub epochs: usize,
-    /// Texts a gradient is computed from at once.
-    pub batch_size: usize,
-    /// Texts an optimization step learns from.
-    pub total_batch_size: usize,
-    /// Batches an optimization step sums.
-    pub accumulation_steps: usize,
-    /// Times the weights move.
-    pub optimization_steps: usize,
-    /// Numbers that are learned.
-    pub trainable_parameters: usize,
-    /// Encoder layers of the model.
-    pub layers: usize,
-    /// Width of a token's vector.
-    pub hidden_size: usize,
-    /// Width inside a feed-forward block.
-    pub intermediate_size: usize,
-    /// Names of the classes, in the order of the model's outputs.
-    pub labels: Vec<String>,
-    /// Parameters that the base did not have, made from the seed; empty where the whole model is
-    /// new.
-    pub initialised: Vec<String>,
-}
-
-/// What happens in a run, as it happens.
-#[derive(Debug)]
-pub enum Progress<'a> {
-    /// Before the first step.
-    Started(&'a Head),
-    /// The run goes on where it was killed.
-    Resumed {
-        /// Steps that were taken before.
-        step: usize,
-    },
-    /// The weights have moved.
-    Stepped {
-        /// Steps so far.
-        step: usize,
-        /// Mean cross entropy of the step's texts before it.
-        loss: f64,
-        /// The rate of the step.
-        learning_rate: f64,
-        /// Texts of the step.
-        examples: usize,
-        /// Tokens of these texts.
-        tokens: usize,
-    },
-    /// The validation texts were classified.
-    Evaluated {
-        /// Steps so far.
-        step: usize,
-        /// How well.
-        evaluation: &'a Evaluation,
-        /// Whether no earlier checkpoint of the run was as good.
-        best: bool,
-    },
-}
-
-/// Who watches a run; its error ends the run.
-pub type Watch<'a> = dyn FnMut(&Progress<'_>) -> Result<()> + 'a;
 
 /// What a run came to.
 #[derive(Debug, Clone, Serialize)]
@@ -131,6 +63,10 @@ pub struct Summary {
 /// Settings, data or a base that do not fit; an `out` that exists; the state of another run; a loss
 /// that is no number any more; an error of `progress`.
 pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut Watch) -> Result<Summary> {
+    lead(settings, dataset, base, out, progress).map_err(explained)
+}
+
+fn lead(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, progress: &mut Watch) -> Result<Summary> {
     settings.check()?;
     let device = settings.options.open_device()?;
     let settings = &settings.with_precision_on(&device);
@@ -163,7 +99,7 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
         if is_due {
             if !start.valid.is_empty() {
                 let learned = run.training.learned();
-                let evaluation = evaluate(&start, &learned)?;
+                let evaluation = run.evaluate(&learned)?;
                 let best = checkpoints.offer(step, &evaluation, snapshot(&start, &learned)?)?;
                 progress(&Progress::Evaluated { step, evaluation: &evaluation, best })?;
             }
@@ -196,6 +132,10 @@ pub fn fit(settings: &Settings, dataset: &Dataset, base: &Base, out: &Path, prog
 /// # Errors
 /// As [`fit`]; the first replica has other settings, texts or another base, or has left.
 pub fn follow(settings: &Settings, dataset: &Dataset, base: &Base) -> Result<()> {
+    follow_steps(settings, dataset, base).map_err(explained)
+}
+
+fn follow_steps(settings: &Settings, dataset: &Dataset, base: &Base) -> Result<()> {
     settings.check()?;
     let device = settings.options.open_device()?;
     let settings = &settings.with_precision_on(&device);
@@ -224,6 +164,7 @@ struct Run<'a> {
     model: Model,
     gradients: Gradients,
     replicas: Replicas,
+    device: Device,
 }
 
 /// What a step came to.
@@ -248,6 +189,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             settings,
             start,
+            device: device.clone(),
             head: Head::new(hyperparameters, start, &order, &training),
             order,
             loss: Loss::new(hyperparameters, &dataset.classes, &config.classes, &start.train)?,
@@ -259,6 +201,16 @@ impl<'a> Run<'a> {
                 Ok(format!("{} {}", Fingerprint::new(hyperparameters, start)?.digest(), options.threads))
             })?,
         })
+    }
+
+    /// How the validation texts are labeled, by what will serve where that runs in bf16.
+    fn evaluate(&self, parameters: &Parameters) -> Result<Evaluation> {
+        let Checkpoint { config, tokenizer, .. } = &self.start.checkpoint;
+        let is_bf16 = self.settings.hyperparameters.precision.is_bf16(&self.device);
+        let precision = if is_bf16 { None } else { Some(Precision::F32) };
+        let parameters = parameters.to_device(&self.device)?.detached();
+        let classifier = Classifier::new(config, &parameters, tokenizer.clone(), precision)?;
+        evaluate_samples(&classifier, &self.start.valid)
     }
 
     /// Moves the weights; `step` counts from 0.
@@ -333,7 +285,7 @@ impl<'a> Run<'a> {
         let best = position.best.map(|parameters| {
             // The figures of the best are computed again: that is exact, and numbers in JSON are
             // not.
-            let evaluation = evaluate(self.start, &parameters)?;
+            let evaluation = self.evaluate(&parameters)?;
             anyhow::Ok((evaluation, Checkpoint { parameters, ..self.start.checkpoint.clone() }))
         });
         checkpoints.resume(position.kept, best.transpose()?)?;
@@ -356,10 +308,12 @@ impl<'a> Run<'a> {
     }
 }
 
-fn evaluate(start: &Start, parameters: &Parameters) -> Result<Evaluation> {
-    let Checkpoint { config, tokenizer, .. } = &start.checkpoint;
-    let classifier = Classifier::new(config, &parameters.detached(), tokenizer.clone())?;
-    evaluate_samples(&classifier, &start.valid)
+/// A GPU's error with what to do.
+fn explained(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<candle_core::Error>() {
+        Ok(error) => gpu::explain(error).into(),
+        Err(error) => error,
+    }
 }
 
 /// A copy of the model that further steps do not change.

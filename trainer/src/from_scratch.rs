@@ -17,10 +17,11 @@ use crate::base::Base;
 use crate::choice::{Choice, Proof, choose};
 use crate::dataset::Dataset;
 use crate::evaluate::{Measured, measure};
-use crate::fit::{Watch, fit};
+use crate::fit::fit;
 use crate::linear::{self, LinearSettings};
 use crate::metrics::Evaluation;
 use crate::pretrained::{ENOUGH_TO_TUNE, Pretrained, Quick};
+use crate::progress::Watch;
 use crate::settings::Settings;
 
 /// How many texts there must be before a network is tried.

@@ -29,8 +29,8 @@ pub(crate) enum Gradients {
 pub(crate) struct Model {
     network: Differentiated,
     parameters: Parameters,
-    /// What the parameters are on, where kernels of ours move them: not in f32, which is candle's alone.
-    moved_by_kernels: Option<Device>,
+    device: Device,
+    is_bf16: bool,
 }
 
 enum Differentiated {
@@ -67,7 +67,6 @@ impl Model {
         device: &Device,
     ) -> Result<Self> {
         let is_bf16 = precision.is_bf16(device);
-        let moved_by_kernels = is_bf16.then(|| device.clone());
         #[cfg(feature = "cuda")]
         if let Device::Cuda(cuda) = device
             && is_bf16
@@ -78,10 +77,10 @@ impl Model {
                 let gpu = gpu::Gpu::new(cuda, &gpu_backprop::kernels(config))?;
                 gpu_backprop::Network::new(gpu, config, parameters)
             };
-            let mut network = Box::new(open().map_err(gpu::explain)?);
+            let mut network = Box::new(open()?);
             gpu_backprop::agreement::check(&mut network, config, parameters)?;
             let network = Differentiated::Gpu(RefCell::new(network));
-            return Ok(Self { network, parameters: parameters.clone(), moved_by_kernels });
+            return Ok(Self { network, parameters: parameters.clone(), device: device.clone(), is_bf16 });
         }
         let network = match (device.is_cpu(), is_bf16) {
             (true, true) => bail!(
@@ -91,7 +90,7 @@ impl Model {
             (false, true) => Differentiated::Reference(Reference::new(config, parameters)?.in_bf16()),
             (false, false) => Differentiated::Reference(Reference::new(config, parameters)?),
         };
-        Ok(Self { network, parameters: parameters.clone(), moved_by_kernels })
+        Ok(Self { network, parameters: parameters.clone(), device: device.clone(), is_bf16 })
     }
 }
 
@@ -103,8 +102,9 @@ impl Gradients {
                 Self::Cpu { sums: backprop::Gradients::new(&model.parameters), traces: Vec::new() }
             }
             _ => {
-                let kernels = model.moved_by_kernels.as_ref().map(StepKernels::new).transpose()?;
-                Self::Device { sums: Vec::new(), kernels: kernels.unwrap_or_default() }
+                // In f32 everything is candle's.
+                let kernels = if model.is_bf16 { StepKernels::new(&model.device)? } else { StepKernels::default() };
+                Self::Device { sums: Vec::new(), kernels }
             }
         })
     }
@@ -279,11 +279,11 @@ fn add_on_gpu(
     pass: Pass,
 ) -> Result<f64> {
     if shards.is_empty() && sums.is_empty() {
-        network.clear().map_err(gpu::explain)?;
+        network.clear()?;
     }
     let mut sum = 0.0;
     for (number, shard) in shards.iter().enumerate() {
-        let logits = network.forward(&shard.batch, Some(&shard.dropout)).map_err(gpu::explain)?;
+        let logits = network.forward(&shard.batch, Some(&shard.dropout))?;
         let shape = (shard.batch.texts(), logits.len() / shard.batch.texts());
         let logits = Var::from_tensor(&Tensor::from_vec(logits, shape, &Device::Cpu)?)?;
         let loss = shard.loss(&logits, pass)?;
@@ -291,7 +291,7 @@ fn add_on_gpu(
         let gradients = loss.backward()?;
         let gradient = gradients.get(&logits).context("the loss has no gradient: a bug")?;
         let add = number > 0 || !sums.is_empty();
-        network.backward(gradient.flatten_all()?.to_vec1()?, add).map_err(gpu::explain)?;
+        network.backward(gradient.flatten_all()?.to_vec1()?, add)?;
     }
     *sums = network.gradients().to_vec();
     Ok(sum)

@@ -27,8 +27,9 @@
 //! fit               is made of:
 //!   start             base and data -> a model and tokenized samples
 //!   batches           samples -> batches of similar length, in a seeded order
-//!   gradient          a batch -> loss and gradients: on the CPU by backprop, on a GPU by the
-//!                     reference
+//!   progress          what happens -> those who watch
+//!   gradient          a batch -> loss and gradients: on the CPU by backprop, on a GPU by
+//!                     gpu_backprop or, where that cannot, the reference
 //!   copies            this process -> others that train with it
 //!   replicas          gradients of several processes -> their sum; replica: whose part is which
 //!   training_state    gradients -> new weights: optimizer (AdamW), layers (their rates), average
@@ -83,6 +84,7 @@ mod teacher;
 mod unlabeled;
 
 pub mod fit;
+mod progress;
 
 mod start;
 
@@ -134,7 +136,7 @@ pub use base::Base;
 pub use class_names::{ClassNames, class_names, refuse_alike_labels};
 pub use dataset::{Dataset, Example, LabelMap};
 pub use evaluate::evaluate;
-pub use fit::{Head, Progress, Summary, Watch, fit, follow};
+pub use fit::{Summary, fit, follow};
 pub use flags::TrainingFlags;
 pub use hyperparameters::{ClassWeights, Hyperparameters};
 pub use labeled_rows::{Columns, Row};
@@ -142,6 +144,7 @@ pub use lessons::{Distillation, Lessons};
 pub use metrics::{BestBy, Evaluation};
 pub use precision::ProductPrecision;
 pub use pretrained::Pretrained;
+pub use progress::{Head, Progress, Watch};
 pub use replica::Replica;
 pub use run_options::RunOptions;
 pub use settings::Settings;

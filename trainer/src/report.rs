@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::fit::Progress;
 use crate::metrics::Evaluation;
+use crate::progress::Progress;
 
 /// Points of a curve that a page can show beside each other.
 const POINTS: usize = 400;

@@ -24,7 +24,7 @@ impl StepKernels {
         if let Device::Cuda(cuda) = device
             && gpu::Gpu::has_bf16(cuda)?
         {
-            let gpu = gpu::Gpu::new(cuda, &Optimizer::<gpu::Gpu>::kernels()).map_err(gpu::explain)?;
+            let gpu = gpu::Gpu::new(cuda, &Optimizer::<gpu::Gpu>::kernels())?;
             return Ok(Self { optimizer: Some(Optimizer::new(gpu)) });
         }
         let _ = device;
@@ -43,7 +43,7 @@ impl StepKernels {
     pub(crate) fn squares(&self, tensors: &[Tensor]) -> Result<Option<Vec<f64>>> {
         #[cfg(feature = "cuda")]
         if let Some(optimizer) = &self.optimizer {
-            return Ok(Some(optimizer.squares(tensors).map_err(gpu::explain)?));
+            return Ok(Some(optimizer.squares(tensors)?));
         }
         let _ = tensors;
         Ok(None)
@@ -59,7 +59,7 @@ impl StepKernels {
     ) -> Result<bool> {
         #[cfg(feature = "cuda")]
         if let Some(optimizer) = &self.optimizer {
-            optimizer.step(parameter, gradient, moments, factors).map_err(gpu::explain)?;
+            optimizer.step(parameter, gradient, moments, factors)?;
             return Ok(true);
         }
         let _ = (parameter, gradient, moments, factors);

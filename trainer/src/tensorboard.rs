@@ -10,8 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
-use crate::fit::Progress;
 use crate::metrics::Evaluation;
+use crate::progress::Progress;
 
 /// A directory's newest event file.
 pub struct EventFile {

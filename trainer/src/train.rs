@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use crate::base::Base;
 use crate::dataset::Dataset;
-use crate::fit::{Summary, Watch, fit};
+use crate::fit::{Summary, fit};
 use crate::from_scratch::{ENOUGH, FromScratchSummary, train_from_scratch};
 use crate::linear::{LinearSettings, LinearSummary, fit_linear};
 use crate::metrics::Evaluation;
 use crate::pretrained::Pretrained;
+use crate::progress::Watch;
 use crate::settings::Settings;
 use crate::warnings;
 

@@ -29,7 +29,7 @@ impl Engine {
             return Ok(None);
         }
         let open = || Bert::new(Gpu::new(device, &kernels(config))?, config, parameters, tokens);
-        Ok(Some(Self(Arc::new(Mutex::new(open().map_err(gpu::explain)?)))))
+        Ok(Some(Self(Arc::new(Mutex::new(open()?)))))
     }
 
     /// The logits of so many texts in batches, one row a text, in order. The next batch is taken
@@ -41,6 +41,6 @@ impl Engine {
     pub fn forward(&self, texts: usize, batches: impl Iterator<Item = TokenBatch>) -> Result<Vec<Vec<f32>>> {
         // A panic leaves nothing half done that the next call would read.
         let mut bert = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        bert.forward(texts, batches).map_err(gpu::explain)
+        bert.forward(texts, batches)
     }
 }

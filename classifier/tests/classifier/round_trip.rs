@@ -193,13 +193,14 @@ fn a_pooling_stands_in_the_configuration_and_changing_it_takes_a_new_head() {
 
         let texts = ["味道不错", "不好"];
         let in_memory =
-            Classifier::new(&checkpoint.config, &checkpoint.parameters, checkpoint.tokenizer.clone()).unwrap();
+            Classifier::new(&checkpoint.config, &checkpoint.parameters, checkpoint.tokenizer.clone(), None).unwrap();
         let opened = Classifier::open(&directory, &Device::Cpu).unwrap();
         assert_eq!(opened.classify(&texts).unwrap(), in_memory.classify(&texts).unwrap());
         let mut first_token = checkpoint.config.clone();
         first_token.pooling = Pooling::Cls;
         let first_token =
-            Classifier::new(&first_token, &initialise(&first_token, 1).unwrap(), checkpoint.tokenizer.clone()).unwrap();
+            Classifier::new(&first_token, &initialise(&first_token, 1).unwrap(), checkpoint.tokenizer.clone(), None)
+                .unwrap();
         assert_ne!(opened.classify(&texts).unwrap(), first_token.classify(&texts).unwrap());
 
         let open = |pooling| Base::open(&directory, &labels, pooling, 2).unwrap();

@@ -20,10 +20,11 @@ use crate::choice::{Proof, choose};
 use crate::copies::{Copies, threads_of_each};
 use crate::dataset::Dataset;
 use crate::evaluate::measure;
-use crate::fit::{Progress, fit};
+use crate::fit::fit;
 use crate::from_scratch::{ENOUGH, network_base, not_worth_trying};
 use crate::linear::{self, Answer, LinearSettings};
 use crate::pretrained::{Pretrained, Quick};
+use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::tensorboard::EventFile;
 
