@@ -124,6 +124,21 @@ fn texts_get_the_labels_that_the_cpu_gives_and_the_memory_of_few_texts_is_enough
 }
 
 #[test]
+fn words_on_their_way_to_the_device_are_not_written_over_by_those_of_later_batches() {
+    let Some(bench) = Bench::new() else { return };
+    // Four batches of one call, for which there are two places to send from.
+    let text = |number: usize| {
+        (0..60).map(|at| ['快', '好', '吃', '慢', '来'][(number * 7 + at * at) % 5]).collect::<String>()
+    };
+    let texts = bench.path("long.txt");
+    fs::write(&texts, (0..1_000).map(|number| format!("{number}{}\n", text(number))).collect::<String>()).unwrap();
+    let classify = |device| bench.succeed(&["classify", "--checkpoint", &fixture("gelu"), "--device", device, &texts]);
+    let (there, report) = classify("cuda");
+    assert_eq!(report.number("/calls/cuMemHostAlloc"), 2, "both places are used");
+    assert_same_answers(&there, &classify("cpu").0);
+}
+
+#[test]
 fn every_pooling_is_served_as_on_the_cpu() {
     let Some(bench) = Bench::new() else { return };
     let (data, texts) = (bench.data(), bench.texts(60));
