@@ -138,7 +138,7 @@ impl Composed {
         }
         let tokenizer = Tokenizer::open(directory)?;
         let opened = Self::new(family, config, classes, tensors, device, wanted);
-        let opened = opened.map_err(|error| CheckpointError::damaged(directory, error))?;
+        let opened = opened.map_err(|error| CheckpointError::damaged(directory, gpu::explain(error)))?;
         if tokenizer.vocab_size() > opened.rows {
             let problem = "the embedding has too few rows for the tokenizer's entries";
             return Err(CheckpointError::damaged(directory, problem));

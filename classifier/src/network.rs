@@ -37,8 +37,9 @@ pub(crate) struct Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        // Any thread may be the last that has it. A device that fails has nothing to free.
-        let _ = gpu::enter(&self.device);
+        // Any thread may be the last that has it. The first call may say what went wrong before; a
+        // device that fails again has nothing to free.
+        let _ = gpu::enter(&self.device).or_else(|_| gpu::enter(&self.device));
     }
 }
 

@@ -175,6 +175,36 @@ fn a_training_gives_the_same_bits_twice_and_learns_what_the_cpu_learns() {
 }
 
 #[test]
+fn a_training_goes_on_after_its_gpu_has_failed_and_ends_with_the_same_bits() {
+    let Some(bench) = Bench::new() else { return };
+    let (data, base, state) = (bench.data(), fixture("gelu"), bench.path("state"));
+    let train = |out: &str, more: &[&str], fault: &str| {
+        let (out, always) = (bench.path(out), ["--data", &data, "--base", &base, "--epochs", "3", "--device", "cuda"]);
+        let arguments = [&["train", "--out", &out], &always[..], more].concat();
+        let output = bench.labelstream(&arguments).env("STAND_IN_FAULT", fault).output().unwrap();
+        (output, PathBuf::from(out).join("model.safetensors"))
+    };
+    let (_, expected) = train("whole", &[], "");
+    let kept = ["--state", &state, "--save-steps", "2"];
+    let (failed, found) = train("parts", &kept, "cuLaunchKernel:1000:700");
+    assert!(stderr(&failed).contains("the GPU has failed: ") && !found.exists(), "{}", stderr(&failed));
+    let (resumed, _) = train("parts", &kept, "");
+    let said = String::from_utf8_lossy(&resumed.stdout).into_owned() + &stderr(&resumed);
+    assert!(said.contains("goes on after step"), "{said}");
+    assert!(fs::read(found).unwrap() == fs::read(expected).unwrap(), "other weights than without a failure");
+}
+
+#[test]
+fn two_gpus_train_one_model() {
+    let Some(bench) = Bench::new() else { return };
+    let (data, base, out) = (bench.data(), fixture("gelu"), bench.path("out"));
+    let train = ["train", "--data", &data, "--base", &base, "--out", &out, "--epochs", "2", "--data-parallel", "2"];
+    let output = bench.labelstream(&train).env("STAND_IN_DEVICES", "2").output().unwrap();
+    assert!(output.status.success() && !stderr(&output).contains("stand-in"), "{}", stderr(&output));
+    bench.succeed(&["classify", "--checkpoint", &out, "--device", "cuda", "--text", "很好吃"]);
+}
+
+#[test]
 fn whatever_call_fails_the_command_says_so_and_no_wrong_label_is_written() {
     let Some(bench) = Bench::new() else { return };
     let (checkpoint, texts) = (fixture("gelu"), bench.texts(12));

@@ -11,7 +11,7 @@ use trainer::copies::{Copies, TOKEN, random_word};
 #[derive(clap::Args)]
 pub struct ReplicaFlags {
     /// Train with N processes on this machine; each takes 1/N of every batch and of the threads,
-    /// and the result is that of one process
+    /// and on the CPU the result is that of one process
     #[arg(long, value_name = "N")]
     data_parallel: Option<usize>,
 
